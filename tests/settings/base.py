@@ -1,0 +1,73 @@
+"""What the tests of every database share; see `sqlite`, `postgres` and `mariadb`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from example_project.database_url import parse_database_url
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+SECRET_KEY = "tests"
+USE_TZ = True
+TIME_ZONE = "UTC"
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "weavegraph_checkpoints",
+]
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def server_databases(variable: str, **test: Any) -> dict[str, dict[str, Any]]:
+    """
+    Two databases on the server that an environment variable names.
+
+    The name in the URL is never used: only `test_…` databases are made, and dropped. They carry
+    the number of the process that made them, so that runs side by side do not meet; processes
+    started by a test inherit it, and find the same databases under the same settings.
+    """
+    url = os.environ.get(variable)
+    if not url:
+        raise ImproperlyConfigured(f"Set {variable} to test on this database; see CONTRIBUTING.")
+    run = os.environ.setdefault("WEAVEGRAPH_TEST_RUN", str(os.getpid()))
+    server = parse_database_url(url, base_dir=BASE_DIR)
+    names = {alias: f"test_weavegraph_{run}_{alias}" for alias in ("default", "other")}
+    return {
+        alias: server | {"NAME": name, "TEST": {"NAME": name, **test}}
+        for alias, name in names.items()
+    }
