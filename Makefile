@@ -1,0 +1,161 @@
+# `make help` lists the targets. PYTHON= chooses the interpreter, VENV= the virtual environment,
+# PYTEST_ARGS= goes to pytest. `make -j3 -O test` tests the databases side by side.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PYTHON ?=
+SERVE ?= yes
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMPS := $(VENV)/.stamps
+COVERAGE_DATA := $(CURDIR)/.coverage-data
+
+# The databases this run tests: SQLite always, a server when its URL is set.
+TESTED := sqlite $(if $(TEST_POSTGRES_URL),postgres) $(if $(TEST_MARIADB_URL),mariadb)
+# 0 asks for no minimum: code for a database that was not tested cannot be covered.
+MINIMUM := $(if $(and $(TEST_POSTGRES_URL),$(TEST_MARIADB_URL)),,--fail-under=0)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+# --- the virtual environment ------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(STAMPS)/dev ## Make the virtual environment with everything a developer needs
+
+# A virtual environment that works is kept, unless PYTHON= names another version.
+$(STAMPS)/pip: FORCE
+	@version() { "$$1" -c 'import sys; print(*sys.version_info[:3])' 2>/dev/null; }; \
+	python='$(PYTHON)'; have=$$(version $(BIN)/python || true); wanted=$$have; \
+	if [ -n "$$python" ]; then \
+	    wanted=$$(version "$$python") || { echo "$$python does not start"; exit 1; }; \
+	fi; \
+	if [ -z "$$have" ] || [ "$$have" != "$$wanted" ]; then \
+	    python=$${python:-$$(.ci/find-python)} \
+	        || { echo "No Python from 3.11 to 3.14 starts; name one: make PYTHON=..."; exit 1; }; \
+	    echo "Making $(VENV) with $$python"; \
+	    "$$python" -m venv --clear $(VENV); \
+	fi; \
+	if [ ! -e $@ ]; then \
+	    mkdir -p $(STAMPS); $(PIP) install --upgrade 'pip>=25.1'; touch $@; \
+	fi
+
+.PHONY: FORCE
+FORCE:
+
+$(STAMPS)/test: pyproject.toml $(STAMPS)/pip
+	$(PIP) install --editable . --group test
+	@touch $@
+
+$(STAMPS)/postgres $(STAMPS)/mariadb: $(STAMPS)/%: $(STAMPS)/test
+	$(PIP) install --editable '.[$*]'
+	@touch $@
+
+$(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: $(STAMPS)/test
+	$(PIP) install --group $*
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build
+	@touch $@
+
+# --- the demo ---------------------------------------------------------------------------------
+
+# The demo audits the installed distributions: it works in the environment of the tests.
+.PHONY: demo
+demo: $(STAMPS)/test ## Run the demo on SQLite, then serve the admin (SERVE=no ends instead)
+	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve)
+
+# --- the tests --------------------------------------------------------------------------------
+
+.PHONY: test
+test: test-sqlite test-postgres test-mariadb ## Test on SQLite, and on each server whose URL is set
+	@cd $(COVERAGE_DATA) && rm -f .coverage && \
+	    COVERAGE_FILE=$(COVERAGE_DATA)/.coverage $(abspath $(BIN))/coverage combine --quiet \
+	    --rcfile=$(CURDIR)/pyproject.toml $(TESTED)
+	COVERAGE_FILE=$(COVERAGE_DATA)/.coverage $(BIN)/coverage report $(MINIMUM)
+	@echo "Tested on: $(strip $(TESTED))$(if $(MINIMUM), (the coverage minimum holds for all three together))"
+
+# One database, with coverage in a folder of its own.
+define pytest
+	@rm -rf $(COVERAGE_DATA)/$(1) && mkdir -p $(COVERAGE_DATA)/$(1)
+	@echo "== Tests on $(2)"
+	COVERAGE_FILE=$(COVERAGE_DATA)/$(1)/.coverage \
+	    $(BIN)/coverage run -m pytest --ds=tests.settings.$(1) $(PYTEST_ARGS)
+endef
+
+# A server without a URL is said to be left out; WEAVEGRAPH_REQUIRE_ALL_DATABASES makes that fail.
+define left_out
+	@echo "== NOT tested on $(1): set $(2), for example $(3)"; \
+	    [ -z "$${WEAVEGRAPH_REQUIRE_ALL_DATABASES:-}" ]
+endef
+
+.PHONY: test-sqlite
+test-sqlite: $(STAMPS)/test ## Test on SQLite alone
+	$(call pytest,sqlite,SQLite)
+
+.PHONY: test-postgres
+ifdef TEST_POSTGRES_URL
+test-postgres: $(STAMPS)/postgres ## Test on the PostgreSQL server of TEST_POSTGRES_URL
+	$(call pytest,postgres,PostgreSQL)
+else
+test-postgres:
+	$(call left_out,PostgreSQL,TEST_POSTGRES_URL,TEST_POSTGRES_URL=postgres://user:password@127.0.0.1:5432/postgres)
+endif
+
+.PHONY: test-mariadb
+ifdef TEST_MARIADB_URL
+test-mariadb: $(STAMPS)/mariadb ## Test on the MariaDB server of TEST_MARIADB_URL
+	$(call pytest,mariadb,MariaDB)
+else
+test-mariadb:
+	$(call left_out,MariaDB,TEST_MARIADB_URL,TEST_MARIADB_URL=mariadb://user:password@127.0.0.1:3306/mysql)
+endif
+
+.PHONY: matrix
+matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Django, on SQLite
+	@for version in 3.11 3.12 3.13 3.14; do \
+	    .ci/find-python --all | grep -q "python$$version$$" || echo "== No Python $$version here: left out"; \
+	done
+	$(BIN)/tox run --skip-missing-interpreters=true \
+	    $$(.ci/find-python --all | sed 's/^/--discover /')
+
+# --- the checks -------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(STAMPS)/lint ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(STAMPS)/lint ## Mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(STAMPS)/types ## Check types
+	$(BIN)/mypy
+
+.PHONY: check
+check: $(STAMPS)/lint ## Check the project, its migrations and its layers
+	DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py check --fail-level WARNING
+	DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/lint-imports
+
+.PHONY: wheel
+wheel: $(STAMPS)/build ## Build dist/*.tar.gz, and from it dist/*.whl
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+
+.PHONY: clean
+clean: ## Remove what the targets have made, but for the virtual environment
+	rm -rf build dist staticfiles htmlcov .tox .coverage .coverage.* $(COVERAGE_DATA)
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -f demo.sqlite3*
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
