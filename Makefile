@@ -120,11 +120,11 @@ endif
 
 .PHONY: matrix
 matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Django, on SQLite
-	@for version in 3.11 3.12 3.13 3.14; do \
-	    .ci/find-python --all | grep -q "python$$version$$" || echo "== No Python $$version here: left out"; \
-	done
-	$(BIN)/tox run --skip-missing-interpreters=true \
-	    $$(.ci/find-python --all | sed 's/^/--discover /')
+	@pythons=$$(.ci/find-python --all); \
+	for version in 3.11 3.12 3.13 3.14; do \
+	    [[ "$$pythons" == *"python$$version"* ]] || echo "== NOT tested: no Python $$version here"; \
+	done; \
+	PATH=$$(xargs -n 1 dirname <<< "$$pythons" | paste -s -d : -):$$PATH $(BIN)/tox run
 
 # --- the checks -------------------------------------------------------------------------------
 
