@@ -1,0 +1,73 @@
+"""Durable checkpoints of agent workflows, for Django."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from weavegraph_checkpoints.domain import (
+    AppScope,
+    Checkpoint,
+    ErrorEvent,
+    ErrorsChannel,
+    ErrorScope,
+    ExtrasChannel,
+    Message,
+    MessagesChannel,
+    NodeKind,
+    NodeScope,
+    PageInfo,
+    RunnerScope,
+    SchedulerScope,
+    SessionState,
+    StepQuery,
+    StepQueryResult,
+    VersionedState,
+    VersionsSeen,
+    WeaveError,
+    restore_session_state,
+)
+from weavegraph_checkpoints.exceptions import (
+    CheckpointerError,
+    ConcurrencyConflict,
+    InvalidCheckpoint,
+    InvalidPolicy,
+    InvalidQuery,
+    SerializationError,
+    SessionExists,
+    SessionNotFound,
+    StateTooLarge,
+)
+
+__version__ = version("weavegraph-checkpoints")
+
+__all__ = [
+    "AppScope",
+    "Checkpoint",
+    "CheckpointerError",
+    "ConcurrencyConflict",
+    "ErrorEvent",
+    "ErrorScope",
+    "ErrorsChannel",
+    "ExtrasChannel",
+    "InvalidCheckpoint",
+    "InvalidPolicy",
+    "InvalidQuery",
+    "Message",
+    "MessagesChannel",
+    "NodeKind",
+    "NodeScope",
+    "PageInfo",
+    "RunnerScope",
+    "SchedulerScope",
+    "SerializationError",
+    "SessionExists",
+    "SessionNotFound",
+    "SessionState",
+    "StateTooLarge",
+    "StepQuery",
+    "StepQueryResult",
+    "VersionedState",
+    "VersionsSeen",
+    "WeaveError",
+    "restore_session_state",
+]

@@ -1,0 +1,7 @@
+"""The admin: sessions are browsed, never edited."""
+
+from __future__ import annotations
+
+from weavegraph_checkpoints.admin.sessions import SessionAdmin
+
+__all__ = ["SessionAdmin"]

@@ -1,0 +1,38 @@
+"""Wires the faces of the app into Django."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db import router
+from django.db.migrations.loader import MigrationLoader
+from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
+
+from weavegraph_checkpoints import triggers
+
+
+class WeavegraphCheckpointsConfig(AppConfig):
+    """Durable checkpoints of agent workflows."""
+
+    name = "weavegraph_checkpoints"
+    verbose_name = _("Weavegraph checkpoints")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from weavegraph_checkpoints import checks
+
+        checks.register_checks()
+        post_migrate.connect(
+            install_triggers_without_migrations,
+            sender=self,
+            dispatch_uid="weavegraph_checkpoints.install_triggers",
+        )
+
+
+def install_triggers_without_migrations(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """Install the trigger where ``migrate`` made the tables without our migrations."""
+    module, _explicit = MigrationLoader.migrations_module(sender.label)
+    if module is None and router.allow_migrate_model(using, sender.get_model("Step")):
+        triggers.install(using)

@@ -1,0 +1,33 @@
+"""The statements of the service, one class per database."""
+
+from __future__ import annotations
+
+from django.db import NotSupportedError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from weavegraph_checkpoints.backends.base import Backend
+from weavegraph_checkpoints.backends.mariadb import MariaDBBackend
+from weavegraph_checkpoints.backends.postgresql import PostgreSQLBackend
+from weavegraph_checkpoints.backends.rows import StepRow
+from weavegraph_checkpoints.backends.sqlite import SQLiteBackend
+
+__all__ = ["Backend", "StepRow", "backend_of"]
+
+_BACKENDS: dict[str, type[Backend]] = {
+    "mysql": MariaDBBackend,
+    "postgresql": PostgreSQLBackend,
+    "sqlite": SQLiteBackend,
+}
+
+
+def backend_of(connection: BaseDatabaseWrapper) -> Backend:
+    """Return the statements for a connection.
+
+    Raises Django's ``NotSupportedError`` for a database that the app does not support.
+    """
+    backend = _BACKENDS.get(connection.vendor)
+    if backend is None:
+        raise NotSupportedError(
+            f"weavegraph_checkpoints does not support {connection.display_name}"
+        )
+    return backend(connection)

@@ -1,0 +1,268 @@
+"""What every database shares: the reads, and the frame of each write."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.domain import Checkpoint, StepQuery
+from weavegraph_checkpoints.exceptions import (
+    ConcurrencyConflict,
+    SessionExists,
+    SessionNotFound,
+)
+from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.querysets import HOLDS_NODE, node_parameter
+from weavegraph_checkpoints.serde import checkpoint_from_columns
+
+SESSION = Session._meta.db_table
+STEP = Step._meta.db_table
+
+STEP_COLUMNS = ", ".join(COLUMNS)
+STEP_VALUES = ", ".join(["%s"] * len(COLUMNS))
+SESSION_COLUMNS = (
+    "id, owner, concurrency_limit, created_at, updated_at, last_step, revision, status, forked_from"
+)
+
+_JSON_COLUMNS = (
+    "frontier",
+    "versions_seen",
+    "ran_nodes",
+    "skipped_nodes",
+    "updated_channels",
+)
+
+
+class Backend(ABC):
+    """The statements of the service on one connection.
+
+    Every writing transaction locks its session row before it reads or writes anything
+    else, and every statement names its session.
+    """
+
+    now: str
+    """The present instant in UTC, as the database's columns hold it."""
+    on_session_conflict: str
+    """Ends an INSERT of a session so that an existing one counts other than as 1 row."""
+    text_cast = ""
+    """Makes text of a JSON column."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    # Writes
+
+    @abstractmethod
+    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
+        """Save a step in one transaction, and its session when it is new.
+
+        With ``expected``, only when that is the last step. Raises ``SessionNotFound``
+        for a session of another owner and ``ConcurrencyConflict``.
+        """
+
+    @abstractmethod
+    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
+        """Lock a session without creating it; say whether it is there."""
+
+    def delete(self, session_id: str, owner: str | None) -> bool:
+        """Delete a session with its steps; say whether it was there."""
+        with transaction.atomic(self.connection.alias):
+            if not self.lock_for_delete(session_id, owner):
+                return False
+            with self.connection.cursor() as cursor:
+                cursor.execute(f"DELETE FROM {STEP} WHERE session_id = %s", [session_id])
+                cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
+        return True
+
+    def fork(self, source: str, target: str, at_step: int, owner: str | None) -> None:
+        """Copy the steps of ``source`` up to ``at_step`` into a new session.
+
+        Raises ``SessionExists`` and ``SessionNotFound``.
+        """
+        with transaction.atomic(self.connection.alias):
+            if not self._create_fork(source, target, at_step, owner):
+                self._refuse_fork(source, target, at_step, owner)
+            data = ", ".join(DATA_COLUMNS)
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {STEP} (session_id, step, {data})"
+                    f" SELECT %s, step, {data} FROM {STEP}"
+                    " WHERE session_id = %s AND step <= %s ORDER BY step DESC",
+                    [target, source, at_step],
+                )
+                if cursor.rowcount == 0:
+                    raise SessionNotFound(source, "has no step to fork")
+                cursor.execute(
+                    f"UPDATE {SESSION} SET forked_at_step = last_step WHERE id = %s",
+                    [target],
+                )
+
+    def _create_fork(self, source: str, target: str, at_step: int, owner: str | None) -> bool:
+        condition, parameters = _owned(owner)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
+                f" SELECT %s, owner, concurrency_limit, {self.now}, {self.now}, 0, 0,"
+                f" 'empty', id FROM {SESSION} WHERE id = %s{condition}"
+                f" AND EXISTS (SELECT 1 FROM {STEP} WHERE session_id = %s AND step <= %s)"
+                f" {self.on_session_conflict}",
+                [target, source, *parameters, source, at_step],
+            )
+            return bool(cursor.rowcount == 1)
+
+    def _refuse_fork(self, source: str, target: str, at_step: int, owner: str | None) -> None:
+        found = self._session(source)
+        if found is None or owner not in (None, found[0]):
+            raise SessionNotFound(source)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT 1 FROM {STEP} WHERE session_id = %s AND step <= %s LIMIT 1",
+                [source, at_step],
+            )
+            if cursor.fetchone() is None:
+                raise SessionNotFound(source, "has no step to fork")
+        taken = self._session(target)
+        if taken is not None and owner not in (None, taken[0]):
+            raise SessionNotFound(target)
+        raise SessionExists(target)
+
+    def _session(self, session_id: str) -> tuple[str, int, bool] | None:
+        """Return the owner and last step of a session, and whether it is empty."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT owner, last_step, status = 'empty' FROM {SESSION} WHERE id = %s",
+                [session_id],
+            )
+            return cursor.fetchone()  # type: ignore[no-any-return]
+
+    # Reads
+
+    def latest(self, session_id: str, owner: str | None) -> Checkpoint | None:
+        """Return the snapshot of a session, from its row alone."""
+        condition, parameters = _owned(owner)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT last_step, updated_at, concurrency_limit,"
+                f" {self._text('last_state')}, {self._text('last_frontier')},"
+                f" {self._text('last_versions_seen')} FROM {SESSION}"
+                f" WHERE id = %s AND last_state IS NOT NULL{condition}",
+                [session_id, *parameters],
+            )
+            row = cursor.fetchone()
+        return None if row is None else self._checkpoint(session_id, row)
+
+    def session_ids(self, owner: str | None) -> list[str]:
+        """Return the ids of all sessions, the last updated first, ties by id."""
+        condition, parameters = _owned(owner)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM {SESSION} WHERE 1 = 1{condition} ORDER BY updated_at DESC, id",
+                parameters,
+            )
+            return [session_id for (session_id,) in cursor]
+
+    def step(self, session_id: str, step: int, owner: str | None) -> Checkpoint | None:
+        """Return one step of a session."""
+        condition, parameters = self._steps_of(session_id, owner)
+        rows = self._checkpoints(session_id, f"{condition} AND step = %s", [*parameters, step])
+        return next(rows, None)
+
+    def page(
+        self, session_id: str, query: StepQuery, owner: str | None
+    ) -> tuple[int, tuple[Checkpoint, ...]]:
+        """Return how many steps match, and those of the page, newest first."""
+        condition, parameters = self._steps_of(session_id, owner)
+        for clause, value in self._filters(query):
+            condition += f" AND {clause}"
+            parameters.append(value)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
+            (total,) = cursor.fetchone()
+        rows = self._checkpoints(
+            session_id,
+            f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s",
+            [*parameters, query.page_limit, query.offset or 0],
+        )
+        return total, tuple(rows)
+
+    def _steps_of(self, session_id: str, owner: str | None) -> tuple[str, list[Any]]:
+        if owner is None:
+            return "session_id = %s", [session_id]
+        visible = f"EXISTS (SELECT 1 FROM {SESSION} WHERE id = %s AND owner = %s)"
+        return f"session_id = %s AND {visible}", [session_id, session_id, owner]
+
+    def _filters(self, query: StepQuery) -> Iterator[tuple[str, Any]]:
+        if query.min_step is not None:
+            yield "step >= %s", query.min_step
+        if query.max_step is not None:
+            yield "step <= %s", query.max_step
+        vendor = self.connection.vendor
+        for column in ("ran_node", "skipped_node"):
+            node = getattr(query, column)
+            if node is not None:
+                clause = HOLDS_NODE[vendor].format(column=f"{column}s")
+                yield clause, node_parameter(node, vendor)
+
+    def _checkpoints(
+        self, session_id: str, condition: str, parameters: list[Any]
+    ) -> Iterator[Checkpoint]:
+        columns = ", ".join(self._text(column) for column in ("state", *_JSON_COLUMNS))
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT step, {STEP}.created_at,"
+                f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {columns}"
+                f" FROM {STEP} WHERE {condition}",
+                [session_id, *parameters],
+            )
+            for row in cursor:
+                yield self._checkpoint(session_id, row)
+
+    def _text(self, column: str) -> str:
+        return f"{column}{self.text_cast}"
+
+    def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:
+        step, created_at, concurrency_limit, *columns = row
+        return checkpoint_from_columns(
+            session_id, step, _in_utc(created_at), concurrency_limit, *columns
+        )
+
+
+def check_writable(
+    found: tuple[str, int, bool], row: StepRow, owner: str | None, expected: int | None
+) -> None:
+    """Check a locked session before a step is saved into it.
+
+    ``found`` is its owner, its last step and whether it is empty. Raises
+    ``SessionNotFound`` and ``ConcurrencyConflict``.
+    """
+    actual_owner, last_step, is_empty = found
+    if owner not in (None, actual_owner):
+        raise SessionNotFound(row.session_id)
+    if expected is not None and (last_step != expected or (row.step == expected and not is_empty)):
+        raise ConcurrencyConflict(row.session_id, expected, last_step)
+
+
+def guard(row: StepRow, owner: str | None, expected: int | None) -> tuple[str, list[Any]]:
+    """Return the SQL of ``check_writable`` on a row of sessions, with its parameters."""
+    condition, parameters = _owned(owner)
+    if expected is not None:
+        condition += " AND last_step = %s"
+        parameters.append(expected)
+        if row.step == expected:
+            condition += " AND status = 'empty'"
+    return condition, parameters
+
+
+def _owned(owner: str | None) -> tuple[str, list[Any]]:
+    return ("", []) if owner is None else (" AND owner = %s", [owner])
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Return a time as the driver gives it; a naive one is in UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value

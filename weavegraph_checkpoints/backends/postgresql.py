@@ -1,0 +1,93 @@
+"""PostgreSQL: a save is one round trip, whose first table expression takes the lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from weavegraph_checkpoints.backends.base import (
+    SESSION,
+    SESSION_COLUMNS,
+    STEP,
+    STEP_COLUMNS,
+    STEP_VALUES,
+    Backend,
+    check_writable,
+    guard,
+)
+from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+
+_REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
+    f"{column} = EXCLUDED.{column}" for column in DATA_COLUMNS
+)
+_SAVE = (
+    "WITH locked AS MATERIALIZED (SELECT owner, last_step, status"
+    f" FROM {SESSION} WHERE id = %s FOR NO KEY UPDATE),"
+    f" saved AS (INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {STEP_VALUES}"
+    " FROM locked WHERE TRUE{guard} " + _REPLACE + " RETURNING 1)"
+    " SELECT owner, last_step, status = 'empty', (SELECT COUNT(*) FROM saved) FROM locked"
+)
+
+
+class PostgreSQLBackend(Backend):
+    """``SELECT … FOR NO KEY UPDATE`` locks; a missing session is inserted, and again."""
+
+    now = "clock_timestamp()"
+    on_session_conflict = "ON CONFLICT (id) DO NOTHING"
+    text_cast = "::text"
+
+    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
+        """See ``Backend.save``."""
+        found = self._save_into_existing(row, owner, expected)
+        while found is None:
+            with transaction.atomic(self.connection.alias):
+                self._create(row, owner)
+                found = self._save_into_existing(row, owner, expected)
+                if found is not None:
+                    self._check(found, row, owner, expected)
+                    return
+        self._check(found, row, owner, expected)
+
+    def _save_into_existing(
+        self, row: StepRow, owner: str | None, expected: int | None
+    ) -> tuple[Any, ...] | None:
+        """Lock a session and save; return what was locked and how many rows were saved."""
+        condition, conditions = guard(row, owner, expected)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                _SAVE.format(guard=condition),
+                [row.session_id, *row.parameters(self.connection), *conditions],
+            )
+            return cursor.fetchone()  # type: ignore[no-any-return]
+
+    def _check(
+        self,
+        found: tuple[Any, ...],
+        row: StepRow,
+        owner: str | None,
+        expected: int | None,
+    ) -> None:
+        stored_owner, last_step, is_empty, saved = found
+        if not saved:
+            check_writable((stored_owner, last_step, is_empty), row, owner, expected)
+
+    def _create(self, row: StepRow, owner: str | None) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
+                f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
+                " ON CONFLICT (id) DO NOTHING",
+                [row.session_id, owner or "", row.concurrency_limit],
+            )
+
+    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
+        """See ``Backend.lock_for_delete``.
+
+        FOR UPDATE, which the deletion of the row takes anyway: to raise a weaker lock
+        to it later could end in a deadlock.
+        """
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT owner FROM {SESSION} WHERE id = %s FOR UPDATE", [session_id])
+            found = cursor.fetchone()
+        return found is not None and owner in (None, found[0])

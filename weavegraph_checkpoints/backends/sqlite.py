@@ -1,0 +1,66 @@
+"""SQLite: one writer at a time, so the write lock is the session's lock."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from weavegraph_checkpoints.backends.base import (
+    SESSION,
+    SESSION_COLUMNS,
+    STEP,
+    STEP_COLUMNS,
+    STEP_VALUES,
+    Backend,
+    check_writable,
+    guard,
+)
+from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+
+_REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in DATA_COLUMNS
+)
+
+
+class SQLiteBackend(Backend):
+    """One autocommitted statement saves into a session that exists."""
+
+    now = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    on_session_conflict = "ON CONFLICT (id) DO NOTHING"
+
+    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
+        """See ``Backend.save``."""
+        condition, conditions = guard(row, owner, expected)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {STEP_VALUES} WHERE EXISTS"
+                f" (SELECT 1 FROM {SESSION} WHERE id = %s{condition}) {_REPLACE}",
+                [*row.parameters(self.connection), row.session_id, *conditions],
+            )
+            if cursor.rowcount == 1:
+                return
+        with transaction.atomic(self.connection.alias):
+            self._lock_or_create(row, owner)
+            found = self._session(row.session_id)
+            assert found is not None  # noqa: S101
+            check_writable(found, row, owner, expected)
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
+                    row.parameters(self.connection),
+                )
+
+    def _lock_or_create(self, row: StepRow, owner: str | None) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
+                f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
+                " ON CONFLICT (id) DO UPDATE SET revision = revision",
+                [row.session_id, owner or "", row.concurrency_limit],
+            )
+
+    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
+        """See ``Backend.lock_for_delete``."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {SESSION} SET revision = revision WHERE id = %s", [session_id])
+        found = self._session(session_id)
+        return found is not None and owner in (None, found[0])

@@ -1,0 +1,291 @@
+"""The checkpointer: save the steps of a session, and resume from the newest."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from asgiref.sync import sync_to_async
+from django.db import connections, router
+
+from weavegraph_checkpoints import conf, retries, serde, signals
+from weavegraph_checkpoints.backends import Backend, StepRow, backend_of
+from weavegraph_checkpoints.domain import (
+    Checkpoint,
+    PageInfo,
+    StepQuery,
+    StepQueryResult,
+    instants,
+)
+from weavegraph_checkpoints.domain.limits import (
+    MAX_STEP,
+    check_integer,
+    check_session_id,
+    is_integer,
+    is_owner,
+    is_session_id,
+    shown,
+)
+from weavegraph_checkpoints.exceptions import (
+    InvalidCheckpoint,
+    InvalidQuery,
+    SessionNotFound,
+)
+from weavegraph_checkpoints.models import Session
+
+_ALL_STEPS = StepQuery()
+
+
+class Checkpointer(Protocol):
+    """The three operations that every checkpointer has."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Save a step of a session; a step that is there already is replaced whole.
+
+        Raises ``SerializationError`` for a state that JSON cannot hold and
+        ``StateTooLarge`` beyond ``MAX_STATE_BYTES``; nothing is written then.
+        """
+
+    def load_latest(self, session_id: str) -> Checkpoint | None:
+        """Return what to resume a session from: its highest step.
+
+        ``ran_nodes``, ``skipped_nodes`` and ``updated_channels`` are empty, and
+        ``created_at`` is when the session was last updated. ``None`` for a session that
+        is unknown or has no step. Raises ``SerializationError`` for a broken record.
+        """
+
+    def list_sessions(self) -> list[str]:
+        """Return the ids of all sessions, the last updated first, ties by id."""
+
+
+@dataclass(slots=True)
+class _Remembered:
+    data: bytes
+    step: int
+    concurrency_limit: int
+    updated_at: datetime
+
+
+class InMemoryCheckpointer(Checkpointer):
+    """Keeps the latest checkpoint of each session in memory: for tests. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, _Remembered] = {}
+        self._lock = threading.Lock()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpointer.save``."""
+        StepRow.of(checkpoint, conf.max_state_bytes())
+        data = serde.dumps(checkpoint)
+        with self._lock:
+            known = self._sessions.get(checkpoint.session_id)
+            limit = (known or checkpoint).concurrency_limit
+            if known is not None and known.step > checkpoint.step:
+                data, step = known.data, known.step
+            else:
+                step = checkpoint.step
+            self._sessions[checkpoint.session_id] = _Remembered(data, step, limit, instants.now())
+
+    def load_latest(self, session_id: str) -> Checkpoint | None:
+        """See ``Checkpointer.load_latest``."""
+        with self._lock:
+            known = self._sessions.get(session_id)
+        if known is None:
+            return None
+        return replace(
+            serde.loads(known.data),
+            concurrency_limit=known.concurrency_limit,
+            created_at=known.updated_at,
+            ran_nodes=(),
+            skipped_nodes=(),
+            updated_channels=(),
+        )
+
+    def list_sessions(self) -> list[str]:
+        """See ``Checkpointer.list_sessions``."""
+        with self._lock:
+            by_id = sorted(self._sessions)
+            return sorted(by_id, key=lambda key: self._sessions[key].updated_at, reverse=True)
+
+
+class DjangoCheckpointer(Checkpointer):
+    """Keeps every step of every session in a database.
+
+    ``using`` is the alias of a database; without it, writes, ``load_latest`` and
+    ``load`` go where the router writes, ``list_sessions`` and ``query_steps`` where it
+    reads. With an ``owner`` (any text, "" too), only the sessions of that owner exist:
+    others are neither seen nor written to, and new ones become that owner's. Without
+    one (``None``) all are seen, and new ones have the owner "".
+
+    All methods work inside a caller's ``transaction.atomic()``, whose commit is then
+    theirs. Errors of ``django.db`` pass unchanged.
+    """
+
+    def __init__(self, using: str | None = None, *, owner: str | None = None) -> None:
+        if owner is not None and not is_owner(owner):
+            raise InvalidCheckpoint(
+                "owner must be text of up to 255 characters without U+0000 and lone "
+                f"surrogates, not {shown(owner)}",
+                "owner",
+            )
+        self.using = using
+        self.owner = owner
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpointer.save``.
+
+        One transaction: the session (created at need; its concurrency limit and owner
+        are kept), the step, and the snapshot. Raises ``SessionNotFound`` for a session
+        of another owner too.
+        """
+        self._save(checkpoint, None)
+
+    def save_with_concurrency_check(
+        self, checkpoint: Checkpoint, expected_last_step: int | None
+    ) -> None:
+        """Save a step only if the session's last step is the expected one.
+
+        ``expected_last_step`` is 0 to 2^63−1, 0 for a session that has no step or does
+        not exist, and ``None`` for no check. The checkpoint must come after it: a
+        greater step, or step 0 as the first. Of any number of writers with the same
+        expectation one succeeds; the others get ``ConcurrencyConflict`` and leave no
+        trace. Raises ``InvalidCheckpoint`` for a step that cannot come after the
+        expected one, and what ``save`` raises.
+        """
+        if expected_last_step is not None:
+            check_integer(expected_last_step, "expected_last_step", MAX_STEP)
+            step = checkpoint.step
+            if step <= expected_last_step and (step, expected_last_step) != (0, 0):
+                raise InvalidCheckpoint(
+                    f"step {step} cannot come after step {expected_last_step}", "$.step"
+                )
+        self._save(checkpoint, expected_last_step)
+
+    def load_latest(self, session_id: str) -> Checkpoint | None:
+        """See ``Checkpointer.load_latest``. One query, of the session's row alone."""
+        if not is_session_id(session_id):
+            return None
+        return self._for_write().latest(session_id, self.owner)
+
+    def load(self, session_id: str, step: int) -> Checkpoint | None:
+        """Return the whole record of a step, or ``None`` where it is not there.
+
+        Raises ``SerializationError`` for a broken record. One query.
+        """
+        if not (is_session_id(session_id) and is_integer(step, MAX_STEP)):
+            return None
+        return self._for_write().step(session_id, step, self.owner)
+
+    def list_sessions(self) -> list[str]:
+        """See ``Checkpointer.list_sessions``. One query."""
+        return self._for_read().session_ids(self.owner)
+
+    def query_steps(self, session_id: str, query: StepQuery = _ALL_STEPS) -> StepQueryResult:
+        """Return a page of a session's history, newest step first.
+
+        An unknown session is an empty page. Raises ``SerializationError`` for a broken
+        record. Two queries, whatever the size of the page.
+        """
+        total, checkpoints = 0, ()
+        if is_session_id(session_id):
+            total, checkpoints = self._for_read().page(session_id, query, self.owner)
+        offset, size = query.offset or 0, len(checkpoints)
+        return StepQueryResult(
+            checkpoints=checkpoints,
+            page_info=PageInfo(
+                total_count=total,
+                page_size=size,
+                offset=offset,
+                has_next_page=offset + size < total,
+            ),
+        )
+
+    def delete_session(self, session_id: str) -> bool:
+        """Delete a session with all its steps; say whether it was there."""
+        if not is_session_id(session_id):
+            return False
+        backend = self._for_write()
+        return retries.run(backend.connection, lambda: backend.delete(session_id, self.owner))
+
+    def fork_session(
+        self, source_id: str, target_id: str, *, at_step: int | None = None
+    ) -> Checkpoint:
+        """Copy a session's steps up to ``at_step`` (default: all) into a new session.
+
+        The new session keeps the owner and the concurrency limit, and remembers its
+        origin; ``at_step`` is 0 to 2^63−1. Returns the latest checkpoint of the fork.
+        Raises ``SessionExists`` for a target that is there, ``SessionNotFound`` for a
+        source that is missing or has no such step, and for a target of another owner,
+        ``InvalidCheckpoint`` for an id that cannot be stored, and ``InvalidQuery`` for
+        ``at_step`` outside its range.
+        """
+        check_session_id(target_id, "target_id")
+        if at_step is not None:
+            check_integer(at_step, "at_step", MAX_STEP, InvalidQuery)
+        if not is_session_id(source_id):
+            raise SessionNotFound(source_id)
+        backend = self._for_write()
+        limit = MAX_STEP if at_step is None else at_step
+        retries.run(
+            backend.connection,
+            lambda: backend.fork(source_id, target_id, limit, self.owner),
+        )
+        latest = backend.latest(target_id, self.owner)
+        if latest is None:
+            raise SessionNotFound(target_id, "was deleted while it was made")
+        return latest
+
+    async def asave(self, checkpoint: Checkpoint) -> None:
+        """See ``save``."""
+        await sync_to_async(self.save)(checkpoint)
+
+    async def asave_with_concurrency_check(
+        self, checkpoint: Checkpoint, expected_last_step: int | None
+    ) -> None:
+        """See ``save_with_concurrency_check``."""
+        await sync_to_async(self.save_with_concurrency_check)(checkpoint, expected_last_step)
+
+    async def aload_latest(self, session_id: str) -> Checkpoint | None:
+        """See ``load_latest``."""
+        return await sync_to_async(self.load_latest)(session_id)
+
+    async def aload(self, session_id: str, step: int) -> Checkpoint | None:
+        """See ``load``."""
+        return await sync_to_async(self.load)(session_id, step)
+
+    async def alist_sessions(self) -> list[str]:
+        """See ``list_sessions``."""
+        return await sync_to_async(self.list_sessions)()
+
+    async def aquery_steps(self, session_id: str, query: StepQuery = _ALL_STEPS) -> StepQueryResult:
+        """See ``query_steps``."""
+        return await sync_to_async(self.query_steps)(session_id, query)
+
+    async def adelete_session(self, session_id: str) -> bool:
+        """See ``delete_session``."""
+        return await sync_to_async(self.delete_session)(session_id)
+
+    async def afork_session(
+        self, source_id: str, target_id: str, *, at_step: int | None = None
+    ) -> Checkpoint:
+        """See ``fork_session``."""
+        return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
+
+    def _save(self, checkpoint: Checkpoint, expected: int | None) -> None:
+        row = StepRow.of(checkpoint, conf.max_state_bytes())
+        backend = self._for_write()
+        retries.run(backend.connection, lambda: backend.save(row, self.owner, expected))
+        signals.send_checkpoint_saved(
+            type(self),
+            session_id=row.session_id,
+            step=row.step,
+            using=backend.connection.alias,
+        )
+
+    def _for_write(self) -> Backend:
+        return backend_of(connections[self.using or router.db_for_write(Session)])
+
+    def _for_read(self) -> Backend:
+        return backend_of(connections[self.using or router.db_for_read(Session)])

@@ -1,0 +1,198 @@
+"""A checkpoint: one step of a session, with all that is needed to resume from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain.limits import (
+    MAX_CONCURRENCY_LIMIT,
+    MAX_COUNTER,
+    MAX_STEP,
+    check_integer,
+    check_session_id,
+    check_text,
+    copied,
+    is_integer,
+    is_storable_text,
+    shown,
+)
+from weavegraph_checkpoints.domain.nodes import NodeKind, as_node
+from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain.state import VersionedState
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint
+
+VersionsSeen = dict[str, dict[str, int]]
+"""Per node the version of each channel that it saw when it last ran.
+
+The keys are opaque text; counters are 0 to 2^64−1.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """What a runtime needs to go on with a session."""
+
+    state: VersionedState
+    step: int
+    frontier: tuple[NodeKind, ...]
+    versions_seen: VersionsSeen
+    concurrency_limit: int = 1
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            state: VersionedState,
+            step: int,
+            frontier: Iterable[NodeKind | str],
+            versions_seen: Mapping[str, Mapping[str, int]],
+            concurrency_limit: int = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        _check_resumption(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The record that is saved after each superstep (barrier) of a session.
+
+    The constructor copies sequences and mappings (``versions_seen`` two levels deep)
+    and raises ``InvalidCheckpoint`` for a value outside its range. The JSON inside
+    ``state`` is neither copied nor frozen; it is checked when it is serialised.
+    """
+
+    session_id: str
+    """1 to 255 characters: any text but U+0000 and lone surrogates."""
+    step: int
+    """0 to 2^63−1."""
+    state: VersionedState
+    frontier: tuple[NodeKind, ...]
+    """The nodes to resume from."""
+    versions_seen: VersionsSeen
+    concurrency_limit: int = 1
+    """0 to 2^63−1; kept by the session from its first checkpoint on."""
+    created_at: datetime = field(default_factory=instants.now)
+    """An aware ``datetime``, kept to the microsecond, in UTC."""
+    ran_nodes: tuple[NodeKind, ...] = ()
+    skipped_nodes: tuple[NodeKind, ...] = ()
+    updated_channels: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            session_id: str,
+            step: int,
+            state: VersionedState,
+            frontier: Iterable[NodeKind | str],
+            versions_seen: Mapping[str, Mapping[str, int]],
+            concurrency_limit: int = ...,
+            created_at: datetime = ...,
+            ran_nodes: Iterable[NodeKind | str] = ...,
+            skipped_nodes: Iterable[NodeKind | str] = ...,
+            updated_channels: Iterable[str] = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_session_id(self.session_id)
+        _check_resumption(self)
+        keep = object.__setattr__
+        try:
+            keep(self, "created_at", instants.in_utc(self.created_at))
+        except ValueError as error:
+            raise InvalidCheckpoint(str(error), "$.created_at") from None
+        keep(self, "ran_nodes", _nodes(self.ran_nodes, "ran_nodes"))
+        keep(self, "skipped_nodes", _nodes(self.skipped_nodes, "skipped_nodes"))
+        keep(self, "updated_channels", _channels(self.updated_channels))
+
+    @classmethod
+    def from_session(cls, session_id: str, session_state: SessionState) -> Checkpoint:
+        """Return the checkpoint of a session's present state, made now."""
+        return cls(
+            session_id=session_id,
+            step=session_state.step,
+            state=session_state.state,
+            frontier=session_state.frontier,
+            versions_seen=session_state.versions_seen,
+            concurrency_limit=session_state.concurrency_limit,
+        )
+
+
+def restore_session_state(checkpoint: Checkpoint) -> SessionState:
+    """Return what a runtime needs to go on from ``checkpoint``."""
+    return SessionState(
+        state=checkpoint.state,
+        step=checkpoint.step,
+        frontier=checkpoint.frontier,
+        versions_seen=checkpoint.versions_seen,
+        concurrency_limit=checkpoint.concurrency_limit,
+    )
+
+
+def _check_resumption(record: Checkpoint | SessionState) -> None:
+    """Check and copy the fields that both records share."""
+    check_integer(record.step, "step", MAX_STEP)
+    check_integer(record.concurrency_limit, "concurrency_limit", MAX_CONCURRENCY_LIMIT)
+    if not isinstance(record.state, VersionedState):
+        raise InvalidCheckpoint(f"expected a VersionedState, not {shown(record.state)}", "$.state")
+    keep = object.__setattr__
+    keep(record, "frontier", _nodes(record.frontier, "frontier"))
+    keep(record, "versions_seen", _versions_seen(record.versions_seen))
+
+
+def _nodes(nodes: Iterable[NodeKind | str], name: str) -> tuple[NodeKind, ...]:
+    return tuple(
+        [
+            _node(node, f"$.{name}[{position}]")
+            for position, node in enumerate(copied(nodes, f"$.{name}"))
+        ]
+    )
+
+
+def _node(node: NodeKind | str, path: str) -> NodeKind:
+    try:
+        kind = as_node(node)
+    except InvalidCheckpoint as error:
+        raise InvalidCheckpoint(error.message, path) from None
+    check_text(kind.encoded, path)
+    return kind
+
+
+def _channels(channels: Iterable[str]) -> tuple[str, ...]:
+    names = copied(channels, "$.updated_channels")
+    for position, name in enumerate(names):
+        check_text(name, f"$.updated_channels[{position}]")
+    return names
+
+
+def _versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen:
+    copy = {}
+    for node, versions in _items(seen, "$.versions_seen"):
+        check_text(node, "$.versions_seen")
+        copy[node] = dict(_items(versions, member("$.versions_seen", node)))
+        for channel, version in copy[node].items():
+            if not (is_storable_text(channel) and is_integer(version, MAX_COUNTER)):
+                _refuse_version(node, channel, version)
+    return copy
+
+
+def _refuse_version(node: str, channel: object, version: object) -> None:
+    path = member("$.versions_seen", node)
+    check_text(channel, path)
+    raise InvalidCheckpoint(
+        f"expected an integer from 0 to {MAX_COUNTER}, not {shown(version)}",
+        member(path, str(channel)),
+    )
+
+
+def _items(mapping: object, path: str) -> Iterable[tuple[Any, Any]]:
+    if not isinstance(mapping, Mapping):
+        raise InvalidCheckpoint(f"expected a mapping, not {shown(mapping)}", path)
+    return mapping.items()

@@ -1,0 +1,94 @@
+"""The ranges of values, and the checks that refuse what lies outside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint, InvalidQuery
+
+T = TypeVar("T")
+
+MAX_STEP = 2**63 - 1
+MAX_CHANNEL_VERSION = 2**32 - 1
+MAX_COUNTER = 2**64 - 1
+MAX_CONCURRENCY_LIMIT = 2**63 - 1
+MAX_SESSION_ID_LENGTH = 255
+
+
+def is_integer(value: object, maximum: int) -> bool:
+    """Say whether ``value`` is an ``int`` (not a ``bool``) from 0 to ``maximum``."""
+    return type(value) is int and 0 <= value <= maximum
+
+
+def is_storable_text(value: object) -> bool:
+    """Say whether ``value`` is text without U+0000 and without lone surrogates."""
+    if type(value) is not str or "\0" in value:
+        return False
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_session_id(value: object) -> bool:
+    """Say whether a database can hold ``value`` as the id of a session."""
+    return is_storable_text(value) and 1 <= len(str(value)) <= MAX_SESSION_ID_LENGTH
+
+
+def is_owner(value: object) -> bool:
+    """Say whether a database can hold ``value`` as an owner; "" is one."""
+    return value == "" or is_session_id(value)
+
+
+def check_integer(
+    value: object,
+    name: str,
+    maximum: int,
+    error: type[InvalidCheckpoint | InvalidQuery] = InvalidCheckpoint,
+) -> None:
+    """Raise ``error`` unless ``value`` is an integer from 0 to ``maximum``."""
+    if not is_integer(value, maximum):
+        path = name if error is InvalidQuery else f"$.{name}"
+        raise error(f"{name} must be an integer from 0 to {maximum}, not {shown(value)}", path)
+
+
+def check_session_id(value: object, name: str = "session_id") -> None:
+    """Raise ``InvalidCheckpoint`` unless ``value`` can be the id of a session."""
+    if not is_session_id(value):
+        raise InvalidCheckpoint(
+            f"{name} must be text of 1 to {MAX_SESSION_ID_LENGTH} characters without "
+            f"U+0000 and lone surrogates, not {shown(value)}",
+            f"$.{name}",
+        )
+
+
+def check_text(value: object, path: str) -> None:
+    """Raise ``InvalidCheckpoint`` unless ``value`` is text that can be stored."""
+    if not is_storable_text(value):
+        raise InvalidCheckpoint(
+            f"expected text without U+0000 and lone surrogates, not {shown(value)}",
+            path,
+        )
+
+
+def copied(values: Iterable[T], path: str) -> tuple[T, ...]:
+    """Return a tuple of ``values``.
+
+    Raises ``InvalidCheckpoint`` for what is not several values, a single text included.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidCheckpoint(f"expected a sequence, not {shown(values)}", path)
+    return tuple(values)
+
+
+def shown(value: Any) -> str:
+    """Return a short, printable form of a refused value for an error message."""
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else f"{text[:77]}..."

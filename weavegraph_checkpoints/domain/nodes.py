@@ -1,0 +1,83 @@
+"""The nodes of a workflow graph."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from weavegraph_checkpoints.domain.limits import shown
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint
+
+_CUSTOM = "Custom:"
+
+
+class NodeKind(msgspec.Struct, frozen=True):
+    """A node: the start, the end, or a custom one with a name of its own.
+
+    Use ``NodeKind.START``, ``NodeKind.END`` and ``NodeKind.custom(name)``. Any name
+    is allowed, so ``NodeKind.custom("Start")`` is not ``NodeKind.START``.
+    """
+
+    encoded: str
+    """The text form: ``"Start"``, ``"End"`` or ``"Custom:<name>"``."""
+
+    START: ClassVar[NodeKind]
+    END: ClassVar[NodeKind]
+
+    def __post_init__(self) -> None:
+        text = self.encoded
+        if type(text) is not str or not (text in ("Start", "End") or text.startswith(_CUSTOM)):
+            raise InvalidCheckpoint(f"not a node: {shown(text)}")
+
+    @classmethod
+    def custom(cls, name: str) -> NodeKind:
+        """Return the custom node of that name."""
+        if type(name) is not str:
+            raise InvalidCheckpoint(f"a node's name must be text, not {shown(name)}")
+        return cls(_CUSTOM + name)
+
+    @classmethod
+    def decode(cls, text: str) -> NodeKind:
+        """Return the node that ``encode()`` wrote; unknown text is a custom name."""
+        if type(text) is not str:
+            raise InvalidCheckpoint(f"expected a node or its name, not {shown(text)}")
+        if text == "Start":
+            return cls.START
+        if text == "End":
+            return cls.END
+        return cls(text) if text.startswith(_CUSTOM) else cls(_CUSTOM + text)
+
+    def encode(self) -> str:
+        """Return ``"Start"``, ``"End"`` or ``"Custom:<name>"``."""
+        return self.encoded
+
+    @property
+    def is_start(self) -> bool:
+        """Whether this is the node where a workflow begins."""
+        return self.encoded == "Start"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether this is the node where a workflow ends."""
+        return self.encoded == "End"
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether this is a node of the workflow's own."""
+        return self.encoded.startswith(_CUSTOM)
+
+    def __str__(self) -> str:
+        return self.encoded.removeprefix(_CUSTOM)
+
+
+NodeKind.START = NodeKind("Start")
+NodeKind.END = NodeKind("End")
+
+
+def as_node(node: NodeKind | str) -> NodeKind:
+    """Return ``node``, or the node that a string means (see ``NodeKind.decode``).
+
+    Raises ``InvalidCheckpoint`` for any other type.
+    """
+    return node if isinstance(node, NodeKind) else NodeKind.decode(node)

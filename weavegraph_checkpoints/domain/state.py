@@ -1,0 +1,197 @@
+"""The versioned state of a workflow: messages, extras and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain.limits import MAX_CHANNEL_VERSION, check_integer, copied
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a conversation. Any role is allowed."""
+
+    role: str
+    content: str
+
+    @classmethod
+    def user(cls, content: str) -> Message:
+        """Return a message of the role ``user``."""
+        return cls(role="user", content=content)
+
+    @classmethod
+    def assistant(cls, content: str) -> Message:
+        """Return a message of the role ``assistant``."""
+        return cls(role="assistant", content=content)
+
+    @classmethod
+    def system(cls, content: str) -> Message:
+        """Return a message of the role ``system``."""
+        return cls(role="system", content=content)
+
+    @classmethod
+    def tool(cls, content: str) -> Message:
+        """Return a message of the role ``tool``."""
+        return cls(role="tool", content=content)
+
+
+class WeaveError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, and what caused it."""
+
+    message: str
+    cause: WeaveError | None = None
+    details: Any = None
+    """Any JSON value."""
+
+
+class NodeScope(msgspec.Struct, frozen=True, kw_only=True, tag="node", tag_field="scope"):
+    """The error came from a node (``kind`` is free text) at a step."""
+
+    kind: str
+    step: int
+
+
+class SchedulerScope(msgspec.Struct, frozen=True, kw_only=True, tag="scheduler", tag_field="scope"):
+    """The error came from the scheduler at a step."""
+
+    step: int
+
+
+class RunnerScope(msgspec.Struct, frozen=True, kw_only=True, tag="runner", tag_field="scope"):
+    """The error came from the runner of a session at a step."""
+
+    session: str
+    step: int
+
+
+class AppScope(msgspec.Struct, frozen=True, kw_only=True, tag="app", tag_field="scope"):
+    """The error came from the application around the workflow."""
+
+
+ErrorScope = NodeScope | SchedulerScope | RunnerScope | AppScope
+
+
+class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One error of a run: what, where, when, and what is known about it."""
+
+    error: WeaveError
+    scope: ErrorScope = AppScope()
+    tags: tuple[str, ...] = ()
+    context: Any = None
+    """Any JSON value."""
+    when: str = msgspec.field(default_factory=instants.now_text)
+    """RFC 3339 text in UTC (``…Z``), so that nanoseconds survive."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            error: WeaveError,
+            scope: ErrorScope = ...,
+            tags: Iterable[str] = ...,
+            context: Any = ...,
+            when: str | datetime = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if type(self.tags) is not tuple:
+            force_setattr(self, "tags", copied(self.tags, "$.tags"))
+        force_setattr(self, "when", _when_text(self.when))
+
+    @property
+    def when_datetime(self) -> datetime:
+        """``when`` as an aware ``datetime`` in UTC, cut to the microsecond."""
+        return instants.from_text(self.when)
+
+
+def _when_text(when: str | datetime) -> str:
+    try:
+        if isinstance(when, datetime):
+            return instants.to_text(when)
+        return instants.canonical_text(when)
+    except (TypeError, ValueError) as error:
+        raise InvalidCheckpoint(str(error), "$.when") from None
+
+
+class MessagesChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """The conversation. ``version`` (0 to 2^32−1) rises with every change."""
+
+    version: int = 1
+    items: tuple[Message, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, version: int = ..., items: Iterable[Message] = ...) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_integer(self.version, "version", MAX_CHANNEL_VERSION)
+        if type(self.items) is not tuple:
+            force_setattr(self, "items", copied(self.items, "$.items"))
+
+
+class ExtrasChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """Free values by key. ``version`` (0 to 2^32−1) rises with every change."""
+
+    version: int = 1
+    map: dict[str, Any] = {}
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, version: int = ..., map: Mapping[str, Any] = ...) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_integer(self.version, "version", MAX_CHANNEL_VERSION)
+        try:
+            force_setattr(self, "map", dict(self.map))
+        except (TypeError, ValueError):
+            raise InvalidCheckpoint("map must be a mapping", "$.map") from None
+
+
+class ErrorsChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """The errors so far. ``version`` (0 to 2^32−1) rises with every change."""
+
+    version: int = 1
+    items: tuple[ErrorEvent, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, version: int = ..., items: Iterable[ErrorEvent] = ...) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_integer(self.version, "version", MAX_CHANNEL_VERSION)
+        if type(self.items) is not tuple:
+            force_setattr(self, "items", copied(self.items, "$.items"))
+
+
+class VersionedState(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a workflow knows after a step, in three versioned channels."""
+
+    messages: MessagesChannel = MessagesChannel()
+    extra: ExtrasChannel = msgspec.field(default_factory=ExtrasChannel)
+    errors: ErrorsChannel = ErrorsChannel()
+
+    @classmethod
+    def new(
+        cls,
+        messages: Iterable[Message] = (),
+        extra: Mapping[str, Any] | None = None,
+        errors: Iterable[ErrorEvent] = (),
+    ) -> VersionedState:
+        """Return a state whose three channels are at version 1."""
+        return cls(
+            messages=MessagesChannel(items=messages),
+            extra=ExtrasChannel(map={} if extra is None else extra),
+            errors=ErrorsChannel(items=errors),
+        )
+
+    @classmethod
+    def new_with_user_message(cls, text: str) -> VersionedState:
+        """Return a state that holds one message of the user, at version 1."""
+        return cls.new(messages=[Message.user(text)])

@@ -1,0 +1,204 @@
+"""Model fields that mean the same on SQLite, PostgreSQL and MariaDB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.operations.base import Operation
+from django.db.models.fields.json import KeyTransform
+from django.utils.translation import gettext_lazy as _
+
+from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.domain.limits import (
+    MAX_SESSION_ID_LENGTH,
+    is_owner,
+)
+
+
+def validate_session_id(value: str) -> None:
+    """Raise ``ValidationError`` for text that a session id or an owner cannot be."""
+    if not is_owner(value):
+        raise ValidationError(
+            _("Use up to 255 characters, without null characters and lone surrogates."),
+            code="invalid_session_id",
+        )
+
+
+class SessionIdField(models.CharField):
+    """Up to 255 characters, compared byte for byte and sorted by code point.
+
+    On MariaDB the collation is ``utf8mb4_nopad_bin`` (under ``utf8mb4_bin``, ``"a"``
+    equals ``"a "``), on PostgreSQL ``C``, on SQLite ``BINARY``.
+    """
+
+    description = _("Session id (up to 255 characters)")
+    default_validators = [validate_session_id]
+
+    _COLLATIONS = {
+        "mysql": "utf8mb4_nopad_bin",
+        "postgresql": "C",
+        "sqlite": "BINARY",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_length"] = MAX_SESSION_ID_LENGTH
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["max_length"]
+        return name, path, args, kwargs
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        # Under this name of the type, Django adds no second (LIKE) index, which a
+        # column of the collation C does not need.
+        if connection.vendor == "postgresql":
+            return f"character varying({MAX_SESSION_ID_LENGTH})"
+        return super().db_type(connection)
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        parameters = super().db_parameters(connection)
+        parameters["collation"] = self._COLLATIONS.get(connection.vendor)
+        return parameters
+
+    def formfield(self, *args: Any, **kwargs: Any) -> Any:
+        return super().formfield(*args, **{"strip": False, **kwargs})
+
+
+class StateField(models.JSONField):
+    """A JSON document that comes back exactly as it went in.
+
+    Numbers keep their type and digits, U+0000 and deep nesting are kept: PostgreSQL
+    stores ``json`` (read as text), MariaDB ``longtext``, SQLite ``text``, all without a
+    check of the database's own. Look-ups by key path (exact, ``in``, comparisons,
+    ``isnull``) work; a row that the database cannot look into (PostgreSQL: U+0000;
+    MariaDB: more than 31 levels) looks as if it had no keys. Not promised are
+    whole-document exact, ``contains``, text look-ups, ``distinct()``, ``order_by()`` and
+    ``union()``.
+    """
+
+    description = _("Exact JSON")
+
+    _TYPES = {"mysql": "longtext", "postgresql": "json", "sqlite": "text"}
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
+        return self._TYPES.get(connection.vendor) or super().db_type(connection)
+
+    def db_check(self, connection: BaseDatabaseWrapper) -> None:
+        return None
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            parameters["collation"] = "utf8mb4_bin"
+        return parameters
+
+    def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
+        if compiler.connection.vendor == "postgresql":
+            return f"({sql})::text", params
+        return sql, params
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        if isinstance(expression, KeyTransform):
+            return super().from_db_value(value, expression, connection)
+        return None if value is None else serde.loads_json(value)
+
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> str:
+        return serde.dumps_json(value)
+
+    def get_transform(self, name: str) -> Any:
+        transform = super(models.JSONField, self).get_transform(name)
+        return transform or _StateKeyTransformFactory(name)
+
+
+class StateKeyTransform(KeyTransform):
+    """The value under a key of a state, in SQL that fails on no row."""
+
+    # An odd number of backslashes before u0000 is U+0000; an even one is text about it.
+    _GUARDS = {
+        "postgresql": r"""(CASE
+            WHEN strpos({0}::text, '\u0000') = 0
+              OR {0}::text !~ '(^|[^\\])(\\\\)*\\u0000'
+            THEN {0}::jsonb END)""",
+        "mysql": "(CASE WHEN JSON_VALID({0}) THEN {0} END)",
+        "sqlite": "(CASE WHEN JSON_VALID({0}) THEN {0} END)",
+    }
+
+    def preprocess_lhs(self, compiler: Any, connection: BaseDatabaseWrapper) -> Any:
+        column, params, key_transforms = super().preprocess_lhs(compiler, connection)
+        guard = self._GUARDS[connection.vendor]
+        repeated = tuple(params) * guard.count("{0}")
+        return guard.format(column), repeated, key_transforms
+
+
+class _StateKeyTransformFactory:
+    def __init__(self, key_name: str) -> None:
+        self.key_name = key_name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> StateKeyTransform:
+        return StateKeyTransform(self.key_name, *args, **kwargs)
+
+
+class CompressWithLz4(Operation):
+    """Compress a column with lz4 where PostgreSQL offers it.
+
+    It halves the time of a save against the default, pglz, on prose.
+    """
+
+    reversible = True
+    reduces_to_sql = True
+
+    def __init__(self, model_name: str, name: str) -> None:
+        self.model_name = model_name
+        self.name = name
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Leave the state of the models as it is."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._set(app_label, schema_editor, to_state, "lz4")
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._set(app_label, schema_editor, to_state, "DEFAULT")
+
+    def _set(self, app_label: str, schema_editor: Any, state: Any, method: str) -> None:
+        connection = schema_editor.connection
+        model = state.apps.get_model(app_label, self.model_name)
+        if not router.allow_migrate_model(connection.alias, model):
+            return
+        if connection.vendor == "postgresql" and _offers_lz4(connection):
+            quote = connection.ops.quote_name
+            column = model._meta.get_field(self.name).column
+            schema_editor.execute(
+                f"ALTER TABLE {quote(model._meta.db_table)} ALTER COLUMN {quote(column)}"
+                f" SET COMPRESSION {method}",
+                params=None,
+            )
+
+    def references_model(self, name: str, app_label: str) -> bool:
+        return name.lower() == self.model_name.lower()
+
+    def describe(self) -> str:
+        return f"Compress {self.model_name}.{self.name} with lz4 where it is offered"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"{self.model_name}_{self.name}_lz4".lower()
+
+
+def _offers_lz4(connection: BaseDatabaseWrapper) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 'lz4' = ANY (enumvals) FROM pg_settings"
+            " WHERE name = 'default_toast_compression'"
+        )
+        return cursor.fetchone() == (True,)

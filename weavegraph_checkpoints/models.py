@@ -1,0 +1,101 @@
+"""The two tables: sessions, each with a snapshot of its newest step, and their steps."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from weavegraph_checkpoints.fields import SessionIdField, StateField
+from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+
+
+class Session(models.Model):
+    """One run of a workflow, with the snapshot to resume it from.
+
+    A trigger in the database keeps ``last_*``, ``status``, ``revision`` and
+    ``updated_at`` equal to the step with the highest number, whoever writes it.
+    """
+
+    class Status(models.TextChoices):
+        """Where a session stands."""
+
+        EMPTY = "empty", _("empty")
+        RESUMABLE = "resumable", _("resumable")
+        FINISHED = "finished", _("finished")
+
+    id = SessionIdField(_("id"), primary_key=True)
+    owner = SessionIdField(_("owner"), blank=True, default="", db_default="")
+    concurrency_limit = models.PositiveBigIntegerField(
+        _("concurrency limit"), default=1, db_default=1
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now)
+    last_step = models.PositiveBigIntegerField(_("last step"), default=0, db_default=0)
+    revision = models.PositiveBigIntegerField(_("revision"), default=0, db_default=0)
+    status = models.CharField(
+        _("status"),
+        max_length=9,
+        choices=Status,
+        default=Status.EMPTY,
+        db_default=Status.EMPTY,
+    )
+    last_message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
+    last_error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
+    last_state_bytes = models.PositiveBigIntegerField(_("size of the state"), null=True, blank=True)
+    forked_from = SessionIdField(_("forked from"), blank=True, default="", db_default="")
+    forked_at_step = models.PositiveBigIntegerField(_("forked at step"), null=True, blank=True)
+    last_frontier = models.JSONField(_("next nodes"), null=True, blank=True)
+    last_versions_seen = models.JSONField(_("versions seen"), null=True, blank=True)
+    last_state = StateField(_("state"), null=True, blank=True)
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        indexes = [
+            models.Index(fields=["-updated_at", "id"], name="weavegraph_session_updated"),
+            models.Index(fields=["status", "-updated_at"], name="weavegraph_session_status"),
+            models.Index(fields=["owner", "-updated_at"], name="weavegraph_session_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Step(models.Model):
+    """The checkpoint that a session saved after one superstep."""
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(
+        Session,
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        related_name="steps",
+        db_index=False,
+    )
+    step = models.PositiveBigIntegerField(_("step"))
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
+    error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
+    state_bytes = models.PositiveBigIntegerField(_("size of the state"), null=True, blank=True)
+    frontier = models.JSONField(_("next nodes"))
+    ran_nodes = models.JSONField(_("nodes that ran"), default=list)
+    skipped_nodes = models.JSONField(_("nodes that were skipped"), default=list)
+    updated_channels = models.JSONField(_("changed channels"), null=True, blank=True)
+    versions_seen = models.JSONField(_("versions seen"), default=dict)
+    state = StateField(_("state"))
+
+    objects = StepQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        constraints = [
+            models.UniqueConstraint(fields=["session", "step"], name="weavegraph_step_unique"),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="weavegraph_step_created")]
+
+    def __str__(self) -> str:
+        return f"{self.session_id} · {self.step}"

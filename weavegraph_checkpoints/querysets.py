@@ -1,0 +1,69 @@
+"""Queries that every face of the app shares."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Self
+
+from django.db import models
+
+from weavegraph_checkpoints.domain.nodes import NodeKind, as_node
+
+HOLDS_NODE = {
+    "mysql": (
+        "EXISTS (SELECT 1 FROM JSON_TABLE({column}, '$[*]' COLUMNS (node LONGTEXT"
+        " CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin PATH '$')) AS nodes"
+        " WHERE nodes.node = %s)"
+    ),
+    "postgresql": "{column} @> %s::jsonb",
+    "sqlite": "EXISTS (SELECT 1 FROM json_each({column}) WHERE value = %s)",
+}
+"""Per vendor the SQL that finds exactly one node in a column of nodes."""
+
+
+def node_parameter(node: NodeKind, vendor: str) -> str:
+    """Return the parameter that ``HOLDS_NODE`` takes."""
+    return json.dumps([node.encoded]) if vendor == "postgresql" else node.encoded
+
+
+class HoldsNode(models.Lookup):
+    """``HoldsNode(F("ran_nodes"), node)``: exactly this node is among the column's."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        column, params = self.process_lhs(compiler, connection)
+        sql = HOLDS_NODE[connection.vendor].format(column=column)
+        return sql, (*params, node_parameter(as_node(self.rhs), connection.vendor))
+
+
+class SessionQuerySet(models.QuerySet[Any]):
+    """Sessions."""
+
+    def newest_first(self) -> Self:
+        """Order by the last update, newest first, ties by id."""
+        return self.order_by("-updated_at", "id")
+
+    def owned_by(self, owner: str | None) -> Self:
+        """Narrow to the sessions of an owner; ``None`` means all."""
+        return self.all() if owner is None else self.filter(owner=owner)
+
+    def light(self) -> Self:
+        """Leave the state out, which lists never read."""
+        return self.defer("last_state", "last_versions_seen")
+
+
+class StepQuerySet(models.QuerySet[Any]):
+    """Steps. Every query that leaves here names its session."""
+
+    def ran(self, node: NodeKind | str) -> Self:
+        """Narrow to the steps in which exactly this node ran."""
+        return self.filter(HoldsNode(models.F("ran_nodes"), node))
+
+    def skipped(self, node: NodeKind | str) -> Self:
+        """Narrow to the steps in which exactly this node was skipped."""
+        return self.filter(HoldsNode(models.F("skipped_nodes"), node))
+
+    def light(self) -> Self:
+        """Leave the state out, which lists never read."""
+        return self.defer("state", "versions_seen")

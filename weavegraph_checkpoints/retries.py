@@ -1,0 +1,54 @@
+"""Tries a transaction again that the database gave up for the sake of another."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T")
+
+logger = logging.getLogger("weavegraph_checkpoints")
+
+MAX_RETRIES = 3
+BASE_DELAY_SECONDS = 0.02
+
+# Deadlock and serialization failure; on MariaDB deadlock, and a record that changed
+# since the transaction's snapshot.
+_SQLSTATES = {"40P01", "40001"}
+_MARIADB_CODES = {1213, 1020}
+
+
+def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
+    """Run a transaction, up to three times again after a deadlock or the like.
+
+    Only where it is the outermost: inside a caller's ``atomic()`` the error passes.
+    """
+    retries = 0 if connection.in_atomic_block else MAX_RETRIES
+    for attempt in range(retries):
+        try:
+            return operation()
+        except OperationalError as error:
+            if not is_transient(error):
+                raise
+            logger.warning(
+                "A transaction on the database %r is tried again: %s",
+                connection.alias,
+                error,
+            )
+            time.sleep(BASE_DELAY_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+    return operation()
+
+
+def is_transient(error: OperationalError) -> bool:
+    """Say whether the same transaction may succeed when it is run again."""
+    cause = error.__cause__
+    sqlstate = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if sqlstate is not None:
+        return sqlstate in _SQLSTATES
+    return bool(error.args) and error.args[0] in _MARIADB_CODES

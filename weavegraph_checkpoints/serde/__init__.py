@@ -1,0 +1,253 @@
+"""The persisted JSON: field for field what the Rust crate weavegraph 0.7 writes.
+
+What is read equals what was saved, in value and in type; what JSON cannot hold is
+refused with its path, and nothing is ever stripped, replaced or turned into ``null``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain.checkpoint import Checkpoint, VersionsSeen
+from weavegraph_checkpoints.domain.limits import (
+    MAX_CHANNEL_VERSION,
+    MAX_CONCURRENCY_LIMIT,
+    MAX_STEP,
+)
+from weavegraph_checkpoints.domain.nodes import NodeKind
+from weavegraph_checkpoints.domain.state import (
+    ErrorEvent,
+    ErrorsChannel,
+    ExtrasChannel,
+    MessagesChannel,
+    VersionedState,
+)
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SerializationError
+from weavegraph_checkpoints.serde import errors
+from weavegraph_checkpoints.serde.values import check_state, check_value, state_document
+
+T = TypeVar("T")
+
+_Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHANNEL_VERSION)]
+
+
+class _MessagesDocument(MessagesChannel, frozen=True, kw_only=True):
+    version: _Version
+
+
+class _ExtrasDocument(ExtrasChannel, frozen=True, kw_only=True):
+    version: _Version
+
+
+class _ErrorDocument(ErrorEvent, frozen=True, kw_only=True):
+    when: str = instants.EPOCH
+
+
+class _ErrorsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    version: _Version
+    items: tuple[_ErrorDocument, ...] = ()
+
+
+class _StateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    messages: _MessagesDocument
+    extra: _ExtrasDocument
+    errors: _ErrorsDocument = _ErrorsDocument(version=1)
+
+    def state(self) -> VersionedState:
+        return VersionedState(
+            messages=MessagesChannel(version=self.messages.version, items=self.messages.items),
+            extra=ExtrasChannel(version=self.extra.version, map=self.extra.map),
+            errors=ErrorsChannel(
+                version=self.errors.version,
+                items=[_event(document) for document in self.errors.items],
+            ),
+        )
+
+
+def _event(document: _ErrorDocument) -> ErrorEvent:
+    return ErrorEvent(
+        error=document.error,
+        scope=document.scope,
+        tags=document.tags,
+        context=document.context,
+        when=document.when,
+    )
+
+
+class _CheckpointDocument(msgspec.Struct, frozen=True, kw_only=True):
+    session_id: str
+    step: Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP)]
+    state: _StateDocument
+    frontier: tuple[str, ...]
+    versions_seen: VersionsSeen = {}
+    concurrency_limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_CONCURRENCY_LIMIT)] = 1
+    created_at: str | msgspec.UnsetType = msgspec.UNSET
+    ran_nodes: tuple[str, ...] = ()
+    skipped_nodes: tuple[str, ...] = ()
+    updated_channels: tuple[str, ...] = ()
+
+
+_ENCODER = msgspec.json.Encoder()
+_CHECKPOINT = msgspec.json.Decoder(_CheckpointDocument)
+_STATE = msgspec.json.Decoder(_StateDocument)
+_NAMES = msgspec.json.Decoder(tuple[str, ...])
+_VERSIONS_SEEN = msgspec.json.Decoder(VersionsSeen)
+_ANY = msgspec.json.Decoder(Any)
+
+
+def dumps(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint as UTF-8 JSON.
+
+    Raises ``SerializationError`` with the path (``$.state.extra.map.total``) of a value
+    that JSON cannot hold, or of free values nested beyond 200 levels.
+    """
+    check_state(checkpoint.state, "$.state")
+    return _encode(
+        {
+            "session_id": checkpoint.session_id,
+            "step": checkpoint.step,
+            "state": state_document(checkpoint.state),
+            "frontier": [node.encoded for node in checkpoint.frontier],
+            "versions_seen": checkpoint.versions_seen,
+            "concurrency_limit": checkpoint.concurrency_limit,
+            "created_at": instants.to_text(checkpoint.created_at),
+            "ran_nodes": [node.encoded for node in checkpoint.ran_nodes],
+            "skipped_nodes": [node.encoded for node in checkpoint.skipped_nodes],
+            "updated_channels": checkpoint.updated_channels,
+        }
+    )
+
+
+def loads(data: bytes | str) -> Checkpoint:
+    """Return the checkpoint that ``dumps``, or the Rust crate, wrote.
+
+    Raises ``SerializationError`` with the path of what is missing, of the wrong type or
+    outside its range. Unknown keys are ignored; a missing ``created_at`` is now.
+    """
+    document = _decode(_CHECKPOINT, data, "$")
+    state = document.state.state()
+    check_state(state, "$.state")
+    try:
+        return Checkpoint(
+            session_id=document.session_id,
+            step=document.step,
+            state=state,
+            frontier=document.frontier,
+            versions_seen=document.versions_seen,
+            concurrency_limit=document.concurrency_limit,
+            created_at=_created_at(document.created_at),
+            ran_nodes=document.ran_nodes,
+            skipped_nodes=document.skipped_nodes,
+            updated_channels=document.updated_channels,
+        )
+    except InvalidCheckpoint as error:
+        raise SerializationError(error.message, error.path) from None
+
+
+def dumps_state(state: VersionedState, *, path: str = "$") -> bytes:
+    """Return a state as UTF-8 JSON.
+
+    ``path`` is the root of the paths in errors. Raises ``SerializationError`` as
+    ``dumps`` does.
+    """
+    check_state(state, path)
+    return _encode(state_document(state), path)
+
+
+def loads_state(data: bytes | str) -> VersionedState:
+    """Return the state that ``dumps_state``, or the Rust crate, wrote.
+
+    Raises ``SerializationError`` as ``loads`` does.
+    """
+    state = _decode(_STATE, data, "$").state()
+    check_state(state, "$")
+    return state
+
+
+def dumps_nodes(nodes: tuple[NodeKind, ...]) -> str:
+    """Return nodes as the JSON of a ``frontier`` or ``ran_nodes`` column."""
+    return _ENCODER.encode([node.encoded for node in nodes]).decode()
+
+
+def dumps_json(value: object) -> str:
+    """Return any JSON value as text, exactly.
+
+    Raises ``SerializationError`` for what JSON cannot hold, or beyond 210 levels: a
+    whole state is a few levels deeper than the free values inside it.
+    """
+    check_value(value, "$", levels=210)
+    return _encode(value).decode()
+
+
+def loads_json(data: bytes | str) -> Any:
+    """Return any JSON value from text, exactly; raises ``SerializationError``."""
+    return _decode(_ANY, data, "$")
+
+
+def checkpoint_from_columns(
+    session_id: str,
+    step: int,
+    created_at: datetime,
+    concurrency_limit: int,
+    state: bytes | str,
+    frontier: bytes | str,
+    versions_seen: bytes | str,
+    ran_nodes: bytes | str = "[]",
+    skipped_nodes: bytes | str = "[]",
+    updated_channels: bytes | str | None = None,
+) -> Checkpoint:
+    """Return the checkpoint that the columns of one stored row make up.
+
+    Raises ``SerializationError`` that names the session, the step and the path.
+    """
+    try:
+        seen = _decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
+        return Checkpoint(
+            session_id=session_id,
+            step=step,
+            state=_decode(_STATE, state, "$.state").state(),
+            frontier=_names(frontier, "$.frontier"),
+            versions_seen=seen,
+            concurrency_limit=concurrency_limit,
+            created_at=created_at,
+            ran_nodes=_names(ran_nodes, "$.ran_nodes"),
+            skipped_nodes=_names(skipped_nodes, "$.skipped_nodes"),
+            updated_channels=_names(
+                "[]" if updated_channels is None else updated_channels, "$.updated_channels"
+            ),
+        )
+    except (InvalidCheckpoint, SerializationError) as error:
+        message = f"session {session_id!r}, step {step}: {error.message}"
+        raise SerializationError(message, error.path) from None
+
+
+def _names(data: bytes | str, path: str) -> tuple[str, ...]:
+    return _decode(_NAMES, data, path)
+
+
+def _created_at(text: str | msgspec.UnsetType) -> datetime:
+    if text is msgspec.UNSET:
+        return instants.now()
+    try:
+        return instants.from_text(text)
+    except ValueError as error:
+        raise SerializationError(str(error), "$.created_at") from None
+
+
+def _encode(document: object, path: str = "$") -> bytes:
+    try:
+        return _ENCODER.encode(document)
+    except ValueError as error:
+        raise errors.refused(error, document, path) from None
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, path: str) -> T:
+    try:
+        # msgspec passes over bad UTF-8 under the keys that it ignores.
+        return decoder.decode(data.decode() if isinstance(data, bytes) else data)
+    except (ValueError, RecursionError, TypeError) as error:
+        raise errors.malformed(error, data, path) from None

@@ -1,0 +1,26 @@
+"""The snapshot trigger: install it, remove it, ask whether it stands.
+
+It keeps ``Session.last_*``, ``status``, ``revision`` and ``updated_at`` equal to the
+step with the highest number, whoever writes the steps.
+"""
+
+from __future__ import annotations
+
+from weavegraph_checkpoints.triggers.inspection import Problem, problems
+from weavegraph_checkpoints.triggers.installation import (
+    LATEST,
+    definitions,
+    install,
+    remove,
+    supports,
+)
+
+__all__ = [
+    "LATEST",
+    "Problem",
+    "definitions",
+    "install",
+    "problems",
+    "remove",
+    "supports",
+]

@@ -1,0 +1,61 @@
+"""Asks the database's catalogue whether the snapshot trigger stands as installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from django.apps import apps as global_apps
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from weavegraph_checkpoints.triggers.definition import Trigger
+from weavegraph_checkpoints.triggers.installation import definitions
+
+# Each returns the text of the trigger, and whether the database fires it.
+_CATALOGUES = {
+    "mysql": (
+        "SELECT action_statement, TRUE FROM information_schema.triggers"
+        " WHERE trigger_schema = DATABASE() AND action_timing = 'AFTER'"
+        " AND trigger_name = %s"
+    ),
+    # 29: after, for each row, on insert, update and delete.
+    "postgresql": (
+        "SELECT CASE WHEN t.tgtype = 29 AND t.tgqual IS NULL THEN p.prosrc END,"
+        " t.tgenabled IN ('O', 'A')"
+        " FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+        " JOIN pg_class c ON c.oid = t.tgrelid"
+        " WHERE pg_table_is_visible(c.oid) AND NOT t.tgisinternal AND t.tgname = %s"
+    ),
+    "sqlite": "SELECT sql, TRUE FROM sqlite_master WHERE type = 'trigger' AND name = %s",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A trigger that does not do its work."""
+
+    trigger: str
+    kind: Literal["missing", "altered", "disabled"]
+
+
+def problems(connection: BaseDatabaseWrapper, apps: Any = global_apps) -> list[Problem]:
+    """Return what is wrong with the trigger on a database whose tables exist."""
+    found = []
+    with connection.cursor() as cursor:
+        for trigger in definitions(connection, apps):
+            cursor.execute(_CATALOGUES[connection.vendor], [trigger.name])
+            kind = _kind(trigger, cursor.fetchone())
+            if kind is not None:
+                found.append(Problem(trigger=trigger.name, kind=kind))
+    return found
+
+
+def _kind(
+    trigger: Trigger, row: tuple[str | None, bool] | None
+) -> Literal["missing", "altered", "disabled"] | None:
+    if row is None:
+        return "missing"
+    text, enabled = row
+    if text is None or text.split() != trigger.body.split():
+        return "altered"
+    return None if enabled else "disabled"

@@ -1,0 +1,91 @@
+"""Migration operations that install and remove the snapshot trigger.
+
+A later migration that alters either table on SQLite rebuilds it and would silently drop
+the trigger, so it stands between a removal and a new installation::
+
+    operations = [
+        RemoveSnapshotTrigger(),
+        migrations.AlterField(...),
+        InstallSnapshotTrigger(),
+    ]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import router
+from django.db.migrations.operations.base import Operation
+
+from weavegraph_checkpoints.triggers.installation import definitions, execute
+
+
+class _SnapshotTriggerOperation(Operation):
+    reversible = True
+    reduces_to_sql = True
+
+    def __init__(self, version: str = "v1") -> None:
+        self.version = version
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Leave the state of the models as it is."""
+
+    def references_model(self, name: str, app_label: str) -> bool:
+        return name.lower() in ("session", "step")
+
+    def _create(self, app_label: str, schema_editor: Any, state: Any) -> None:
+        for trigger in self._definitions(app_label, schema_editor, state):
+            execute(schema_editor, trigger.create)
+
+    def _drop(self, app_label: str, schema_editor: Any, state: Any) -> None:
+        for trigger in self._definitions(app_label, schema_editor, state):
+            execute(schema_editor, trigger.drop)
+
+    def _definitions(self, app_label: str, schema_editor: Any, state: Any) -> Any:
+        connection = schema_editor.connection
+        model = state.apps.get_model(app_label, "Step")
+        if not router.allow_migrate_model(connection.alias, model):
+            return []
+        return definitions(connection, state.apps, self.version)
+
+
+class InstallSnapshotTrigger(_SnapshotTriggerOperation):
+    """Create the snapshot trigger of a version, or replace the one that is there."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._create(app_label, schema_editor, to_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._drop(app_label, schema_editor, from_state)
+
+    def describe(self) -> str:
+        return f"Install the snapshot trigger {self.version}"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"install_snapshot_trigger_{self.version}"
+
+
+class RemoveSnapshotTrigger(_SnapshotTriggerOperation):
+    """Drop the snapshot trigger of a version where it is there."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._drop(app_label, schema_editor, from_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        self._create(app_label, schema_editor, to_state)
+
+    def describe(self) -> str:
+        return f"Remove the snapshot trigger {self.version}"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return f"remove_snapshot_trigger_{self.version}"
