@@ -188,7 +188,7 @@ class DjangoCheckpointer(Checkpointer):
         An unknown session is an empty page. Raises ``SerializationError`` for a broken
         record. Two queries, whatever the size of the page.
         """
-        total, checkpoints = 0, ()
+        total, checkpoints = 0, tuple[Checkpoint, ...]()
         if is_session_id(session_id):
             total, checkpoints = self._for_read().page(session_id, query, self.owner)
         offset, size = query.offset or 0, len(checkpoints)

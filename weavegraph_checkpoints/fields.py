@@ -27,7 +27,7 @@ def validate_session_id(value: str) -> None:
         )
 
 
-class SessionIdField(models.CharField):
+class SessionIdField(models.CharField):  # type: ignore[type-arg]
     """Up to 255 characters, compared byte for byte and sorted by code point.
 
     On MariaDB the collation is ``utf8mb4_nopad_bin`` (under ``utf8mb4_bin``, ``"a"``
@@ -201,4 +201,4 @@ def _offers_lz4(connection: BaseDatabaseWrapper) -> bool:
             "SELECT 'lz4' = ANY (enumvals) FROM pg_settings"
             " WHERE name = 'default_toast_compression'"
         )
-        return cursor.fetchone() == (True,)
+        return bool(cursor.fetchone() == (True,))

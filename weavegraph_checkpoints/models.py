@@ -61,7 +61,7 @@ class Session(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)
 
 
 class Step(models.Model):

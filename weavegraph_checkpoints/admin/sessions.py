@@ -12,7 +12,7 @@ from weavegraph_checkpoints.models import Session
 
 
 @admin.register(Session)
-class SessionAdmin(admin.ModelAdmin):
+class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Sessions, newest first, read from small columns alone."""
 
     list_display = (
