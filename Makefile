@@ -16,8 +16,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/.stamps
 COVERAGE_DATA := $(CURDIR)/.coverage-data
 
-# The databases this run tests: SQLite always, a server when its URL is set.
-TESTED := sqlite $(if $(TEST_POSTGRES_URL),postgres) $(if $(TEST_MARIADB_URL),mariadb)
+# The databases this run tests: SQLite always, a server when its URL is set. Nothing is installed
+# any more once a test runs: every test waits for the drivers of all of them.
+SERVERS := $(if $(TEST_POSTGRES_URL),postgres) $(if $(TEST_MARIADB_URL),mariadb)
+TESTED := sqlite $(SERVERS)
+READY := $(STAMPS)/test $(SERVERS:%=$(STAMPS)/%)
 # 0 asks for no minimum: code for a database that was not tested cannot be covered.
 MINIMUM := $(if $(and $(TEST_POSTGRES_URL),$(TEST_MARIADB_URL)),,--fail-under=0)
 
@@ -58,6 +61,10 @@ $(STAMPS)/postgres $(STAMPS)/mariadb: $(STAMPS)/%: $(STAMPS)/test
 	$(PIP) install --editable '.[$*]'
 	@touch $@
 
+ifneq (,$(TEST_POSTGRES_URL))
+$(STAMPS)/mariadb: | $(STAMPS)/postgres
+endif
+
 $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: $(STAMPS)/test
 	$(PIP) install --group $*
 	@touch $@
@@ -97,12 +104,12 @@ define left_out
 endef
 
 .PHONY: test-sqlite
-test-sqlite: $(STAMPS)/test ## Test on SQLite alone
+test-sqlite: $(READY) ## Test on SQLite alone
 	$(call pytest,sqlite,SQLite)
 
 .PHONY: test-postgres
-ifdef TEST_POSTGRES_URL
-test-postgres: $(STAMPS)/postgres ## Test on the PostgreSQL server of TEST_POSTGRES_URL
+ifneq (,$(TEST_POSTGRES_URL))
+test-postgres: $(READY) ## Test on the PostgreSQL server of TEST_POSTGRES_URL
 	$(call pytest,postgres,PostgreSQL)
 else
 test-postgres:
@@ -110,8 +117,8 @@ test-postgres:
 endif
 
 .PHONY: test-mariadb
-ifdef TEST_MARIADB_URL
-test-mariadb: $(STAMPS)/mariadb ## Test on the MariaDB server of TEST_MARIADB_URL
+ifneq (,$(TEST_MARIADB_URL))
+test-mariadb: $(READY) ## Test on the MariaDB server of TEST_MARIADB_URL
 	$(call pytest,mariadb,MariaDB)
 else
 test-mariadb:
