@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -60,10 +60,9 @@ class Checkpointer(Protocol):
         """Return the ids of all sessions, the last updated first, ties by id."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Remembered:
-    data: bytes
-    step: int
+    newest: StepRow
     concurrency_limit: int
     updated_at: datetime
 
@@ -77,16 +76,15 @@ class InMemoryCheckpointer(Checkpointer):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """See ``Checkpointer.save``."""
-        StepRow.of(checkpoint, conf.max_state_bytes())
-        data = serde.dumps(checkpoint)
+        row = StepRow.of(checkpoint, conf.max_state_bytes())
         with self._lock:
-            known = self._sessions.get(checkpoint.session_id)
-            limit = (known or checkpoint).concurrency_limit
-            if known is not None and known.step > checkpoint.step:
-                data, step = known.data, known.step
+            known = self._sessions.get(row.session_id)
+            if known is None:
+                newest, limit = row, row.concurrency_limit
             else:
-                step = checkpoint.step
-            self._sessions[checkpoint.session_id] = _Remembered(data, step, limit, instants.now())
+                newest = row if row.step >= known.newest.step else known.newest
+                limit = known.concurrency_limit
+            self._sessions[row.session_id] = _Remembered(newest, limit, instants.now())
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``."""
@@ -94,13 +92,14 @@ class InMemoryCheckpointer(Checkpointer):
             known = self._sessions.get(session_id)
         if known is None:
             return None
-        return replace(
-            serde.loads(known.data),
-            concurrency_limit=known.concurrency_limit,
-            created_at=known.updated_at,
-            ran_nodes=(),
-            skipped_nodes=(),
-            updated_channels=(),
+        return serde.checkpoint_from_columns(
+            session_id,
+            known.newest.step,
+            known.updated_at,
+            known.concurrency_limit,
+            known.newest.state,
+            known.newest.frontier,
+            known.newest.versions_seen,
         )
 
     def list_sessions(self) -> list[str]:

@@ -109,7 +109,7 @@ class Backend(ABC):
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
                 f" SELECT %s, owner, concurrency_limit, {self.now}, {self.now}, 0, 0,"
-                f" 'empty', id FROM {SESSION} WHERE id = %s{condition}"
+                f" 'empty', id FROM {SESSION} AS origin WHERE id = %s{condition}"
                 f" AND EXISTS (SELECT 1 FROM {STEP} WHERE session_id = %s AND step <= %s)"
                 f" {self.on_session_conflict}",
                 [target, source, *parameters, source, at_step],

@@ -24,7 +24,7 @@ class MariaDBBackend(Backend):
     """A statement that writes steps never names the session table (error 1442)."""
 
     now = "UTC_TIMESTAMP(6)"
-    on_session_conflict = "ON DUPLICATE KEY UPDATE revision = VALUES(revision) + 1"
+    on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -27,16 +28,23 @@ DATA_COLUMNS = (
 COLUMNS = ("session_id", "step", *DATA_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
     """What a save writes: serialised once, whatever the number of attempts."""
 
     session_id: str
     step: int
     concurrency_limit: int
-    checkpoint: Checkpoint
-    data: tuple[Any, ...]
-    """The values of ``DATA_COLUMNS`` after ``created_at``."""
+    created_at: datetime
+    message_count: int
+    error_count: int
+    state_bytes: int
+    frontier: str
+    ran_nodes: str
+    skipped_nodes: str
+    updated_channels: str
+    versions_seen: str
+    state: str
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, max_state_bytes: int | None) -> StepRow:
@@ -53,21 +61,31 @@ class StepRow:
             session_id=checkpoint.session_id,
             step=checkpoint.step,
             concurrency_limit=checkpoint.concurrency_limit,
-            checkpoint=checkpoint,
-            data=(
-                len(checkpoint.state.messages.items),
-                len(checkpoint.state.errors.items),
-                len(state),
-                dumps_nodes(checkpoint.frontier),
-                dumps_nodes(checkpoint.ran_nodes),
-                dumps_nodes(checkpoint.skipped_nodes),
-                encode(checkpoint.updated_channels).decode(),
-                encode(checkpoint.versions_seen).decode(),
-                state.decode(),
-            ),
+            created_at=checkpoint.created_at,
+            message_count=len(checkpoint.state.messages.items),
+            error_count=len(checkpoint.state.errors.items),
+            state_bytes=len(state),
+            frontier=dumps_nodes(checkpoint.frontier),
+            ran_nodes=dumps_nodes(checkpoint.ran_nodes),
+            skipped_nodes=dumps_nodes(checkpoint.skipped_nodes),
+            updated_channels=encode(checkpoint.updated_channels).decode(),
+            versions_seen=encode(checkpoint.versions_seen).decode(),
+            state=state.decode(),
         )
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
         """Return the values of ``COLUMNS``, as the database takes them."""
-        created_at = connection.ops.adapt_datetimefield_value(self.checkpoint.created_at)
-        return (self.session_id, self.step, created_at, *self.data)
+        return (
+            self.session_id,
+            self.step,
+            connection.ops.adapt_datetimefield_value(self.created_at),
+            self.message_count,
+            self.error_count,
+            self.state_bytes,
+            self.frontier,
+            self.ran_nodes,
+            self.skipped_nodes,
+            self.updated_channels,
+            self.versions_seen,
+            self.state,
+        )
