@@ -27,9 +27,10 @@ _MARIADB_CODES = {1213, 1020}
 def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
     """Run a transaction, up to three times again after a deadlock or the like.
 
-    Only where it is the outermost: inside a caller's ``atomic()`` the error passes.
+    Only where it is the outermost: inside a caller's ``atomic()``, or where the caller
+    has turned autocommit off, the error passes.
     """
-    retries = 0 if connection.in_atomic_block else MAX_RETRIES
+    retries = MAX_RETRIES if connection.get_autocommit() else 0
     for attempt in range(retries):
         try:
             return operation()

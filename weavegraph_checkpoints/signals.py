@@ -11,13 +11,17 @@ checkpoint_saved = Signal()
 """Sent after the commit of a save, with ``session_id``, ``step`` and ``using``.
 
 ``sender`` is the class of the checkpointer. An error of a receiver is logged and reaches
-neither the saver nor other receivers.
+neither the saver nor other receivers. Not sent where the caller has turned autocommit
+off outside ``atomic()``: Django knows no commit there.
 """
 
 
 def send_checkpoint_saved(sender: type, *, session_id: str, step: int, using: str) -> None:
     """Send ``checkpoint_saved`` once the transaction is committed, if anyone listens."""
-    if checkpoint_saved.has_listeners(sender):
+    if not checkpoint_saved.has_listeners(sender):
+        return
+    connection = transaction.get_connection(using)
+    if connection.in_atomic_block or connection.get_autocommit():
         transaction.on_commit(
             partial(
                 checkpoint_saved.send_robust,
