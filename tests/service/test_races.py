@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -229,6 +229,25 @@ def test_savers_of_one_new_session_all_succeed(
     assert race(RACERS, save) == [None] * RACERS
     for attempt in range(ROUNDS):
         assert checkpointer.query_steps(f"s{attempt}").page_info.total_count == RACERS
+    assert warnings == []
+    assert wrong_snapshots() == []
+
+
+@pytest.mark.parametrize("last", [0, 4])
+def test_conflicts_at_a_birth_beside_the_birth_never_deadlock(
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], last: int
+) -> None:
+    """A row that is made and rolled back could leave its gap locked by all who waited."""
+    save_history(checkpointer, "z", [1])
+
+    def save(racer: int) -> None:
+        for attempt in range(30):
+            with suppress(ConcurrencyConflict), transaction.atomic():
+                DjangoCheckpointer().save_with_concurrency_check(
+                    signed(f"s{attempt}", last + 1, racer), last if racer else 0
+                )
+
+    assert race(RACERS, save) == [None] * RACERS
     assert warnings == []
     assert wrong_snapshots() == []
 
