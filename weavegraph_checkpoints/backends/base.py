@@ -50,6 +50,7 @@ class Backend(ABC):
     """The present instant in UTC, as the database's columns hold it."""
     on_session_conflict: str
     """Ends an INSERT of a session so that an existing one counts other than as 1 row."""
+    delete_steps = f"DELETE FROM {STEP} WHERE session_id = %s"
     text_cast = ""
     """Makes text of a JSON column."""
 
@@ -76,7 +77,7 @@ class Backend(ABC):
             if not self.lock_for_delete(session_id, owner):
                 return False
             with self.connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {STEP} WHERE session_id = %s", [session_id])
+                cursor.execute(self.delete_steps, [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
 

@@ -26,6 +26,10 @@ class MariaDBBackend(Backend):
     """A statement that writes steps never names the session table (error 1442)."""
 
     now = "UTC_TIMESTAMP(6)"
+    # On a small table MariaDB may scan them all instead, and wait for other sessions' rows.
+    delete_steps = (
+        f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique) WHERE session_id = %s"
+    )
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
