@@ -24,6 +24,7 @@ class MariaDBBackend(Backend):
     """A statement that writes steps never names the session table (error 1442)."""
 
     now = "UTC_TIMESTAMP(6)"
+    write_lock = delete_lock = "FOR UPDATE"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
@@ -44,10 +45,3 @@ class MariaDBBackend(Backend):
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),
             )
-
-    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
-        """See ``Backend.lock_for_delete``."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT owner FROM {SESSION} WHERE id = %s FOR UPDATE", [session_id])
-            found = cursor.fetchone()
-        return found is not None and owner in (None, found[0])
