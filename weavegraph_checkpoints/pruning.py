@@ -77,8 +77,12 @@ def prune(
     if max_batches is not None:
         _check_size(max_batches, "max_batches")
     if dry_run:
-        (result,) = preview([policy], using=using, on_progress=on_progress)
-        return result
+
+        def on_preview(results: list[PruneResult]) -> None:
+            if on_progress is not None:
+                on_progress(results[0])
+
+        return preview([policy], using=using, on_progress=on_preview)[0]
     run = _Run(policy, _statements(using), batch_size, max_batches, on_progress)
     return run.result()
 
@@ -87,11 +91,12 @@ def preview(
     policies: Sequence[RetentionPolicy],
     *,
     using: str | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[list[PruneResult]], None] | None = None,
 ) -> list[PruneResult]:
     """Return what ``prune`` would delete for each of several policies run in order.
 
     A step or session that more than one would delete is counted for the first.
+    ``on_progress`` gets the results so far after each page of sessions.
     """
     statements = _statements(using)
     now = instants.now()
@@ -109,8 +114,7 @@ def preview(
             if taken_by is not None:
                 ledgers[taken_by].lose(record)
         if on_progress is not None:
-            for ledger in ledgers:
-                on_progress(ledger.result())
+            on_progress([ledger.result() for ledger in ledgers])
     return [ledger.result(finished=True) for ledger in ledgers]
 
 
