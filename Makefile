@@ -9,6 +9,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?=
 SERVE ?= yes
+PORT ?= 8000
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -74,10 +75,17 @@ $(STAMPS)/dev: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build
 
 # --- the demo ---------------------------------------------------------------------------------
 
-# The demo audits the installed distributions: it works in the environment of the tests.
+# The demo audits the installed distributions: it works in the environment of the tests, to which
+# a DATABASE_URL adds the driver of its server.
+DRIVER_postgres := postgres
+DRIVER_postgresql := postgres
+DRIVER_mysql := mariadb
+DRIVER_mariadb := mariadb
+DRIVER := $(DRIVER_$(firstword $(subst :, ,$(DATABASE_URL))))
+
 .PHONY: demo
-demo: $(STAMPS)/test ## Run the demo on SQLite, then serve the admin (SERVE=no ends instead)
-	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve)
+demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no ends instead)
+	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve,--port $(PORT))
 
 # --- the tests --------------------------------------------------------------------------------
 

@@ -88,6 +88,8 @@ class InMemoryCheckpointer(Checkpointer):
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``."""
+        if not is_session_id(session_id):
+            return None
         with self._lock:
             known = self._sessions.get(session_id)
         if known is None:

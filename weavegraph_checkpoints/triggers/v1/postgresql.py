@@ -23,12 +23,16 @@ _DERIVED = f"""
     WHERE {{session}}.id = touched.id"""
 
 _BODY = f"""
+DECLARE
+  newest_step bigint;
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    PERFORM 1 FROM {{session}} WHERE id = OLD.session_id FOR NO KEY UPDATE;
+    SELECT last_step INTO newest_step FROM {{session}}
+      WHERE id = OLD.session_id FOR NO KEY UPDATE;
+    IF newest_step = OLD.step THEN
     UPDATE {{session}} SET
-      revision = revision + 1,{_DERIVED.replace("{other}", "NULL")}
-      AND last_step = OLD.step;
+      revision = revision + 1,{_DERIVED.replace("{other}", "NULL")};
+    END IF;
   ELSIF TG_OP = 'UPDATE'
     AND (OLD.session_id <> NEW.session_id OR OLD.step <> NEW.step) THEN
     PERFORM 1 FROM {{session}} WHERE id IN (OLD.session_id, NEW.session_id)

@@ -1,0 +1,226 @@
+"""``manage.py demo``: an audit that is killed, resumed and forked, and then the admin."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+from tqdm import tqdm
+
+from example_project.audit import distributions
+from example_project.audit.graph import expected_last_step
+from example_project.audit.nodes import megabytes
+from example_project.audit.summary import (
+    ROWS,
+    Stretch,
+    history,
+    is_complete,
+    same_findings,
+    table,
+)
+from example_project.audit.supervisor import AuditFailed, AuditProcess
+from weavegraph_checkpoints import Checkpoint, CheckpointerError
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+HOST = "127.0.0.1"
+USER = "demo"
+PAUSE = "--pause=0.03"
+"""So that there is something to watch."""
+
+
+class Command(BaseCommand):
+    """Shows on a real run what the app is for."""
+
+    help = (
+        "Audit this environment, kill the audit half way, resume it, fork it, show what "
+        "happened, and serve the admin. For development only."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--no-serve", action="store_true", help="end instead of serving the admin"
+        )
+        parser.add_argument("--port", type=int, default=8000, help="of the admin (default: 8000)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        serve, port = not options["no_serve"], options["port"]
+        if not settings.DEBUG:
+            raise CommandError("The demo makes a superuser: it runs with DEBUG only.")
+        if serve:
+            check_port(port)
+        began = time.monotonic()
+        try:
+            password = self.prepare()
+            self.perform()
+        except AuditFailed as error:
+            raise CommandError(str(error)) from error
+        except CheckpointerError as error:
+            raise CommandError(f"{error}.") from error
+        except DatabaseError as error:
+            raise CommandError(f"The database does not serve: {error}") from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted.", returncode=130) from None
+        self.stdout.write(f"\nDone in {time.monotonic() - began:.1f} seconds.")
+        self.stdout.write(f"\n  login     {USER}\n  password  {password}   (new with each demo)")
+        if serve:
+            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)\n\n")
+            self.stdout.flush()
+            call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
+
+    def prepare(self) -> str:
+        """Migrate and make the user; return the password."""
+        name = connection.settings_dict["NAME"]
+        self.stdout.write(f"Database: {connection.display_name}, {name}")
+        call_command("migrate", verbosity=0, interactive=False)
+        password = secrets.token_urlsafe(9)
+        user, _made = get_user_model().objects.get_or_create(username=USER)
+        user.is_staff = user.is_superuser = user.is_active = True
+        user.set_password(password)
+        user.save()
+        return password
+
+    def perform(self) -> None:
+        """Run, kill, resume and fork an audit; show what is in the database then."""
+        checkpointer = DjangoCheckpointer()
+        session, fork = fresh_ids(set(checkpointer.list_sessions()))
+        found = len(distributions.installed())
+        last = expected_last_step(found)
+        kill_after, fork_at = last // 2, last // 4
+        self.stdout.write(f"{found} distributions to audit, in {last} steps.\n\n")
+
+        stall = f"--stall-at={kill_after + 1}"
+        with (
+            self.step(1, f"Audit {session}", last) as on_step,
+            AuditProcess(session, PAUSE, stall) as audit,
+        ):
+            audit.kill_after(kill_after, on_step)
+        self.stdout.write(f"   Killed with SIGKILL before it could save step {kill_after + 1}.")
+        before = history(checkpointer, session)
+
+        with (
+            self.step(2, f"Audit {session} again", last) as on_step,
+            AuditProcess(session, PAUSE) as audit,
+        ):
+            audit.wait(on_step)
+        whole = history(checkpointer, session)
+        self.stdout.write(f"   Resumed after step {kill_after}, finished at {whole[-1].step}.")
+
+        options = (f"--fork-from={session}", f"--at-step={fork_at}")
+        with (
+            self.step(3, f"Fork it at step {fork_at} as {fork}", last) as on_step,
+            AuditProcess(fork, PAUSE, *options) as audit,
+        ):
+            audit.wait(on_step)
+        forked = history(checkpointer, fork)
+        self.stdout.write(f"   Forked at step {fork_at}, finished at {forked[-1].step}.\n\n")
+
+        self.show_table(before, whole, forked, fork_at)
+        self.show_findings(whole[-1])
+        self.verify(before, whole, forked)
+
+    @contextmanager
+    def step(self, number: int, title: str, last: int) -> Iterator[Callable[[int], None]]:
+        """Announce a part of the demo; give what shows its progress."""
+        self.stdout.write(f"{number}. {title}")
+        self.stdout.flush()
+        if self.stdout.isatty():
+            with tqdm(total=last, unit="step", leave=False) as bar:
+
+                def move(step: int) -> None:
+                    bar.update(step - bar.n)
+
+                yield move
+        else:
+            yield self.plain_progress(last)
+
+    def plain_progress(self, last: int) -> Callable[[int], None]:
+        """Return what prints a line for every tenth step or so."""
+        shown = -1
+
+        def show(step: int) -> None:
+            nonlocal shown
+            if step // 10 > shown // 10 or step == last:
+                self.stdout.write(f"   step {step} of {last}")
+                self.stdout.flush()
+            shown = step
+
+        return show
+
+    def show_table(
+        self,
+        before: list[Checkpoint],
+        whole: list[Checkpoint],
+        forked: list[Checkpoint],
+        fork_at: int,
+    ) -> None:
+        """Print what happened, from what the database holds."""
+        killed_at = before[-1].step
+        columns = [
+            ["until the kill", *Stretch.of(before).cells(), f"killed after {killed_at}"],
+            ["resumed", *Stretch.of(whole[len(before) :]).cells(), f"resumed after {killed_at}"],
+            ["the fork", *Stretch.of(forked[fork_at + 1 :]).cells(), f"forked at {fork_at}"],
+        ]
+        rows = zip(["", *ROWS, ""], *columns, strict=True)
+        for line in table(rows):
+            self.stdout.write(line)
+
+    def show_findings(self, last: Checkpoint) -> None:
+        """Print what the audit itself has found."""
+        report = last.state.extra.map["report"]
+        licences = [f"{name} {number}" for name, number in report["licences"].items()]
+        more = ", …" if len(licences) > 6 else ""
+        self.stdout.write(
+            f"\nThe audit: {report['distributions']} distributions, "
+            f"{megabytes(report['bytes'])}, {report['errors']} errors."
+        )
+        self.stdout.write(f"  licences  {', '.join(licences[:6])}{more}")
+        for event in last.state.errors.items[:5]:
+            self.stdout.write(f"  error     {event.error.message} ({', '.join(event.tags)})")
+
+    def verify(
+        self, before: list[Checkpoint], whole: list[Checkpoint], forked: list[Checkpoint]
+    ) -> None:
+        """Hold the app to its promises; raise if one is broken."""
+        claims = {
+            f"All {len(before)} checkpoints from before the kill are there, unchanged.": (
+                whole[: len(before)] == before
+            ),
+            f"No step is missing: 0 to {whole[-1].step}.": is_complete(whole),
+            "The fork, never killed, ended with the same findings.": (
+                is_complete(forked) and same_findings(whole[-1], forked[-1])
+            ),
+        }
+        self.stdout.write("")
+        for claim, holds in claims.items():
+            self.stdout.write(f"  {'ok' if holds else 'NOT TRUE':8}  {claim}")
+        if not all(claims.values()):
+            raise CommandError("The demo has found a fault.")
+
+
+def fresh_ids(taken: set[str]) -> tuple[str, str]:
+    """Return the ids of a session and of its fork that no earlier demo has taken."""
+    pairs = ((f"demo-{number}", f"demo-{number}-fork") for number in count(1))
+    return next(pair for pair in pairs if taken.isdisjoint(pair))
+
+
+def check_port(port: int) -> None:
+    """Raise an error now, rather than after the work, if the admin could not be served."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise CommandError(
+                f"Port {port} cannot be used ({error}); name another: --port, or make demo PORT=…"
+            ) from error

@@ -1,0 +1,103 @@
+"""What a session's history tells, read back from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from weavegraph_checkpoints import Checkpoint, NodeKind, StepQuery, serde
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+
+def history(checkpointer: DjangoCheckpointer, session_id: str) -> list[Checkpoint]:
+    """Return all steps of a session, oldest first, read page by page."""
+    found: list[Checkpoint] = []
+    query = StepQuery(limit=200)
+    while page := checkpointer.query_steps(session_id, query).checkpoints:
+        found += page
+        if page[-1].step == 0:
+            break
+        query = replace(query, max_step=page[-1].step - 1)
+    return found[::-1]
+
+
+def is_complete(steps: Sequence[Checkpoint]) -> bool:
+    """Say whether no step is missing, from 0 to the newest."""
+    return [checkpoint.step for checkpoint in steps] == list(range(len(steps)))
+
+
+def same_findings(one: Checkpoint, other: Checkpoint) -> bool:
+    """Say whether two runs have found the same; when an error occurred may differ."""
+    return _findings(one) == _findings(other)
+
+
+def _findings(checkpoint: Checkpoint) -> list[Any]:
+    state = checkpoint.state
+    errors = [(event.error, event.scope, event.tags) for event in state.errors.items]
+    return [state.messages, state.extra, errors]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What some successive steps of a session did, and the state at their end."""
+
+    session_id: str
+    first: int
+    last: int
+    ran: int
+    skipped: int
+    messages: int
+    errors: int
+    state_bytes: int
+
+    @classmethod
+    def of(cls, steps: Sequence[Checkpoint]) -> Self:
+        """Return the summary of steps that follow each other."""
+        first, last = steps[0], steps[-1]
+        return cls(
+            session_id=last.session_id,
+            first=first.step,
+            last=last.step,
+            ran=_count(checkpoint.ran_nodes for checkpoint in steps),
+            skipped=_count(checkpoint.skipped_nodes for checkpoint in steps),
+            messages=len(last.state.messages.items),
+            errors=len(last.state.errors.items),
+            state_bytes=len(serde.dumps_state(last.state)),
+        )
+
+    def cells(self) -> list[str]:
+        """Return a column of the table of ``ROWS``."""
+        return [
+            self.session_id,
+            f"{self.first} to {self.last}",
+            str(self.ran),
+            str(self.skipped),
+            str(self.messages),
+            str(self.errors),
+            f"{self.state_bytes:,} bytes",
+        ]
+
+
+ROWS = (
+    "session",
+    "steps",
+    "nodes run",
+    "nodes skipped",
+    "messages at the end",
+    "errors at the end",
+    "state at the end",
+)
+
+
+def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Return aligned lines: the first column to the left, the others to the right."""
+    rows = list(rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for head, *cells in rows:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "   ".join([head.ljust(widths[0]), *right])
+
+
+def _count(nodes: Iterable[tuple[NodeKind, ...]]) -> int:
+    return sum(len(some) for some in nodes)

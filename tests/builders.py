@@ -1,0 +1,82 @@
+"""Histories to save, and what the tables hold afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.strategies import a_checkpoint
+from weavegraph_checkpoints import Checkpoint, VersionedState
+from weavegraph_checkpoints.checkpointer import Checkpointer
+from weavegraph_checkpoints.models import Session, Step
+
+
+def a_history(session_id: str, steps: Iterable[int], **fields: Any) -> list[Checkpoint]:
+    """Return a checkpoint per step, whose state tells the step."""
+    return [
+        a_checkpoint(
+            session_id,
+            step,
+            **{
+                "state": VersionedState.new_with_user_message(f"{session_id} at {step}"),
+                "ran_nodes": ["even" if step % 2 == 0 else "odd"],
+                "skipped_nodes": ["review"],
+                "updated_channels": ["messages"],
+                **fields,
+            },
+        )
+        for step in steps
+    ]
+
+
+def save_history(
+    checkpointer: Checkpointer, session_id: str, steps: Iterable[int], **fields: Any
+) -> list[Checkpoint]:
+    """Save a history in the order given, and return it."""
+    history = a_history(session_id, steps, **fields)
+    for checkpoint in history:
+        checkpointer.save(checkpoint)
+    return history
+
+
+def everything_stored(using: str = "default") -> tuple[list[Any], list[Any]]:
+    """Return every column of every row: equal before and after what leaves no trace."""
+    sessions = Session.objects.using(using).order_by("id").values_list()
+    steps = Step.objects.using(using).order_by("session_id", "step").values_list()
+    return list(sessions), list(steps)
+
+
+def orphans(using: str = "default") -> list[Any]:
+    """Return the steps whose session is not there."""
+    known = Session.objects.using(using).values("id")
+    return list(Step.objects.using(using).exclude(session__in=known).values_list("session", "step"))
+
+
+def wrong_snapshots(using: str = "default") -> list[str]:
+    """Return the ids of the sessions whose snapshot is not that of their highest step."""
+    wrong = []
+    for session in Session.objects.using(using).all():
+        newest = Step.objects.using(using).filter(session_id=session.id).order_by("-step").first()
+        kept = (
+            session.last_step,
+            session.last_state,
+            session.last_frontier,
+            session.last_versions_seen,
+            session.last_message_count,
+            session.last_error_count,
+            session.last_state_bytes,
+        )
+        expected: tuple[Any, ...] = (0, None, None, None, None, None, None)
+        if newest is not None:
+            expected = (
+                newest.step,
+                newest.state,
+                newest.frontier,
+                newest.versions_seen,
+                newest.message_count,
+                newest.error_count,
+                newest.state_bytes,
+            )
+        if kept != expected or (newest is None) != (session.status == "empty"):
+            wrong.append(session.id)
+    return wrong

@@ -1,0 +1,55 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from hypothesis import HealthCheck, settings
+
+from tests.scratch import migrate, scratch_database
+
+settings.register_profile(
+    "default",
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "vendor(*names): collect the test on the databases of these vendors alone"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what is not about the database under test."""
+    elsewhere = [item for item in items if not _is_about(item, connection.vendor)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
+
+
+def _is_about(item: pytest.Item, vendor: str) -> bool:
+    return all(vendor in marker.args for marker in item.iter_markers("vendor"))
+
+
+@pytest.fixture
+def empty_scratch(
+    django_db_setup: None, django_db_blocker: pytest.FixtureRequest
+) -> Iterator[BaseDatabaseWrapper]:
+    """An empty database of its own, under the alias ``scratch``."""
+    with django_db_blocker.unblock(), scratch_database() as scratch:
+        yield scratch
+
+
+@pytest.fixture
+def scratch(empty_scratch: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    """A database of its own, under the alias ``scratch``, with the app migrated."""
+    migrate(empty_scratch)
+    return empty_scratch
