@@ -74,11 +74,18 @@ class StepRow:
         )
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
-        """Return the values of ``COLUMNS``, as the database takes them."""
+        """Return the values of ``COLUMNS``, as the database takes them.
+
+        Without time zones of its own, a database holds UTC, whatever ``TIME_ZONE`` its
+        alias has: the trigger writes UTC too.
+        """
+        created_at = self.created_at
+        if not connection.features.supports_timezones:
+            created_at = created_at.replace(tzinfo=None)
         return (
             self.session_id,
             self.step,
-            connection.ops.adapt_datetimefield_value(self.created_at),
+            connection.ops.adapt_datetimefield_value(created_at),
             self.message_count,
             self.error_count,
             self.state_bytes,

@@ -90,5 +90,5 @@ def shown(value: Any) -> str:
     try:
         text = ascii(value)
     except (ValueError, RecursionError):
-        return f"a {type(value).__name__} too large to show"
+        return f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from weavegraph_checkpoints.domain import instants
-from weavegraph_checkpoints.domain.limits import MAX_CHANNEL_VERSION, check_integer, copied
+from weavegraph_checkpoints.domain.limits import MAX_CHANNEL_VERSION, check_integer, copied, shown
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
 
 
@@ -148,10 +148,9 @@ class ExtrasChannel(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_integer(self.version, "version", MAX_CHANNEL_VERSION)
-        try:
-            force_setattr(self, "map", dict(self.map))
-        except (TypeError, ValueError):
-            raise InvalidCheckpoint("map must be a mapping", "$.map") from None
+        if not isinstance(self.map, Mapping):
+            raise InvalidCheckpoint(f"expected a mapping, not {shown(self.map)}", "$.map")
+        force_setattr(self, "map", dict(self.map))
 
 
 class ErrorsChannel(msgspec.Struct, frozen=True, kw_only=True):

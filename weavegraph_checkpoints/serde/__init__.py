@@ -249,5 +249,5 @@ def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, path: str) -> T
     try:
         # msgspec passes over bad UTF-8 under the keys that it ignores.
         return decoder.decode(data.decode() if isinstance(data, bytes) else data)
-    except (ValueError, RecursionError, TypeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
         raise errors.malformed(error, data, path) from None

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from tests.strategies import session_ids
+from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, shown
+
+UNSTORABLE = [None, 1, True, b"a", ["a"], "a\0", "\ud800", "x" * 256]
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+@given(text=session_ids())
+def test_a_session_id_is_an_owner_too(text: str) -> None:
+    assert is_session_id(text)
+    assert is_owner(text)
+
+
+def test_an_owner_may_be_empty_and_a_session_id_may_not() -> None:
+    assert is_owner("")
+    assert not is_session_id("")
+
+
+@pytest.mark.parametrize("value", UNSTORABLE)
+def test_what_no_database_can_hold_is_neither(value: Any) -> None:
+    assert not is_session_id(value)
+    assert not is_owner(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "'a'"),
+        ("é", "'\\xe9'"),
+        (1.5, "1.5"),
+        ("x" * 200, f"'{'x' * 76}..."),
+        (10**5000, "a value of type int"),
+        ([10**5000], "a value of type list"),
+        (Unprintable(), "a value of type Unprintable"),
+    ],
+    ids=range(7),
+)
+def test_a_refused_value_is_shown_in_short(value: Any, text: str) -> None:
+    assert shown(value) == text
