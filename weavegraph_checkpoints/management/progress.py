@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +46,12 @@ class Progress:
         elif not self.silent and time.monotonic() >= self._next_line:
             self.stream.write(f"{count:,} {self.unit} so far")
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar away while something else is written to the terminal."""
+        with tqdm.external_write_mode(file=self.stream):
+            yield
 
     def __enter__(self) -> Self:
         return self
