@@ -325,7 +325,7 @@ class _Run:
             self.batches_left -= 1
         self.ledger.add(batch)
         self._report()
-        if connection.vendor == "sqlite":
+        if connection.vendor == "sqlite" and not connection.in_atomic_block:
             time.sleep(PAUSE * (time.monotonic() - started))
         return batch
 
