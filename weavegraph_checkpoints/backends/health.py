@@ -71,6 +71,11 @@ class StoredStep(NamedTuple):
     documents: tuple[str | bytes, ...]
     """The other JSON columns."""
 
+    @property
+    def key(self) -> Key:
+        """Where the walk is."""
+        return self.session_id, self.step
+
     def checkpoint(self) -> Checkpoint:
         """Decode the row; raises ``SerializationError``."""
         return checkpoint_from_columns(
@@ -174,23 +179,29 @@ class HealthStatements:
             )
             return [StepMark(*row) for row in cursor.fetchall()]
 
-    def stored_steps(self, after: Key, last: Key) -> Iterator[StoredStep]:
-        """Yield the steps that come after one key, up to another."""
-        lower, lower_parameters = self.dialect.after(after)
+    def stored_steps(self, after: Key, last: Key, limit: int) -> Iterator[StoredStep]:
+        """Yield the steps that come after one key, up to another, ``limit`` in a read."""
         upper, upper_parameters = self.dialect.up_to(last)
-        return self._stored(
-            f"{lower} AND {upper} ORDER BY session_id, step",
-            [*lower_parameters, *upper_parameters],
-        )
+        while True:
+            lower, lower_parameters = self.dialect.after(after)
+            # Without its LIMIT, PostgreSQL would take the range for half of the table.
+            rows = self._stored(
+                f"{lower} AND {upper} ORDER BY session_id, step LIMIT %s",
+                [*lower_parameters, *upper_parameters, limit],
+            )
+            yield from rows
+            if len(rows) < limit:
+                return
+            after = rows[-1].key
 
-    def stored_steps_of(self, session_id: str, steps: Sequence[int]) -> Iterator[StoredStep]:
-        """Yield those of some steps of one session that are there."""
+    def stored_steps_of(self, session_id: str, steps: Sequence[int]) -> list[StoredStep]:
+        """Return those of some steps of one session that are there."""
         marks = ", ".join(["%s"] * len(steps))
         return self._stored(
             f"session_id = %s AND step IN ({marks}) ORDER BY step", [session_id, *steps]
         )
 
-    def _stored(self, condition: str, parameters: Sequence[Any]) -> Iterator[StoredStep]:
+    def _stored(self, condition: str, parameters: Sequence[Any]) -> list[StoredStep]:
         documents = ", ".join(self.dialect.document.format(column) for column in _JSON_COLUMNS)
         with self.connection.cursor() as cursor:
             cursor.execute(
@@ -199,11 +210,10 @@ class HealthStatements:
                 f" FROM {STEP} WHERE {condition}",
                 parameters,
             )
-            rows = cursor.fetchall()
-        for session_id, step, messages, errors, size, created_at, state, *others in rows:
-            yield StoredStep(
-                session_id, step, (messages, errors, size), created_at, state, tuple(others)
-            )
+            return [
+                StoredStep(row[0], row[1], row[2:5], row[5], row[6], row[7:])
+                for row in cursor.fetchall()
+            ]
 
     def set_counts(self, session_id: str, counts: dict[int, tuple[int, int, int]]) -> None:
         """Write the counts of steps of a locked session, whose ``updated_at`` stays."""
