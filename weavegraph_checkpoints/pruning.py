@@ -181,14 +181,14 @@ class _Ledger:
     def _ranking(self) -> list[SessionLoss]:
         if self._open is None:
             return []
-        last = SessionLoss(self._open_bytes, self._open_steps, self._open)
+        last = SessionLoss(int(self._open_bytes), self._open_steps, self._open)
         return heapq.nlargest(LARGEST, [*self._largest, last])
 
     def result(self, *, finished: bool = False) -> PruneResult:
         return PruneResult(
             steps=self.steps,
             sessions=self.sessions,
-            bytes=self.bytes,
+            bytes=int(self.bytes),
             largest=tuple(self._ranking()),
             finished=finished,
         )
