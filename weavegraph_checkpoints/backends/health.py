@@ -51,7 +51,7 @@ class StepMark(NamedTuple):
     lacks_counts: bool
     is_orphan: bool
     size: int
-    """The bytes of its state, if it was measured."""
+    """The bytes of its JSON, if they were measured."""
 
     @property
     def key(self) -> Key:
@@ -130,7 +130,8 @@ class HealthStatements:
                 f" {self.dialect.document.format('newest.frontier')}, {differences}"
                 f" FROM {SESSION} AS held LEFT JOIN {STEP} AS newest"
                 " ON newest.session_id = held.id AND newest.step ="
-                f" (SELECT MAX(step) FROM {STEP} AS one WHERE one.session_id = held.id)"
+                f" (SELECT one.step FROM {STEP} AS one WHERE one.session_id = held.id"
+                " ORDER BY one.step DESC LIMIT 1)"
                 f" WHERE {condition}",
                 parameters,
             )
@@ -161,20 +162,22 @@ class HealthStatements:
             )
 
     def marks(self, after: Key, limit: int, *, measured: bool) -> list[StepMark]:
-        """Return the next steps by key; ``measured`` gives the size of each state.
+        """Return the next steps by key; ``measured`` gives the size of each.
 
-        Without it, only the sizes of steps that lack counts are measured.
+        Without it, only steps that lack counts are measured.
         """
         lacking = " OR ".join(f"{column} IS NULL" for column in COUNTS)
-        size = self.dialect.octets.format("state")
+        size = " + ".join(
+            f"COALESCE({self.dialect.octets.format(column)}, 0)" for column in _JSON_COLUMNS
+        )
         if not measured:
             size = f"CASE WHEN {lacking} THEN {size} ELSE 0 END"
         condition, parameters = self.dialect.after(after)
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT session_id, step, {lacking}, NOT EXISTS"
-                f" (SELECT 1 FROM {SESSION} AS owning WHERE owning.id = {STEP}.session_id),"
-                f" {size} FROM {STEP} WHERE {condition} ORDER BY session_id, step LIMIT %s",
+                f"SELECT session_id, step, {lacking}, (SELECT owning.id FROM {SESSION} AS owning"
+                f" WHERE owning.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
+                f" WHERE {condition} ORDER BY session_id, step LIMIT %s",
                 [*parameters, limit],
             )
             return [StepMark(*row) for row in cursor.fetchall()]
