@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import transaction
 
 from weavegraph_checkpoints.backends.base import (
@@ -25,6 +27,9 @@ class MariaDBBackend(Backend):
 
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
+    # A DELETE of several rows may read a small table as a whole, and lock rows of other
+    # sessions, or wait for them, on the way. Only this form can name the index to go by.
+    delete_steps_by_number = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
@@ -45,3 +50,22 @@ class MariaDBBackend(Backend):
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),
             )
+
+    def before_removal(self, session_ids: Sequence[str]) -> None:
+        """See ``Backend.before_removal``.
+
+        The trigger reads the next newest step of a session that loses its newest, and
+        where there is none it locks, or waits for, the last step of another session. No
+        step is above the last one, so this keeps it from reading.
+        """
+        self._one_by_one(
+            f"UPDATE {SESSION} SET last_step = last_step + 1 WHERE id = %s", session_ids
+        )
+
+    def delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """See ``Backend.delete_sessions``; by one id each, which never reads another row."""
+        self._one_by_one(f"DELETE FROM {SESSION} WHERE id = %s", session_ids)
+
+    def _one_by_one(self, statement: str, session_ids: Sequence[str]) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(statement, [[session_id] for session_id in session_ids])
