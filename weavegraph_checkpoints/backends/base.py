@@ -63,8 +63,8 @@ class Backend(ABC):
     """Ends a SELECT of sessions that are about to get or lose steps."""
     delete_lock: str
     """Ends a SELECT of sessions that are about to be deleted."""
-    delete_steps_by_number = f"DELETE FROM {STEP}"
-    """Begins a DELETE of steps by their sessions and numbers."""
+    delete_steps = f"DELETE FROM {STEP}"
+    """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     text_cast = ""
     """Makes text of a JSON column."""
 
@@ -102,7 +102,7 @@ class Backend(ABC):
             if not locked or owner not in (None, locked[0].owner):
                 return False
             with self.connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {STEP} WHERE session_id = %s", [session_id])
+                cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
 
@@ -272,14 +272,15 @@ class Backend(ABC):
 
 
 def check_writable(
-    found: tuple[str, int, bool], row: StepRow, owner: str | None, expected: int | None
+    found: tuple[str, int, bool] | None, row: StepRow, owner: str | None, expected: int | None
 ) -> None:
     """Check a locked session before a step is saved into it.
 
-    ``found`` is its owner, its last step and whether it is empty. Raises
-    ``SessionNotFound`` and ``ConcurrencyConflict``.
+    ``found`` is its owner, its last step and whether it is empty; ``None`` for a session
+    that is missing and that ``expected`` forbids to create. Raises ``SessionNotFound``
+    and ``ConcurrencyConflict``.
     """
-    actual_owner, last_step, is_empty = found
+    actual_owner, last_step, is_empty = found or (owner, 0, True)
     if owner not in (None, actual_owner):
         raise SessionNotFound(row.session_id)
     if expected is not None and (last_step != expected or (row.step == expected and not is_empty)):

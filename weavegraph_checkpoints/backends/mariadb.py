@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import transaction
 
@@ -27,9 +28,9 @@ class MariaDBBackend(Backend):
 
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
-    # A DELETE of several rows may read a small table as a whole, and lock rows of other
-    # sessions, or wait for them, on the way. Only this form can name the index to go by.
-    delete_steps_by_number = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"
+    # On a small table MariaDB may scan them all instead, and lock rows of other sessions, or
+    # wait for them, on the way. Only this form of DELETE can name an index.
+    delete_steps = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
@@ -38,18 +39,34 @@ class MariaDBBackend(Backend):
             transaction.atomic(self.connection.alias),
             self.connection.cursor() as cursor,
         ):
-            cursor.execute(
-                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
-                f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
-                f" ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
-                " RETURNING owner, last_step, status = 'empty'",
-                [row.session_id, owner or "", row.concurrency_limit],
-            )
+            if expected:
+                self._lock_existing(cursor, row.session_id)
+            else:
+                self._lock_or_create(cursor, row, owner)
             check_writable(cursor.fetchone(), row, owner, expected)
             cursor.execute(
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),
             )
+
+    def _lock_existing(self, cursor: Any, session_id: str) -> None:
+        """Lock without creating: to roll the new row back could end in a deadlock.
+
+        Two who wait for a row that vanishes each keep the gap that the other inserts into.
+        """
+        cursor.execute(
+            f"SELECT owner, last_step, status = 'empty' FROM {SESSION} WHERE id = %s FOR UPDATE",
+            [session_id],
+        )
+
+    def _lock_or_create(self, cursor: Any, row: StepRow, owner: str | None) -> None:
+        cursor.execute(
+            f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
+            f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
+            f" ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
+            " RETURNING owner, last_step, status = 'empty'",
+            [row.session_id, owner or "", row.concurrency_limit],
+        )
 
     def before_removal(self, session_ids: Sequence[str]) -> None:
         """See ``Backend.before_removal``.

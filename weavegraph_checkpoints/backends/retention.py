@@ -191,7 +191,7 @@ class RetentionStatements:
             steps.setdefault(record.session_id, []).append(record.step)
         with self.connection.cursor() as cursor:
             for clause, parameters in _explicit(steps):
-                cursor.execute(f"{self.backend.delete_steps_by_number} WHERE {clause}", parameters)
+                cursor.execute(f"{self.backend.delete_steps} WHERE {clause}", parameters)
 
     def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
         with self.connection.cursor() as cursor:
