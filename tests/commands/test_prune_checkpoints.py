@@ -107,12 +107,24 @@ def test_each_option(
 def test_it_says_what_each_session_lost(table: dict[str, History]) -> None:
     lines = lines_of(COMMAND, "--keep-last=2", "--older-than=12h", "--owner=me")
     assert lines == [
-        "policy 1 of 1 (keep_last=2, older_than=12:00:00, owner=me): 6 steps, 0 sessions, "
+        'policy 1 of 1 (keep_last=2, older_than=12:00:00, owner="me"): 6 steps, 0 sessions, '
         "600 bytes",
         '  "fresh": 4 steps, 400 bytes',
         '  "done": 2 steps, 200 bytes',
         "pruned 6 steps and 0 sessions",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (["a"], '(keep_last=1, session_ids="a")'),
+        (["a", "b"], "(keep_last=1, session_ids=2 ids)"),
+    ],
+)
+def test_a_policy_is_told_in_one_line(db: None, ids: list[str], shown: str) -> None:
+    lines = lines_of(COMMAND, "--keep-last=1", *(f"--session={each}" for each in ids))
+    assert shown in lines[0]
 
 
 def test_ten_sessions_are_named(db: None) -> None:
@@ -160,13 +172,13 @@ def test_without_a_rule_it_runs_the_setting_in_order(
     )
     dry = lines_of(COMMAND, "--dry-run")
     assert dry == [
-        "policy 1 of 3 (keep_last=3, owner=me): 4 steps, 0 sessions, 400 bytes",
+        'policy 1 of 3 (keep_last=3, owner="me"): 4 steps, 0 sessions, 400 bytes',
         '  "fresh": 3 steps, 300 bytes',
         '  "done": 1 step, 100 bytes',
         "policy 2 of 3 (older_than=2 days, 12:00:00): 4 steps, 0 sessions, 400 bytes",
         '  "old": 2 steps, 200 bytes',
         '  "done": 2 steps, 200 bytes',
-        "policy 3 of 3 (delete_inactive=180 days, 0:00:00, status=empty): 0 steps, 1 session, "
+        'policy 3 of 3 (delete_inactive=180 days, 0:00:00, status="empty"): 0 steps, 1 session, '
         "0 bytes",
         "would prune 8 steps and 1 session",
     ]

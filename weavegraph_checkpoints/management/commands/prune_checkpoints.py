@@ -215,7 +215,13 @@ def _policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
 
 def _described(policy: RetentionPolicy) -> str:
     values = {key: getattr(policy, key) for key in (*RULES, *NARROWING)}
-    return ", ".join(f"{key}={value}" for key, value in values.items() if value is not None)
+    return ", ".join(f"{key}={_shown(value)}" for key, value in values.items() if value is not None)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value)) if len(value) == 1 else f"{len(value)} ids"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def _counted(number: int, noun: str) -> str:
