@@ -28,11 +28,11 @@ LARGE_STEPS = 10_000
 SPACE_HINTS = {
     "mysql": (
         "MariaDB keeps the freed space inside its tables for new rows; "
-        "OPTIMIZE TABLE gives it back to the disk, and locks while it copies."
+        "OPTIMIZE TABLE gives it back to the disk, and needs free space for a copy."
     ),
     "postgresql": (
         "PostgreSQL's autovacuum makes the freed space free for new rows; "
-        "VACUUM FULL or pg_repack gives it back to the disk."
+        "VACUUM FULL, which locks the table, or pg_repack gives it back to the disk."
     ),
     "sqlite": (
         "SQLite keeps the freed pages for new rows; VACUUM gives them back to the disk, "
