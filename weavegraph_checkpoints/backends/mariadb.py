@@ -28,10 +28,13 @@ class MariaDBBackend(Backend):
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
-        with (
-            transaction.atomic(self.connection.alias),
-            self.connection.cursor() as cursor,
-        ):
+        with transaction.atomic(self.connection.alias):
+            check_writable(self.lock_or_create(row, owner), row, owner, expected)
+            self.write(row)
+
+    def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
+        """See ``Backend.lock_or_create``."""
+        with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
                 f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
@@ -39,7 +42,11 @@ class MariaDBBackend(Backend):
                 " RETURNING owner, last_step, status = 'empty'",
                 [row.session_id, owner or "", row.concurrency_limit],
             )
-            check_writable(cursor.fetchone(), row, owner, expected)
+            return cursor.fetchone()  # type: ignore[no-any-return]
+
+    def write(self, row: StepRow) -> None:
+        """See ``Backend.write``."""
+        with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),

@@ -72,6 +72,28 @@ class PostgreSQLBackend(Backend):
         if not saved:
             check_writable((stored_owner, last_step, is_empty), row, owner, expected)
 
+    def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
+        """See ``Backend.lock_or_create``."""
+        while True:
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT owner, last_step, status = 'empty' FROM {SESSION}"
+                    " WHERE id = %s FOR NO KEY UPDATE",
+                    [row.session_id],
+                )
+                found = cursor.fetchone()
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+            self._create(row, owner)
+
+    def write(self, row: StepRow) -> None:
+        """See ``Backend.write``."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
+                row.parameters(self.connection),
+            )
+
     def _create(self, row: StepRow, owner: str | None) -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(
