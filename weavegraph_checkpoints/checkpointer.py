@@ -289,9 +289,14 @@ class DjangoCheckpointer(Checkpointer):
         backend = self._for_write()
         result = retries.run(backend.connection, lambda: save(backend))
         signals.send_checkpoint_saved(
-            type(self), session_id=row.session_id, step=row.step, using=backend.connection.alias
+            self._sender, session_id=row.session_id, step=row.step, using=backend.connection.alias
         )
         return result
+
+    @property
+    def _sender(self) -> type:
+        """Who sends ``checkpoint_saved``."""
+        return type(self)
 
     def _for_write(self) -> Backend:
         return backend_of(connections[self.using or router.db_for_write(Session)])
