@@ -37,11 +37,16 @@ class NumberField(serializers.IntegerField):
         return number
 
 
-class TextField(serializers.CharField):
+@extend_schema_field({"type": "string", "pattern": "^[^\\u0000]*$"})
+class TextField(serializers.Field):  # type: ignore[type-arg]
     """Any text but U+0000, taken as it is."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"trim_whitespace": False, "allow_blank": True, **options})
+    default_error_messages = {"invalid": "expected text without U+0000"}
+
+    def to_internal_value(self, data: Any) -> str:
+        if "\0" in data:
+            self.fail("invalid")
+        return str(data)
 
 
 class InstantField(serializers.DateTimeField):

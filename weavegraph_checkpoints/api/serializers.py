@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP, is_session_id
@@ -58,7 +59,16 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         return url
 
 
-class TargetField(serializers.CharField):
+@extend_schema_field(
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_SESSION_ID_LENGTH,
+        "pattern": "^[^\\u0000]*$",
+        "description": "The id of the session to make.",
+    }
+)
+class TargetField(serializers.Field):  # type: ignore[type-arg]
     """An id that a session can have."""
 
     default_error_messages = {
@@ -83,11 +93,7 @@ class StepField(serializers.IntegerField):
 class ForkSerializer(serializers.Serializer):  # type: ignore[type-arg]
     """What a fork takes."""
 
-    target = TargetField(
-        max_length=MAX_SESSION_ID_LENGTH,
-        trim_whitespace=False,
-        help_text="The id of the session to make.",
-    )
+    target = TargetField()
     at_step = StepField(
         required=False,
         allow_null=True,

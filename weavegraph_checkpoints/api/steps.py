@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from rest_framework import status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -13,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from weavegraph_checkpoints.api import errors, schema
 from weavegraph_checkpoints.api.bodies import CheckpointParser
 from weavegraph_checkpoints.api.parameters import SaveParameters, StepParameters
-from weavegraph_checkpoints.api.permissions import permit_save
+from weavegraph_checkpoints.api.permissions import VIEW, permit_save
 from weavegraph_checkpoints.api.renderers import CheckpointDocument
 from weavegraph_checkpoints.api.views import CheckpointsView, whole_number
 from weavegraph_checkpoints.backends import StepRow
@@ -92,7 +94,11 @@ class StepViewSet(CheckpointsView, GenericViewSet[Step]):
 
     def suggest(self) -> Any:
         """What the form of the browsable API begins with: what is there, or an example."""
-        checkpoint = self.checkpointer.load(*self.place)
+        checkpoint = None
+        # Who may save need not be one who may read.
+        if self.request.user.has_perm(VIEW):
+            with suppress(APIException):
+                checkpoint = self.checkpointer.load(*self.place)
         return schema.CHECKPOINT if checkpoint is None else self._document(checkpoint, None)
 
     def _document(
