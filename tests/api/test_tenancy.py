@@ -108,6 +108,19 @@ def test_a_save_makes_a_session_of_ones_own(ann: Client, bob: Client) -> None:
         assert_error(refused, 404, "not_found")
 
 
+def test_who_may_only_replace_cannot_tell_a_strangers_session_from_none() -> None:
+    client = a_client("change_step", username="bob")
+    answers = [
+        assert_error(
+            put(client, step_url(each, 1), serde.dumps(a_checkpoint(each, 1))),
+            403,
+            "permission_denied",
+        )
+        for each in ("run", "nope")
+    ]
+    assert answers[0] == answers[1]
+
+
 def test_one_who_sees_all_keeps_the_owner(ann: Client) -> None:
     admin = a_client(*ALL, username="admin")
     assert put(admin, step_url("run", 3), serde.dumps(a_checkpoint("run", 3))).status_code == 201

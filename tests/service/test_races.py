@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 
 from tests.builders import orphans, save_history, wrong_snapshots
-from tests.service.racing import alias_like, assert_one_won, race
+from tests.service.racing import alias_like, assert_one_won, race, wait_for_waiters
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (
     Checkpoint,
@@ -231,6 +232,29 @@ def test_savers_of_one_new_session_all_succeed(
         assert checkpointer.query_steps(f"s{attempt}").page_info.total_count == RACERS
     assert warnings == []
     assert wrong_snapshots() == []
+
+
+@pytest.mark.vendor("mysql")
+def test_conflicts_at_a_birth_that_is_rolled_back_are_no_deadlock(
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord]
+) -> None:
+    """Whoever waits for a row that vanishes holds its gap: none of them may insert there."""
+    save_history(checkpointer, "z", [1])
+
+    def save(racer: int) -> None:
+        DjangoCheckpointer().save_with_concurrency_check(signed("born", 5, racer), 4)
+
+    results: list[Any] = []
+    racers = threading.Thread(target=lambda: results.extend(race(4, save)))
+    with transaction.atomic():
+        checkpointer.save(a_checkpoint("born"))
+        racers.start()
+        wait_for_waiters(4)
+        transaction.set_rollback(True)
+    racers.join()
+    assert [type(result) for result in results] == [ConcurrencyConflict] * 4
+    assert warnings == []
+    assert checkpointer.list_sessions() == ["z"]
 
 
 def isolation_levels(vendor: str) -> dict[str, Any]:

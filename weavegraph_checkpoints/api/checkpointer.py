@@ -54,12 +54,12 @@ class ApiCheckpointer(DjangoCheckpointer):
         # Receivers need not know by which way a checkpoint came.
         return DjangoCheckpointer
 
-    def put(self, row: StepRow, permit: Callable[[bool], None]) -> bool:
+    def put(self, row: StepRow, permit: Callable[[bool], None], *, create: bool) -> bool:
         """Save a step, and say whether it is new; ``permit`` is asked with the same.
 
-        What it raises leaves no trace.
+        What it raises leaves no trace. Without ``create`` no session is made.
         """
-        return self._write(row, lambda backend: backend.put(row, self.owner, permit))
+        return self._write(row, lambda backend: backend.put(row, self.owner, permit, create=create))
 
     def put_after(self, row: StepRow, expected_last_step: int) -> None:
         """Save a step as ``save_with_concurrency_check`` does. It is always new."""

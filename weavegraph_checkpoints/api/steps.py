@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from weavegraph_checkpoints.api import errors, schema
 from weavegraph_checkpoints.api.bodies import CheckpointParser
 from weavegraph_checkpoints.api.parameters import SaveParameters, StepParameters
-from weavegraph_checkpoints.api.permissions import VIEW, permit_save
+from weavegraph_checkpoints.api.permissions import ADD_STEP, VIEW, permit_save
 from weavegraph_checkpoints.api.renderers import CheckpointDocument
 from weavegraph_checkpoints.api.views import CheckpointsView, whole_number
 from weavegraph_checkpoints.backends import StepRow
@@ -83,7 +83,7 @@ class StepViewSet(CheckpointsView, GenericViewSet[Step]):
             raise errors.Invalid("send a checkpoint, and its Content-Length", path="$")
         is_new = True
         if expected is None:
-            is_new = self.checkpointer.put(row, permit)
+            is_new = self.checkpointer.put(row, permit, create=request.user.has_perm(ADD_STEP))
         else:
             self.checkpointer.put_after(row, expected)
         url = self.url_of(session_id, step)

@@ -53,6 +53,7 @@ class Backend(ABC):
     """The present instant in UTC, as the database's columns hold it."""
     on_session_conflict: str
     """Ends an INSERT of a session so that an existing one counts other than as 1 row."""
+    delete_steps = f"DELETE FROM {STEP} WHERE session_id = %s"
     text_cast = ""
     """Makes text of a JSON column."""
 
@@ -80,14 +81,21 @@ class Backend(ABC):
     def write(self, row: StepRow) -> None:
         """Write a step into a locked session; one that is there is replaced whole."""
 
-    def put(self, row: StepRow, owner: str | None, permit: Callable[[bool], None]) -> bool:
+    def put(
+        self, row: StepRow, owner: str | None, permit: Callable[[bool], None], *, create: bool
+    ) -> bool:
         """Save a step in one transaction, and say whether it is new.
 
         ``permit`` is told so while the session is locked and nothing is written; what it
-        raises leaves no trace. Raises ``SessionNotFound`` for a session of another owner.
+        raises leaves no trace. Without ``create`` a missing session stays missing: to make
+        one only to roll it back could end in a deadlock. Raises ``SessionNotFound``.
         """
         with transaction.atomic(self.connection.alias):
-            check_writable(self.lock_or_create(row, owner), row, owner, None)
+            if create:
+                check_writable(self.lock_or_create(row, owner), row, owner, None)
+            elif not self.lock_for_delete(row.session_id, owner):
+                permit(True)
+                raise SessionNotFound(row.session_id)
             with self.connection.cursor() as cursor:
                 cursor.execute(
                     f"SELECT 1 FROM {STEP} WHERE session_id = %s AND step = %s",
@@ -108,7 +116,7 @@ class Backend(ABC):
             if not self.lock_for_delete(session_id, owner):
                 return False
             with self.connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {STEP} WHERE session_id = %s", [session_id])
+                cursor.execute(self.delete_steps, [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
 
@@ -180,16 +188,16 @@ class Backend(ABC):
         condition, parameters = _owned(owner)
         with self.connection.cursor() as cursor:
             cursor.execute(
-                "SELECT created_at, revision, last_step, updated_at, concurrency_limit,"
+                "SELECT last_step, updated_at, concurrency_limit,"
                 f" {self._text('last_state')}, {self._text('last_frontier')},"
-                f" {self._text('last_versions_seen')} FROM {SESSION}"
+                f" {self._text('last_versions_seen')}, created_at, revision FROM {SESSION}"
                 f" WHERE id = %s AND last_state IS NOT NULL{condition}",
                 [session_id, *parameters],
             )
             row = cursor.fetchone()
         if row is None:
             return None
-        created_at, revision, *snapshot = row
+        *snapshot, created_at, revision = row
         version = _version(created_at, revision, snapshot[1])
         return version, self._checkpoint(session_id, tuple(snapshot))
 
@@ -287,14 +295,15 @@ class Backend(ABC):
 
 
 def check_writable(
-    found: tuple[str, int, bool], row: StepRow, owner: str | None, expected: int | None
+    found: tuple[str, int, bool] | None, row: StepRow, owner: str | None, expected: int | None
 ) -> None:
     """Check a locked session before a step is saved into it.
 
-    ``found`` is its owner, its last step and whether it is empty. Raises
-    ``SessionNotFound`` and ``ConcurrencyConflict``.
+    ``found`` is its owner, its last step and whether it is empty; ``None`` for a session
+    that is missing and that ``expected`` forbids to create. Raises ``SessionNotFound``
+    and ``ConcurrencyConflict``.
     """
-    actual_owner, last_step, is_empty = found
+    actual_owner, last_step, is_empty = found or (owner, 0, True)
     if owner not in (None, actual_owner):
         raise SessionNotFound(row.session_id)
     if expected is not None and (last_step != expected or (row.step == expected and not is_empty)):

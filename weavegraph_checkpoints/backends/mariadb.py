@@ -24,12 +24,20 @@ class MariaDBBackend(Backend):
     """A statement that writes steps never names the session table (error 1442)."""
 
     now = "UTC_TIMESTAMP(6)"
+    # On a small table MariaDB may scan them all instead, and wait for other sessions' rows.
+    delete_steps = (
+        f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique) WHERE session_id = %s"
+    )
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
         with transaction.atomic(self.connection.alias):
-            check_writable(self.lock_or_create(row, owner), row, owner, expected)
+            if expected:
+                found = self._lock_existing(row.session_id)
+            else:
+                found = self.lock_or_create(row, owner)
+            check_writable(found, row, owner, expected)
             self.write(row)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
@@ -51,6 +59,19 @@ class MariaDBBackend(Backend):
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),
             )
+
+    def _lock_existing(self, session_id: str) -> tuple[str, int, bool] | None:
+        """Lock without creating: to roll the new row back could end in a deadlock.
+
+        Two who wait for a row that vanishes each keep the gap that the other inserts into.
+        """
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT owner, last_step, status = 'empty' FROM {SESSION}"
+                " WHERE id = %s FOR UPDATE",
+                [session_id],
+            )
+            return cursor.fetchone()  # type: ignore[no-any-return]
 
     def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
         """See ``Backend.lock_for_delete``."""
