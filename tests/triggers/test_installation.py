@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.scratch import execute, migrate
@@ -42,6 +43,14 @@ def test_install_and_remove_by_hand_once_or_twice(scratch: BaseDatabaseWrapper) 
     create_session("a", using="scratch")
     create_step("a", 3, tag=3, using="scratch")
     assert_snapshots_right("scratch")
+
+
+def test_install_before_the_tables_fails_as_the_database_says(
+    empty_scratch: BaseDatabaseWrapper,
+) -> None:
+    with pytest.raises(DatabaseError) as raised:
+        triggers.install("scratch")
+    assert "log_bin_trust_function_creators" not in str(raised.value)
 
 
 def test_install_replaces_what_was_altered(scratch: BaseDatabaseWrapper) -> None:
