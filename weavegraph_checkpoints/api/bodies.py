@@ -51,7 +51,7 @@ class CheckpointParser(BaseParser):
         try:
             checkpoint = serde.loads_at(data, session_id, step)
             row = StepRow.of(checkpoint, conf.max_state_bytes())
-            check_unique_keys(data, row.state.encode())
+            check_unique_keys(data, row.state)
         except SerializationError as error:
             raise Invalid(error.message, path=error.path) from None
         return row
@@ -79,8 +79,8 @@ class SmallParser(BaseParser):
         return value
 
 
-def read(stream: IO[bytes], request: Request, limit: int | None) -> bytes:
-    """Return the body of a request.
+def read(stream: IO[bytes], request: Request, limit: int | None) -> str:
+    """Return the body of a request, as text.
 
     Raises ``TooLarge`` before anything is read of a body that says it is beyond
     ``limit``, and ``Invalid`` for one that is shorter than it says or not in UTF-8.
@@ -99,4 +99,7 @@ def read(stream: IO[bytes], request: Request, limit: int | None) -> bytes:
         data = b""
     if len(data) < length:
         raise Invalid(f"the body ends after {len(data)} of {length} bytes", path="$")
-    return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"not valid UTF-8: {error}", path="$") from None

@@ -28,8 +28,9 @@ class CheckpointDocument:
         if self.fields is not None:
             members = _MEMBERS.decode(body)
             body = _ENCODER.encode({key: members[key] for key in members if key in self.fields})
-        url = b'{"url":' + msgspec.json.encode(self.url)
-        return url + (b"}" if body == b"{}" else b"," + body[1:])
+        url = msgspec.json.encode(self.url)
+        rest = (b"}",) if body == b"{}" else (b",", memoryview(body)[1:])
+        return b"".join((b'{"url":', url, *rest))
 
 
 def _plain(value: Any) -> Any:
@@ -61,7 +62,8 @@ class JSONRenderer(renderers.BaseRenderer):
         """Return UTF-8 JSON, indented where the browsable API asks for it."""
         if data is None:
             return b""
-        body = _ENCODER.encode(data)
+        is_one = isinstance(data, CheckpointDocument)
+        body = data.encode() if is_one else _ENCODER.encode(data)
         indent = (renderer_context or {}).get("indent")
         return body if indent is None else msgspec.json.format(body, indent=indent)
 

@@ -12,7 +12,7 @@ from weavegraph_checkpoints.domain.limits import shown
 from weavegraph_checkpoints.domain.paths import member
 from weavegraph_checkpoints.exceptions import SerializationError
 
-_STATE_KEY = b'"state":'
+_STATE_KEY = '"state":'
 
 Pairs = list[tuple[str, Any]]
 
@@ -28,37 +28,37 @@ class _Object:
         self.pairs = pairs
 
 
-def check_unique_keys(data: bytes, state: bytes = b"") -> None:
+def check_unique_keys(data: str, state: str = "") -> None:
     """Raise ``SerializationError`` with the path of a key that stands twice in an object.
 
     ``data`` has been decoded without an error; ``state`` is what ``dumps_state`` made of
-    the state in it. Where the two agree byte for byte, as they do in what serde and other
-    compact encoders write, the state needs no second look: that makes the check nearly
-    free, where a scan of the whole costs more than decoding did.
+    the state in it. Where the two agree in every character, as they do in what serde and
+    other compact encoders write, the state needs no second look: that makes the check
+    nearly free, where a scan of the whole costs more than decoding did.
     """
     rest = _without(state, data)
     if rest is None:
         compact = msgspec.json.format(data, indent=-1)
         rest = _without(state, compact) or compact
-    text = rest.decode()
     try:
-        _scan(text)
+        _scan(rest)
     except _Duplicate:
-        path, key = next(_duplicates(_members(text), "$"))
+        path, key = next(_duplicates(_members(rest), "$"))
         raise SerializationError(f"the key {shown(key)} stands twice", path) from None
     except RecursionError:
         raise SerializationError("nested too deep", "$") from None
 
 
-def _without(state: bytes, data: bytes) -> bytes | None:
+def _without(state: str, data: str) -> str | None:
     """Return ``data`` without its state, or ``None`` unless that is ``state`` exactly.
 
     What follows a key ``"state":`` and begins with a whole object is that object, so
     what is cut out holds no key twice, wherever it stands.
     """
-    before, key, rest = data.partition(_STATE_KEY)
-    if state and key and rest.startswith(state):
-        return before + key + b"0" + rest[len(state) :]
+    key = data.find(_STATE_KEY)
+    start = key + len(_STATE_KEY)
+    if state and key >= 0 and data.startswith(state, start):
+        return f"{data[:start]}0{data[start + len(state) :]}"
     return None
 
 
