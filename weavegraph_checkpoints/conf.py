@@ -9,6 +9,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.exceptions import InvalidPolicy
+
 NAME = "WEAVEGRAPH_CHECKPOINTS"
 DEFAULT_MAX_STATE_BYTES = 7 * 1024 * 1024
 
@@ -28,15 +31,23 @@ def max_state_bytes() -> int | None:
     )
 
 
-def retention() -> list[Mapping[str, Any]]:
-    """``RETENTION``: the retention policies to run in order, each a dict; none by default.
+def retention() -> list[RetentionPolicy]:
+    """``RETENTION``: the retention policies to run in order; none by default.
 
-    Raises ``ImproperlyConfigured``.
+    A list of dicts with the fields of ``RetentionPolicy``, durations as ``timedelta`` or
+    as on the command line (``30d``). Raises ``ImproperlyConfigured``.
     """
     value = _value("RETENTION", [])
-    if isinstance(value, list | tuple) and all(isinstance(p, Mapping) for p in value):
-        return list(value)
-    raise ImproperlyConfigured(f"{NAME}['RETENTION'] must be a list of dicts, not {value!r}.")
+    if not (isinstance(value, list | tuple) and all(isinstance(p, Mapping) for p in value)):
+        raise ImproperlyConfigured(f"{NAME}['RETENTION'] must be a list of dicts, not {value!r}.")
+    return [_policy(index, mapping) for index, mapping in enumerate(value)]
+
+
+def _policy(index: int, mapping: Mapping[str, Any]) -> RetentionPolicy:
+    try:
+        return RetentionPolicy.from_mapping(mapping)
+    except InvalidPolicy as error:
+        raise ImproperlyConfigured(f"{NAME}['RETENTION'][{index}]: {error}.") from error
 
 
 def api_owner() -> Callable[[Any], str | None] | None:

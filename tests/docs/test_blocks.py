@@ -10,7 +10,18 @@ import pytest
 from tests.docs.markdown import PAGES, Page
 from tests.docs.running import run_blocks
 
-LANGUAGES = {"console", "http", "javascript", "json", "python", "rust", "text"}
+LANGUAGES = {
+    "console",
+    "cron",
+    "http",
+    "ini",
+    "javascript",
+    "json",
+    "python",
+    "rust",
+    "sql",
+    "text",
+}
 COMMENTS = {"", "checkpoint", "output", "segment", "session"}
 # Those of the REST API need a server: tests/api runs them.
 HERE = [page for page in PAGES if not page.path.name.startswith("rest")]

@@ -221,9 +221,9 @@ def test_every_writing_transaction_locks_its_session_first(
         "sqlite": rf"(INSERT INTO {SESSION} |UPDATE {SESSION} SET |INSERT INTO {STEP} .*EXISTS)",
         "postgresql": (
             rf"(WITH locked AS MATERIALIZED \(SELECT .* FROM {SESSION} .* FOR NO KEY UPDATE\)"
-            rf"|INSERT INTO {SESSION} |SELECT owner FROM {SESSION} WHERE id = '\w+' FOR UPDATE)"
+            rf"|INSERT INTO {SESSION} |SELECT .* FROM {SESSION} WHERE id IN \('\w+'\) .*FOR UPDATE)"
         ),
-        "mysql": rf"(INSERT INTO {SESSION} |SELECT owner.* FROM {SESSION} .* FOR UPDATE)",
+        "mysql": rf"(INSERT INTO {SESSION} |SELECT .* FROM {SESSION} .* FOR UPDATE)",
     }[connection.vendor]
     assert re.match(first, statements[0]), statements[0]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -42,6 +42,15 @@ _JSON_COLUMNS = (
 )
 
 
+class SessionRow(NamedTuple):
+    """What decides whether a session may be touched."""
+
+    session_id: str
+    owner: str
+    status: str
+    updated_at: datetime
+
+
 class Backend(ABC):
     """The statements of the service on one connection.
 
@@ -53,7 +62,12 @@ class Backend(ABC):
     """The present instant in UTC, as the database's columns hold it."""
     on_session_conflict: str
     """Ends an INSERT of a session so that an existing one counts other than as 1 row."""
-    delete_steps = f"DELETE FROM {STEP} WHERE session_id = %s"
+    write_lock: str
+    """Ends a SELECT of sessions that are about to get or lose steps."""
+    delete_lock: str
+    """Ends a SELECT of sessions that are about to be deleted."""
+    delete_steps = f"DELETE FROM {STEP}"
+    """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     text_cast = ""
     """Makes text of a JSON column."""
 
@@ -93,9 +107,11 @@ class Backend(ABC):
         with transaction.atomic(self.connection.alias):
             if create:
                 check_writable(self.lock_or_create(row, owner), row, owner, None)
-            elif not self.lock_for_delete(row.session_id, owner):
-                permit(True)
-                raise SessionNotFound(row.session_id)
+            else:
+                locked = self.lock([row.session_id])
+                if not locked or owner not in (None, locked[0].owner):
+                    permit(True)
+                    raise SessionNotFound(row.session_id)
             with self.connection.cursor() as cursor:
                 cursor.execute(
                     f"SELECT 1 FROM {STEP} WHERE session_id = %s AND step = %s",
@@ -106,19 +122,42 @@ class Backend(ABC):
             self.write(row)
         return is_new
 
-    @abstractmethod
-    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
-        """Lock a session without creating it; say whether it is there."""
+    def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
+        """Lock sessions in the order of their ids, and return those that are there."""
+        marks = ", ".join(["%s"] * len(session_ids))
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, owner, status, updated_at FROM {SESSION} WHERE id IN ({marks})"
+                f" ORDER BY id {self.delete_lock if for_delete else self.write_lock}",
+                session_ids,
+            )
+            return [
+                SessionRow(session_id, owner, status, in_utc(updated_at))
+                for session_id, owner, status, updated_at in cursor.fetchall()
+            ]
 
     def delete(self, session_id: str, owner: str | None) -> bool:
         """Delete a session with its steps; say whether it was there."""
         with transaction.atomic(self.connection.alias):
-            if not self.lock_for_delete(session_id, owner):
+            locked = self.lock([session_id], for_delete=True)
+            if not locked or owner not in (None, locked[0].owner):
                 return False
             with self.connection.cursor() as cursor:
-                cursor.execute(self.delete_steps, [session_id])
+                cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
+
+    def before_removal(self, session_ids: Sequence[str]) -> None:  # noqa: B027
+        """Prepare locked sessions for the loss of all their steps and their own rows.
+
+        In the transaction that deletes them, right before their last steps go.
+        """
+
+    def delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """Delete locked sessions that have no steps any more."""
+        marks = ", ".join(["%s"] * len(session_ids))
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {SESSION} WHERE id IN ({marks})", session_ids)
 
     def fork(self, source: str, target: str, at_step: int, owner: str | None) -> None:
         """Copy the steps of ``source`` up to ``at_step`` into a new session.
@@ -290,7 +329,7 @@ class Backend(ABC):
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:
         step, created_at, concurrency_limit, *columns = row
         return checkpoint_from_columns(
-            session_id, step, _in_utc(created_at), concurrency_limit, *columns
+            session_id, step, in_utc(created_at), concurrency_limit, *columns
         )
 
 
@@ -326,11 +365,9 @@ def _owned(owner: str | None) -> tuple[str, list[Any]]:
 
 
 def _version(created_at: datetime, revision: int, updated_at: datetime) -> Version:
-    return Version(
-        created_at=_in_utc(created_at), revision=revision, updated_at=_in_utc(updated_at)
-    )
+    return Version(created_at=in_utc(created_at), revision=revision, updated_at=in_utc(updated_at))
 
 
-def _in_utc(value: datetime) -> datetime:
+def in_utc(value: datetime) -> datetime:
     """Return a time as the driver gives it; a naive one is in UTC."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import transaction
 
 from weavegraph_checkpoints.backends.base import (
@@ -24,10 +26,10 @@ class MariaDBBackend(Backend):
     """A statement that writes steps never names the session table (error 1442)."""
 
     now = "UTC_TIMESTAMP(6)"
-    # On a small table MariaDB may scan them all instead, and wait for other sessions' rows.
-    delete_steps = (
-        f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique) WHERE session_id = %s"
-    )
+    write_lock = delete_lock = "FOR UPDATE"
+    # On a small table MariaDB may scan them all instead, and lock rows of other sessions, or
+    # wait for them, on the way. Only this form of DELETE can name an index.
+    delete_steps = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
@@ -73,9 +75,21 @@ class MariaDBBackend(Backend):
             )
             return cursor.fetchone()  # type: ignore[no-any-return]
 
-    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
-        """See ``Backend.lock_for_delete``."""
+    def before_removal(self, session_ids: Sequence[str]) -> None:
+        """See ``Backend.before_removal``.
+
+        The trigger reads the next newest step of a session that loses its newest, and
+        where there is none it locks, or waits for, the last step of another session. No
+        step is above the last one, so this keeps it from reading.
+        """
+        self._one_by_one(
+            f"UPDATE {SESSION} SET last_step = last_step + 1 WHERE id = %s", session_ids
+        )
+
+    def delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """See ``Backend.delete_sessions``; by one id each, which never reads another row."""
+        self._one_by_one(f"DELETE FROM {SESSION} WHERE id = %s", session_ids)
+
+    def _one_by_one(self, statement: str, session_ids: Sequence[str]) -> None:
         with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT owner FROM {SESSION} WHERE id = %s FOR UPDATE", [session_id])
-            found = cursor.fetchone()
-        return found is not None and owner in (None, found[0])
+            cursor.executemany(statement, [[session_id] for session_id in session_ids])

@@ -34,6 +34,10 @@ class PostgreSQLBackend(Backend):
     """``SELECT … FOR NO KEY UPDATE`` locks; a missing session is inserted, and again."""
 
     now = "clock_timestamp()"
+    write_lock = "FOR NO KEY UPDATE"
+    # What the deletion of the row takes anyway: to raise a weaker lock to it later could
+    # end in a deadlock.
+    delete_lock = "FOR UPDATE"
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     text_cast = "::text"
 
@@ -103,14 +107,3 @@ class PostgreSQLBackend(Backend):
                 " ON CONFLICT (id) DO NOTHING",
                 [row.session_id, owner or "", row.concurrency_limit],
             )
-
-    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
-        """See ``Backend.lock_for_delete``.
-
-        FOR UPDATE, which the deletion of the row takes anyway: to raise a weaker lock
-        to it later could end in a deadlock.
-        """
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT owner FROM {SESSION} WHERE id = %s FOR UPDATE", [session_id])
-            found = cursor.fetchone()
-        return found is not None and owner in (None, found[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import transaction
 
 from weavegraph_checkpoints.backends.base import (
@@ -11,6 +13,7 @@ from weavegraph_checkpoints.backends.base import (
     STEP_COLUMNS,
     STEP_VALUES,
     Backend,
+    SessionRow,
     check_writable,
     guard,
 )
@@ -25,6 +28,7 @@ class SQLiteBackend(Backend):
     """One autocommitted statement saves into a session that exists."""
 
     now = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    write_lock = delete_lock = ""
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
@@ -63,9 +67,10 @@ class SQLiteBackend(Backend):
                 row.parameters(self.connection),
             )
 
-    def lock_for_delete(self, session_id: str, owner: str | None) -> bool:
-        """See ``Backend.lock_for_delete``."""
+    def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
+        """See ``Backend.lock``."""
         with self.connection.cursor() as cursor:
-            cursor.execute(f"UPDATE {SESSION} SET revision = revision WHERE id = %s", [session_id])
-        found = self._session(session_id)
-        return found is not None and owner in (None, found[0])
+            cursor.execute(
+                f"UPDATE {SESSION} SET revision = revision WHERE id = %s", session_ids[:1]
+            )
+        return super().lock(session_ids, for_delete=for_delete)

@@ -1,0 +1,246 @@
+"""The statements of pruning: keyset reads, and deletes by explicit session and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from weavegraph_checkpoints.backends.base import (
+    SESSION,
+    STEP,
+    Backend,
+    SessionRow,
+    in_utc,
+)
+from weavegraph_checkpoints.domain.limits import MAX_STEP
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
+
+T = TypeVar("T")
+
+PARAMETERS = 900
+"""How many parameters a statement holds at the most: every SQLite takes 999."""
+
+
+STEPS_A_READ = 5000
+
+
+class StepRecord(NamedTuple):
+    """A step that goes."""
+
+    session_id: str
+    step: int
+    state_bytes: int
+
+
+class RetentionStatements:
+    """Reads what a policy may concern, and deletes what it names. No state is read."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.connection = backend.connection
+
+    def sessions(self, policy: RetentionPolicy | None, after: str, limit: int) -> list[SessionRow]:
+        """Return the next sessions, by id, that a policy concerns; all without a policy."""
+        # SQLite would sort all that a narrower index finds, again for each page: the plus
+        # keeps it to the order of the ids.
+        plus = "+" if self.connection.vendor == "sqlite" else ""
+        narrowing = "id > %s"
+        parameters = [after]
+        for column in ("status", "owner"):
+            value = getattr(policy, column, None)
+            if value is not None:
+                narrowing += f" AND {plus}{column} = %s"
+                parameters.append(value)
+        if policy is None or policy.session_ids is None:
+            return self._sessions(narrowing, parameters, limit)
+        later = (session_id for session_id in policy.session_ids if session_id > after)
+        for ids in _chunks(later, limit):
+            found = self._sessions(
+                f"{narrowing} AND id IN ({_marks(ids)})", [*parameters, *ids], limit
+            )
+            if found:
+                return found
+        return []
+
+    def _sessions(self, condition: str, parameters: Sequence[str], limit: int) -> list[SessionRow]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, owner, status, updated_at FROM {SESSION}"
+                f" WHERE {condition} ORDER BY id LIMIT %s",
+                [*parameters, limit],
+            )
+            return [
+                SessionRow(session_id, owner, status, in_utc(updated_at))
+                for session_id, owner, status, updated_at in cursor.fetchall()
+            ]
+
+    def step_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
+        """Return how many steps each session has; those without are left out."""
+        if not session_ids:
+            return {}
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT session_id, COUNT(*) FROM {STEP}"
+                f" WHERE session_id IN ({_marks(session_ids)}) GROUP BY session_id",
+                session_ids,
+            )
+            return dict(cursor.fetchall())
+
+    def histories(
+        self, counts: Mapping[str, int], ages: Sequence[datetime | None]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the steps of some sessions, newest first within each, in bounded reads.
+
+        ``counts`` tells how many steps each session has. A step comes as its session, its
+        number, its ``state_bytes``, and for each of ``ages`` whether it was made before
+        that instant (true for ``None``).
+        """
+        for group in groups(counts, STEPS_A_READ):
+            if len(group) > 1 or counts[group[0]] <= STEPS_A_READ:
+                yield from self._history(
+                    ages,
+                    f"session_id IN ({_marks(group)}) ORDER BY session_id, step DESC",
+                    group,
+                )
+                continue
+            newest = MAX_STEP
+            while rows := self._history(
+                ages,
+                "session_id = %s AND step <= %s ORDER BY step DESC LIMIT %s",
+                [group[0], newest, STEPS_A_READ],
+            ):
+                yield from rows
+                newest = rows[-1][1] - 1
+
+    def _history(
+        self, ages: Sequence[datetime | None], condition: str, parameters: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        is_old = "".join(", 1" if age is None else ", created_at < %s" for age in ages)
+        instants = [self._adapted(age) for age in ages if age is not None]
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT session_id, step, COALESCE(state_bytes, 0){is_old}"
+                f" FROM {STEP} WHERE {condition}",
+                [*instants, *parameters],
+            )
+            return cursor.fetchall()  # type: ignore[no-any-return]
+
+    def oldest_steps(self, session_ids: Sequence[str], above: int, limit: int) -> list[StepRecord]:
+        """Return steps of some sessions above a number, oldest first within each session."""
+        return self._records(
+            f"session_id IN ({_marks(session_ids)}) AND step > %s"
+            " ORDER BY session_id, step LIMIT %s",
+            [*session_ids, above, limit],
+        )
+
+    def have_steps(self, session_ids: Sequence[str], up_to: int) -> bool:
+        """Say whether some sessions have any step up to a number."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT 1 FROM {STEP} WHERE session_id IN ({_marks(session_ids)})"
+                " AND step <= %s LIMIT 1",
+                [*session_ids, up_to],
+            )
+            return cursor.fetchone() is not None
+
+    def still_there(
+        self, steps: Mapping[str, Sequence[int]], before: datetime | None
+    ) -> list[StepRecord]:
+        """Return which of some steps are there, and were made before an instant."""
+        age, ages = "", []
+        if before is not None:
+            age, ages = " AND created_at < %s", [self._adapted(before)]
+        return [
+            record
+            for clause, parameters in _explicit(steps)
+            for record in self._records(
+                f"({clause}){age} ORDER BY session_id, step", [*parameters, *ages]
+            )
+        ]
+
+    def with_newer_steps(self, newest: Mapping[str, int], keep: int) -> set[str]:
+        """Return the sessions that have ``keep`` or more steps above the one given."""
+        found: set[str] = set()
+        for chunk in _chunks(newest.items(), PARAMETERS // 4):
+            # From the newest down: below lie the rows that earlier batches have deleted,
+            # which an index still leads through.
+            sql = " UNION ALL ".join(
+                [
+                    f"SELECT id FROM {SESSION} WHERE id = %s AND EXISTS (SELECT 1 FROM {STEP}"
+                    " WHERE session_id = %s AND step > %s ORDER BY step DESC"
+                    " LIMIT 1 OFFSET %s)"
+                ]
+                * len(chunk)
+            )
+            parameters = [
+                value
+                for session_id, step in chunk
+                for value in (session_id, session_id, step, keep - 1)
+            ]
+            with self.connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                found.update(session_id for (session_id,) in cursor.fetchall())
+        return found
+
+    def delete_steps(self, records: Iterable[StepRecord]) -> None:
+        """Delete steps, in the order given."""
+        steps: dict[str, list[int]] = {}
+        for record in records:
+            steps.setdefault(record.session_id, []).append(record.step)
+        with self.connection.cursor() as cursor:
+            for clause, parameters in _explicit(steps):
+                cursor.execute(f"{self.backend.delete_steps} WHERE {clause}", parameters)
+
+    def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT session_id, step, COALESCE(state_bytes, 0) FROM {STEP} WHERE {condition}",
+                parameters,
+            )
+            return list(map(StepRecord._make, cursor.fetchall()))
+
+    def _adapted(self, instant: datetime) -> Any:
+        return self.connection.ops.adapt_datetimefield_value(instant)
+
+
+def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
+    """Yield keys in order, in groups that add up to ``limit`` at the most, if they can."""
+    group: list[str] = []
+    total = 0
+    for key in sorted(sizes):
+        if group and total + sizes[key] > limit:
+            yield group
+            group, total = [], 0
+        group.append(key)
+        total += sizes[key]
+    if group:
+        yield group
+
+
+def _explicit(
+    steps: Mapping[str, Sequence[int]],
+) -> Iterator[tuple[str, list[Any]]]:
+    """Yield conditions, with their parameters, that name each session and its steps."""
+    clauses: list[str] = []
+    parameters: list[Any] = []
+    for session_id, numbers in steps.items():
+        for chunk in _chunks(numbers, PARAMETERS // 2):
+            if len(parameters) + len(chunk) + 1 > PARAMETERS:
+                yield " OR ".join(clauses), parameters
+                clauses, parameters = [], []
+            clauses.append(f"(session_id = %s AND step IN ({_marks(chunk)}))")
+            parameters += [session_id, *chunk]
+    if clauses:
+        yield " OR ".join(clauses), parameters
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join(["%s"] * len(values))

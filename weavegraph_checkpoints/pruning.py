@@ -1,0 +1,373 @@
+"""Deletes what a retention policy names, in bounded batches that may stop at any moment."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import TypeVar
+
+from django.db import connections, router, transaction
+
+from weavegraph_checkpoints import retries
+from weavegraph_checkpoints.backends import backend_of
+from weavegraph_checkpoints.backends.base import SessionRow
+from weavegraph_checkpoints.backends.retention import (
+    STEPS_A_READ,
+    RetentionStatements,
+    StepRecord,
+    groups,
+)
+from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, shown
+from weavegraph_checkpoints.domain.retention import RetentionPolicy, Sieve, cutoff
+from weavegraph_checkpoints.exceptions import InvalidPolicy
+from weavegraph_checkpoints.models import Session
+
+DEFAULT_BATCH_SIZE = 1000
+LARGEST = 10
+SESSIONS_A_PAGE = 200
+PAUSE = 0.5
+"""How long a batch on SQLite is followed by none, as a share of its own duration.
+
+Whoever waits for SQLite's lock asks for it again at intervals, and is not queued: without
+a pause it would hardly ever meet a moment between two batches.
+"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionLoss:
+    """What one session loses."""
+
+    bytes: int
+    steps: int
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneResult:
+    """What went, or in a dry run would go."""
+
+    steps: int = 0
+    """Steps, those of removed sessions among them."""
+    sessions: int = 0
+    """Whole sessions."""
+    bytes: int = 0
+    """Bytes of serialised states, as far as their steps tell."""
+    largest: tuple[SessionLoss, ...] = ()
+    """The ten sessions that lose most, by bytes and then by steps."""
+    finished: bool = False
+    """False while the work goes on, and where ``max_batches`` ended it."""
+
+
+OnProgress = Callable[[PruneResult], None]
+
+
+def prune(
+    policy: RetentionPolicy,
+    *,
+    using: str | None = None,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    max_batches: int | None = None,
+    dry_run: bool = False,
+    on_progress: OnProgress | None = None,
+) -> PruneResult:
+    """Delete what a policy names, and return what went.
+
+    Each batch of up to ``batch_size`` steps (1 or more) is a transaction of its own that
+    locks its sessions and reads the condition again, so that a session that is saved to
+    meanwhile keeps what the policy would keep; after ``max_batches`` (1 or more) the rest
+    is left to another run. A dry run deletes nothing and counts exactly what would go.
+    ``on_progress`` gets the result so far after each batch, and now and then while it reads;
+    an exception that it raises ends the run between two batches. Without ``using`` the
+    router says where to write. Raises ``InvalidPolicy`` for a size outside its range.
+    """
+    _check_size(batch_size, "batch_size")
+    if max_batches is not None:
+        _check_size(max_batches, "max_batches")
+    if dry_run:
+
+        def on_preview(results: list[PruneResult]) -> None:
+            if on_progress is not None:
+                on_progress(results[0])
+
+        return preview([policy], using=using, on_progress=on_preview)[0]
+    run = _Run(policy, _statements(using), batch_size, max_batches, on_progress)
+    return run.result()
+
+
+def preview(
+    policies: Sequence[RetentionPolicy],
+    *,
+    using: str | None = None,
+    on_progress: Callable[[list[PruneResult]], None] | None = None,
+) -> list[PruneResult]:
+    """Return what ``prune`` would delete for each of several policies run in order.
+
+    A step or session that more than one would delete is counted for the first.
+    ``on_progress`` gets the results so far, now and then.
+    """
+    statements = _statements(using)
+    now = instants.now()
+    ages = [_cutoff(policy, now) for policy in policies]
+    ledgers = [_Ledger() for _ in policies]
+
+    def report() -> None:
+        if on_progress is not None:
+            on_progress([ledger.result() for ledger in ledgers])
+
+    for page in _pages(statements, policies[0] if len(policies) == 1 else None):
+        sieves = {row.session_id: _sieve(policies, row, now) for row in page}
+        counts = statements.step_counts(list(sieves))
+        for session_id, sieve in sieves.items():
+            if sieve.removed_by is not None:
+                ledgers[sieve.removed_by].sessions += 1
+            elif sieve.spares(counts.get(session_id, 0)):
+                counts.pop(session_id, None)
+        for session_id, _, size, *is_old in _reported(statements.histories(counts, ages), report):
+            taken_by = sieves[session_id].taken_by(is_old)
+            if taken_by is not None:
+                ledgers[taken_by].lose(session_id, size)
+        report()
+    return [ledger.result(finished=True) for ledger in ledgers]
+
+
+def _sieve(policies: Sequence[RetentionPolicy], row: SessionRow, now: datetime) -> Sieve:
+    concerning = [
+        policy if policy.narrows_to(row.session_id, row.owner, row.status) else None
+        for policy in policies
+    ]
+    removing = (
+        index
+        for index, policy in enumerate(concerning)
+        if policy is not None and policy.is_inactive(row.updated_at, now)
+    )
+    return Sieve(concerning, next(removing, None))
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """Adds up what goes; losses of one session come one after the other."""
+
+    steps: int = 0
+    sessions: int = 0
+    bytes: int = 0
+    _largest: list[SessionLoss] = field(default_factory=list)
+    _open: str | None = None
+    _open_steps: int = 0
+    _open_bytes: int = 0
+
+    def lose(self, session_id: str, size: int) -> None:
+        if session_id != self._open:
+            self._largest = self._ranking()
+            self._open, self._open_steps, self._open_bytes = session_id, 0, 0
+        self.steps += 1
+        self.bytes += size
+        self._open_steps += 1
+        self._open_bytes += size
+
+    def add(self, batch: _Batch) -> None:
+        for session_id, _, size in batch.records:
+            self.lose(session_id, size)
+        self.sessions += len(batch.session_ids)
+
+    def _ranking(self) -> list[SessionLoss]:
+        if self._open is None:
+            return []
+        last = SessionLoss(int(self._open_bytes), self._open_steps, self._open)
+        return heapq.nlargest(LARGEST, [*self._largest, last])
+
+    def result(self, *, finished: bool = False) -> PruneResult:
+        return PruneResult(
+            steps=self.steps,
+            sessions=self.sessions,
+            bytes=int(self.bytes),
+            largest=tuple(self._ranking()),
+            finished=finished,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What one transaction deleted."""
+
+    records: Sequence[StepRecord] = ()
+    session_ids: Sequence[str] = ()
+    resume_above: int | None = None
+    """The step from which the removal of the sessions goes on; ``None`` when it is done."""
+
+
+class _Stop(Exception):
+    """``max_batches`` is reached."""
+
+
+class _Run:
+    """One real run of one policy."""
+
+    def __init__(
+        self,
+        policy: RetentionPolicy,
+        statements: RetentionStatements,
+        batch_size: int,
+        max_batches: int | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.policy = policy
+        self.statements = statements
+        self.batch_size = batch_size
+        self.batches_left = max_batches
+        self.on_progress = on_progress
+        self.now = instants.now()
+        self.ledger = _Ledger()
+
+    def result(self) -> PruneResult:
+        try:
+            if self.policy.has_session_rule:
+                self._remove_sessions()
+            if self.policy.has_step_rule:
+                self._remove_steps()
+        except _Stop:
+            return self.ledger.result()
+        return self.ledger.result(finished=True)
+
+    def _remove_sessions(self) -> None:
+        for page in _pages(self.statements, self.policy):
+            idle = [
+                row.session_id for row in page if self.policy.is_inactive(row.updated_at, self.now)
+            ]
+            counts = self.statements.step_counts(idle)
+            sizes = {session_id: counts.get(session_id, 0) for session_id in idle}
+            for group in groups(sizes, self.batch_size):
+                above: int | None = -1
+                while above is not None:
+                    above = self._batch(partial(self._remove_group, group, above)).resume_above
+            self._report()
+
+    def _remove_group(self, session_ids: Sequence[str], above: int) -> _Batch:
+        """Delete the oldest steps of idle sessions, and the sessions after their last."""
+        idle = [
+            row.session_id
+            for row in self.statements.backend.lock(session_ids, for_delete=True)
+            if self._concerns(row) and self.policy.is_inactive(row.updated_at, self.now)
+        ]
+        if not idle:
+            return _Batch()
+        found = self.statements.oldest_steps(idle, above, self.batch_size + 1)
+        records = found[: self.batch_size]
+        if len(found) > len(records):
+            self.statements.delete_steps(records)
+            # What is deleted is passed over by its number: an index leads through it still.
+            return _Batch(records, resume_above=records[-1].step if len(idle) == 1 else -1)
+        if above >= 0 and self.statements.have_steps(idle, above):
+            return _Batch(resume_above=-1)
+        self.statements.backend.before_removal(idle)
+        self.statements.delete_steps(records)
+        self.statements.backend.delete_sessions(idle)
+        return _Batch(records, idle)
+
+    def _remove_steps(self) -> None:
+        doomed: dict[str, list[int]] = {}
+        size = 0
+        for session_id, step in self._doomed():
+            doomed.setdefault(session_id, []).append(step)
+            size += 1
+            if size == self.batch_size or len(doomed) == SESSIONS_A_PAGE:
+                self._batch(partial(self._remove_doomed, doomed))
+                doomed, size = {}, 0
+        if doomed:
+            self._batch(partial(self._remove_doomed, doomed))
+
+    def _doomed(self) -> Iterator[tuple[str, int]]:
+        keep = self.policy.keep_last or 1
+        ages = [_cutoff(self.policy, self.now)]
+        for page in _pages(self.statements, self.policy):
+            counts = self.statements.step_counts([row.session_id for row in page])
+            longer = {session_id: count for session_id, count in counts.items() if count > keep}
+            rows = _reported(self.statements.histories(longer, ages), self._report)
+            for session_id, history in groupby(rows, itemgetter(0)):
+                for _, step, _, is_old in islice(history, keep, None):
+                    if is_old:
+                        yield session_id, step
+            self._report()
+
+    def _remove_doomed(self, doomed: Mapping[str, Sequence[int]]) -> _Batch:
+        """Delete those of some steps that the policy still names, under the lock."""
+        locked = [
+            row.session_id
+            for row in self.statements.backend.lock(list(doomed))
+            if self._concerns(row)
+        ]
+        losing = self.statements.with_newer_steps(
+            {key: max(doomed[key]) for key in locked}, self.policy.keep_last or 1
+        )
+        records = self.statements.still_there(
+            {key: doomed[key] for key in locked if key in losing}, _cutoff(self.policy, self.now)
+        )
+        self.statements.delete_steps(records)
+        return _Batch(records)
+
+    def _concerns(self, row: SessionRow) -> bool:
+        return self.policy.narrows_to(row.session_id, row.owner, row.status)
+
+    def _batch(self, work: Callable[[], _Batch]) -> _Batch:
+        """Run a batch in a transaction of its own."""
+        if self.batches_left == 0:
+            raise _Stop
+        connection = self.statements.connection
+        started = time.monotonic()
+        batch = retries.run(connection, partial(_atomically, connection.alias, work))
+        if self.batches_left is not None:
+            self.batches_left -= 1
+        self.ledger.add(batch)
+        self._report()
+        if connection.vendor == "sqlite" and not connection.in_atomic_block:
+            time.sleep(PAUSE * (time.monotonic() - started))
+        return batch
+
+    def _report(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.ledger.result())
+
+
+def _atomically(alias: str, work: Callable[[], _Batch]) -> _Batch:
+    with transaction.atomic(alias):
+        return work()
+
+
+def _statements(using: str | None) -> RetentionStatements:
+    alias = using or router.db_for_write(Session)
+    return RetentionStatements(backend_of(connections[alias]))
+
+
+def _pages(
+    statements: RetentionStatements, policy: RetentionPolicy | None
+) -> Iterator[list[SessionRow]]:
+    """Yield the sessions that a policy concerns, in pages, in the order of their ids."""
+    after = ""
+    while page := statements.sessions(policy, after, SESSIONS_A_PAGE):
+        yield page
+        after = page[-1].session_id
+
+
+def _reported(rows: Iterable[T], report: Callable[[], None]) -> Iterator[T]:
+    """Yield rows, and report now and then, so that a long read can be watched and ended."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % STEPS_A_READ == 0:
+            report()
+
+
+def _cutoff(policy: RetentionPolicy, now: datetime) -> datetime | None:
+    return None if policy.older_than is None else cutoff(now, policy.older_than)
+
+
+def _check_size(value: int, name: str) -> None:
+    if not (is_integer(value, MAX_STEP) and value > 0):
+        raise InvalidPolicy(f"expected an integer of 1 or more, not {shown(value)}", name)
