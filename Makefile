@@ -11,10 +11,12 @@ PYTHON ?=
 SERVE ?= yes
 PORT ?= 8000
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 120
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/.stamps
+WITHOUT_API := $(VENV)-without-api
 COVERAGE_DATA := $(CURDIR)/.coverage-data
 
 # The databases this run tests: SQLite always, a server when its URL is set. Nothing is installed
@@ -27,7 +29,7 @@ MINIMUM := $(if $(and $(TEST_POSTGRES_URL),$(TEST_MARIADB_URL)),,--fail-under=0)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 # --- the virtual environment ------------------------------------------------------------------
 
@@ -55,7 +57,14 @@ $(STAMPS)/pip: FORCE
 FORCE:
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/pip
-	$(PIP) install --editable . --group test
+	$(PIP) install --editable '.[api]' --group test --group test-api
+	@touch $@
+
+# Beside it one without the optional REST framework.
+$(WITHOUT_API)/.stamp: pyproject.toml $(STAMPS)/pip
+	$(BIN)/python -m venv --clear $(WITHOUT_API)
+	$(WITHOUT_API)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
+	$(WITHOUT_API)/bin/python -m pip --quiet install --editable . --group test
 	@touch $@
 
 $(STAMPS)/postgres $(STAMPS)/mariadb: $(STAMPS)/%: $(STAMPS)/test
@@ -132,6 +141,16 @@ else
 test-mariadb:
 	$(call left_out,MariaDB,TEST_MARIADB_URL,TEST_MARIADB_URL=mariadb://user:password@127.0.0.1:3306/mysql)
 endif
+
+.PHONY: test-without-api
+test-without-api: $(WITHOUT_API)/.stamp ## Test on SQLite where the REST framework is not installed
+	@! $(WITHOUT_API)/bin/python -c 'import rest_framework' 2>/dev/null
+	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120)
+	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) \
+	    $(BIN)/python -m pytest --ds=tests.settings.sqlite tests/api/test_fuzz.py $(PYTEST_ARGS)
 
 .PHONY: matrix
 matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Django, on SQLite

@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import loading  # noqa: E402
+from benchmarks import loading
 
 PAGE = ROOT / "docs" / "retention-benchmark.md"
 MARK = "<!-- measured -->"

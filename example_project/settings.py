@@ -7,6 +7,7 @@ Settings of the example project: copy them, and set the environment.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -35,6 +36,10 @@ INSTALLED_APPS = [
     "weavegraph_checkpoints",
     "example_project.audit",
 ]
+
+# The REST API is there when its packages are: pip install 'weavegraph-checkpoints[api]'.
+if find_spec("rest_framework"):
+    INSTALLED_APPS += ["rest_framework", "drf_spectacular"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -89,4 +94,5 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 
 WEAVEGRAPH_CHECKPOINTS = {
     "MAX_STATE_BYTES": 7 * 1024 * 1024,
+    "API_OWNER": "example_project.tenancy.owner_of",
 }

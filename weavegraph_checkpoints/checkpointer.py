@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections, router
@@ -34,6 +35,8 @@ from weavegraph_checkpoints.exceptions import (
     SessionNotFound,
 )
 from weavegraph_checkpoints.models import Session
+
+T = TypeVar("T")
 
 _ALL_STEPS = StepQuery()
 
@@ -156,19 +159,15 @@ class DjangoCheckpointer(Checkpointer):
         expected one, and what ``save`` raises.
         """
         if expected_last_step is not None:
-            check_integer(expected_last_step, "expected_last_step", MAX_STEP)
-            step = checkpoint.step
-            if step <= expected_last_step and (step, expected_last_step) != (0, 0):
-                raise InvalidCheckpoint(
-                    f"step {step} cannot come after step {expected_last_step}", "$.step"
-                )
+            check_follows(checkpoint.step, expected_last_step)
         self._save(checkpoint, expected_last_step)
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``. One query, of the session's row alone."""
         if not is_session_id(session_id):
             return None
-        return self._for_write().latest(session_id, self.owner)
+        found = self._for_write().latest(session_id, self.owner)
+        return None if found is None else found[1]
 
     def load(self, session_id: str, step: int) -> Checkpoint | None:
         """Return the whole record of a step, or ``None`` where it is not there.
@@ -189,19 +188,7 @@ class DjangoCheckpointer(Checkpointer):
         An unknown session is an empty page. Raises ``SerializationError`` for a broken
         record. Two queries, whatever the size of the page.
         """
-        total, checkpoints = 0, tuple[Checkpoint, ...]()
-        if is_session_id(session_id):
-            total, checkpoints = self._for_read().page(session_id, query, self.owner)
-        offset, size = query.offset or 0, len(checkpoints)
-        return StepQueryResult(
-            checkpoints=checkpoints,
-            page_info=PageInfo(
-                total_count=total,
-                page_size=size,
-                offset=offset,
-                has_next_page=offset + size < total,
-            ),
-        )
+        return self._query_steps(session_id, query)
 
     def delete_session(self, session_id: str) -> bool:
         """Delete a session with all its steps; say whether it was there."""
@@ -236,7 +223,7 @@ class DjangoCheckpointer(Checkpointer):
         latest = backend.latest(target_id, self.owner)
         if latest is None:
             raise SessionNotFound(target_id, "was deleted while it was made")
-        return latest
+        return latest[1]
 
     async def asave(self, checkpoint: Checkpoint) -> None:
         """See ``save``."""
@@ -274,19 +261,54 @@ class DjangoCheckpointer(Checkpointer):
         """See ``fork_session``."""
         return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
 
+    def _query_steps(
+        self, session_id: str, query: StepQuery, *, with_state: bool = True
+    ) -> StepQueryResult:
+        total, checkpoints = 0, tuple[Checkpoint, ...]()
+        if is_session_id(session_id):
+            total, checkpoints = self._for_read().page(
+                session_id, query, self.owner, with_state=with_state
+            )
+        offset, size = query.offset or 0, len(checkpoints)
+        return StepQueryResult(
+            checkpoints=checkpoints,
+            page_info=PageInfo(
+                total_count=total,
+                page_size=size,
+                offset=offset,
+                has_next_page=offset + size < total,
+            ),
+        )
+
     def _save(self, checkpoint: Checkpoint, expected: int | None) -> None:
         row = StepRow.of(checkpoint, conf.max_state_bytes())
+        self._write(row, lambda backend: backend.save(row, self.owner, expected))
+
+    def _write(self, row: StepRow, save: Callable[[Backend], T]) -> T:
+        """Run a save of ``row``, again after a deadlock, and tell the listeners."""
         backend = self._for_write()
-        retries.run(backend.connection, lambda: backend.save(row, self.owner, expected))
+        result = retries.run(backend.connection, lambda: save(backend))
         signals.send_checkpoint_saved(
-            type(self),
-            session_id=row.session_id,
-            step=row.step,
-            using=backend.connection.alias,
+            self._sender, session_id=row.session_id, step=row.step, using=backend.connection.alias
         )
+        return result
+
+    @property
+    def _sender(self) -> type:
+        """Who sends ``checkpoint_saved``."""
+        return type(self)
 
     def _for_write(self) -> Backend:
         return backend_of(connections[self.using or router.db_for_write(Session)])
 
     def _for_read(self) -> Backend:
         return backend_of(connections[self.using or router.db_for_read(Session)])
+
+
+def check_follows(step: int, expected_last_step: int) -> None:
+    """Raise ``InvalidCheckpoint`` for a step that cannot come after the expected one."""
+    check_integer(expected_last_step, "expected_last_step", MAX_STEP)
+    if step <= expected_last_step and (step, expected_last_step) != (0, 0):
+        raise InvalidCheckpoint(
+            f"step {step} cannot come after step {expected_last_step}", "$.step"
+        )

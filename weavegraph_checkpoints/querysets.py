@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Self
 
 from django.db import models
@@ -19,6 +20,9 @@ HOLDS_NODE = {
     "sqlite": "EXISTS (SELECT 1 FROM json_each({column}) WHERE value = %s)",
 }
 """Per vendor the SQL that finds exactly one node in a column of nodes."""
+
+# What follows U+D7FF in text that is UTF-8.
+_AFTER_SURROGATES = {0xD800: 0xE000}
 
 
 def node_parameter(node: NodeKind, vendor: str) -> str:
@@ -47,6 +51,19 @@ class SessionQuerySet(models.QuerySet[Any]):
     def owned_by(self, owner: str | None) -> Self:
         """Narrow to the sessions of an owner; ``None`` means all."""
         return self.all() if owner is None else self.filter(owner=owner)
+
+    def id_begins_with(self, prefix: str) -> Self:
+        """Narrow to the sessions whose id begins with ``prefix``, byte for byte.
+
+        A range of the primary key, which sorts by code point: SQLite's ``LIKE`` would take
+        ``a`` for ``A``.
+        """
+        bounds = {"id__gte": prefix}
+        begun = prefix.rstrip(chr(sys.maxunicode))
+        if begun:
+            following = ord(begun[-1]) + 1
+            bounds["id__lt"] = begun[:-1] + chr(_AFTER_SURROGATES.get(following, following))
+        return self.filter(**bounds) if prefix else self.all()
 
     def light(self) -> Self:
         """Leave the state out, which lists never read."""

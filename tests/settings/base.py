@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ INSTALLED_APPS = [
     "weavegraph_checkpoints",
     "example_project.audit",
 ]
+
+# The API is optional, and so are its tests: CONTRIBUTING.md says how to run without it.
+if find_spec("rest_framework"):
+    INSTALLED_APPS += ["rest_framework", "rest_framework.authtoken", "drf_spectacular"]
 
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -9,10 +9,10 @@ from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.backends.base import Backend
 from weavegraph_checkpoints.backends.mariadb import MariaDBBackend
 from weavegraph_checkpoints.backends.postgresql import PostgreSQLBackend
-from weavegraph_checkpoints.backends.rows import StepRow
+from weavegraph_checkpoints.backends.rows import StepRow, Version
 from weavegraph_checkpoints.backends.sqlite import SQLiteBackend
 
-__all__ = ["Backend", "StepRow", "backend_of"]
+__all__ = ["Backend", "StepRow", "Version", "backend_of"]
 
 _BACKENDS: dict[str, type[Backend]] = {
     "mysql": MariaDBBackend,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery
 from weavegraph_checkpoints.exceptions import (
     ConcurrencyConflict,
@@ -29,6 +29,9 @@ STEP_VALUES = ", ".join(["%s"] * len(COLUMNS))
 SESSION_COLUMNS = (
     "id, owner, concurrency_limit, created_at, updated_at, last_step, revision, status, forked_from"
 )
+
+# Stands in for the column where the state is not wanted.
+_NO_STATE = """'{"messages":{"version":1},"extra":{"version":1}}'"""
 
 _JSON_COLUMNS = (
     "frontier",
@@ -80,6 +83,44 @@ class Backend(ABC):
         With ``expected``, only when that is the last step. Raises ``SessionNotFound``
         for a session of another owner and ``ConcurrencyConflict``.
         """
+
+    @abstractmethod
+    def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
+        """Lock the session of a step, new or not, inside the caller's transaction.
+
+        Returns its owner, its last step and whether it is empty.
+        """
+
+    @abstractmethod
+    def write(self, row: StepRow) -> None:
+        """Write a step into a locked session; one that is there is replaced whole."""
+
+    def put(
+        self, row: StepRow, owner: str | None, permit: Callable[[bool], None], *, create: bool
+    ) -> bool:
+        """Save a step in one transaction, and say whether it is new.
+
+        ``permit`` is told so while the session is locked and nothing is written; what it
+        raises leaves no trace. Without ``create`` a missing session stays missing: to make
+        one only to roll it back could end in a deadlock. Raises ``SessionNotFound``.
+        """
+        with transaction.atomic(self.connection.alias):
+            if create:
+                check_writable(self.lock_or_create(row, owner), row, owner, None)
+            else:
+                locked = self.lock([row.session_id])
+                if not locked or owner not in (None, locked[0].owner):
+                    permit(True)
+                    raise SessionNotFound(row.session_id)
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT 1 FROM {STEP} WHERE session_id = %s AND step = %s",
+                    [row.session_id, row.step],
+                )
+                is_new = cursor.fetchone() is None
+            permit(is_new)
+            self.write(row)
+        return is_new
 
     def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
         """Lock sessions in the order of their ids, and return those that are there."""
@@ -181,19 +222,35 @@ class Backend(ABC):
 
     # Reads
 
-    def latest(self, session_id: str, owner: str | None) -> Checkpoint | None:
-        """Return the snapshot of a session, from its row alone."""
+    def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
+        """Return the snapshot of a session and its version, from its row alone."""
         condition, parameters = _owned(owner)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
                 f" {self._text('last_state')}, {self._text('last_frontier')},"
-                f" {self._text('last_versions_seen')} FROM {SESSION}"
+                f" {self._text('last_versions_seen')}, created_at, revision FROM {SESSION}"
                 f" WHERE id = %s AND last_state IS NOT NULL{condition}",
                 [session_id, *parameters],
             )
             row = cursor.fetchone()
-        return None if row is None else self._checkpoint(session_id, row)
+        if row is None:
+            return None
+        *snapshot, created_at, revision = row
+        version = _version(created_at, revision, snapshot[1])
+        return version, self._checkpoint(session_id, tuple(snapshot))
+
+    def version(self, session_id: str, owner: str | None) -> Version | None:
+        """Return the version that ``latest`` would, from small columns."""
+        condition, parameters = _owned(owner)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT created_at, revision, updated_at FROM {SESSION}"
+                f" WHERE id = %s AND status <> 'empty'{condition}",
+                [session_id, *parameters],
+            )
+            row = cursor.fetchone()
+        return None if row is None else _version(*row)
 
     def session_ids(self, owner: str | None) -> list[str]:
         """Return the ids of all sessions, the last updated first, ties by id."""
@@ -212,9 +269,12 @@ class Backend(ABC):
         return next(rows, None)
 
     def page(
-        self, session_id: str, query: StepQuery, owner: str | None
+        self, session_id: str, query: StepQuery, owner: str | None, *, with_state: bool = True
     ) -> tuple[int, tuple[Checkpoint, ...]]:
-        """Return how many steps match, and those of the page, newest first."""
+        """Return how many steps match, and those of the page, newest first.
+
+        Without the state, none is read, and each checkpoint holds an empty one.
+        """
         condition, parameters = self._steps_of(session_id, owner)
         for clause, value in self._filters(query):
             condition += f" AND {clause}"
@@ -226,6 +286,7 @@ class Backend(ABC):
             session_id,
             f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s",
             [*parameters, query.page_limit, query.offset or 0],
+            with_state=with_state,
         )
         return total, tuple(rows)
 
@@ -248,9 +309,10 @@ class Backend(ABC):
                 yield clause, node_parameter(node, vendor)
 
     def _checkpoints(
-        self, session_id: str, condition: str, parameters: list[Any]
+        self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        columns = ", ".join(self._text(column) for column in ("state", *_JSON_COLUMNS))
+        state = self._text("state") if with_state else _NO_STATE
+        columns = ", ".join([state, *map(self._text, _JSON_COLUMNS)])
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
@@ -300,6 +362,10 @@ def guard(row: StepRow, owner: str | None, expected: int | None) -> tuple[str, l
 
 def _owned(owner: str | None) -> tuple[str, list[Any]]:
     return ("", []) if owner is None else (" AND owner = %s", [owner])
+
+
+def _version(created_at: datetime, revision: int, updated_at: datetime) -> Version:
+    return Version(created_at=in_utc(created_at), revision=revision, updated_at=in_utc(updated_at))
 
 
 def in_utc(value: datetime) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import transaction
 
@@ -35,38 +34,46 @@ class MariaDBBackend(Backend):
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
-        with (
-            transaction.atomic(self.connection.alias),
-            self.connection.cursor() as cursor,
-        ):
+        with transaction.atomic(self.connection.alias):
             if expected:
-                self._lock_existing(cursor, row.session_id)
+                found = self._lock_existing(row.session_id)
             else:
-                self._lock_or_create(cursor, row, owner)
-            check_writable(cursor.fetchone(), row, owner, expected)
+                found = self.lock_or_create(row, owner)
+            check_writable(found, row, owner, expected)
+            self.write(row)
+
+    def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
+        """See ``Backend.lock_or_create``."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
+                f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
+                f" ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
+                " RETURNING owner, last_step, status = 'empty'",
+                [row.session_id, owner or "", row.concurrency_limit],
+            )
+            return cursor.fetchone()  # type: ignore[no-any-return]
+
+    def write(self, row: StepRow) -> None:
+        """See ``Backend.write``."""
+        with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),
             )
 
-    def _lock_existing(self, cursor: Any, session_id: str) -> None:
+    def _lock_existing(self, session_id: str) -> tuple[str, int, bool] | None:
         """Lock without creating: to roll the new row back could end in a deadlock.
 
         Two who wait for a row that vanishes each keep the gap that the other inserts into.
         """
-        cursor.execute(
-            f"SELECT owner, last_step, status = 'empty' FROM {SESSION} WHERE id = %s FOR UPDATE",
-            [session_id],
-        )
-
-    def _lock_or_create(self, cursor: Any, row: StepRow, owner: str | None) -> None:
-        cursor.execute(
-            f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
-            f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
-            f" ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
-            " RETURNING owner, last_step, status = 'empty'",
-            [row.session_id, owner or "", row.concurrency_limit],
-        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT owner, last_step, status = 'empty' FROM {SESSION}"
+                " WHERE id = %s FOR UPDATE",
+                [session_id],
+            )
+            return cursor.fetchone()  # type: ignore[no-any-return]
 
     def before_removal(self, session_ids: Sequence[str]) -> None:
         """See ``Backend.before_removal``.

@@ -77,6 +77,28 @@ class PostgreSQLBackend(Backend):
         elif not found[3]:
             check_writable(found[:3], row, owner, expected)
 
+    def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
+        """See ``Backend.lock_or_create``."""
+        while True:
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT owner, last_step, status = 'empty' FROM {SESSION}"
+                    " WHERE id = %s FOR NO KEY UPDATE",
+                    [row.session_id],
+                )
+                found = cursor.fetchone()
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+            self._create(row, owner)
+
+    def write(self, row: StepRow) -> None:
+        """See ``Backend.write``."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
+                row.parameters(self.connection),
+            )
+
     def _create(self, row: StepRow, owner: str | None) -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(

@@ -29,6 +29,17 @@ COLUMNS = ("session_id", "step", *DATA_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """Which of a session's latest checkpoints is stored: no two saves leave the same."""
+
+    created_at: datetime
+    """When the session was made, in UTC."""
+    revision: int
+    updated_at: datetime
+    """When it was last updated, in UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
     """What a save writes: serialised once, whatever the number of attempts."""
 

@@ -43,23 +43,28 @@ class SQLiteBackend(Backend):
             if cursor.rowcount == 1:
                 return
         with transaction.atomic(self.connection.alias):
-            self._lock_or_create(row, owner)
-            found = self._session(row.session_id)
-            assert found is not None  # noqa: S101
-            check_writable(found, row, owner, expected)
-            with self.connection.cursor() as cursor:
-                cursor.execute(
-                    f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
-                    row.parameters(self.connection),
-                )
+            check_writable(self.lock_or_create(row, owner), row, owner, expected)
+            self.write(row)
 
-    def _lock_or_create(self, row: StepRow, owner: str | None) -> None:
+    def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
+        """See ``Backend.lock_or_create``."""
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
                 f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
                 " ON CONFLICT (id) DO UPDATE SET revision = revision",
                 [row.session_id, owner or "", row.concurrency_limit],
+            )
+        found = self._session(row.session_id)
+        assert found is not None  # noqa: S101
+        return found
+
+    def write(self, row: StepRow) -> None:
+        """See ``Backend.write``."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
+                row.parameters(self.connection),
             )
 
     def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:

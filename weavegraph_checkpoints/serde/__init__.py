@@ -17,6 +17,7 @@ from weavegraph_checkpoints.domain.limits import (
     MAX_CHANNEL_VERSION,
     MAX_CONCURRENCY_LIMIT,
     MAX_STEP,
+    shown,
 )
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.domain.state import (
@@ -32,6 +33,7 @@ from weavegraph_checkpoints.serde.values import check_state, check_value, state_
 
 T = TypeVar("T")
 
+_Step = Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP)]
 _Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHANNEL_VERSION)]
 
 
@@ -80,7 +82,7 @@ def _event(document: _ErrorDocument) -> ErrorEvent:
 
 class _CheckpointDocument(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
-    step: Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP)]
+    step: _Step
     state: _StateDocument
     frontier: tuple[str, ...]
     versions_seen: VersionsSeen = {}
@@ -91,8 +93,14 @@ class _CheckpointDocument(msgspec.Struct, frozen=True, kw_only=True):
     updated_channels: tuple[str, ...] = ()
 
 
+class _PlacedDocument(_CheckpointDocument, frozen=True, kw_only=True):
+    session_id: str | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
+    step: _Step | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
+
+
 _ENCODER = msgspec.json.Encoder()
 _CHECKPOINT = msgspec.json.Decoder(_CheckpointDocument)
+_PLACED = msgspec.json.Decoder(_PlacedDocument)
 _STATE = msgspec.json.Decoder(_StateDocument)
 _NAMES = msgspec.json.Decoder(tuple[str, ...])
 _VERSIONS_SEEN = msgspec.json.Decoder(VersionsSeen)
@@ -129,12 +137,33 @@ def loads(data: bytes | str) -> Checkpoint:
     outside its range. Unknown keys are ignored; a missing ``created_at`` is now.
     """
     document = _decode(_CHECKPOINT, data, "$")
+    return _checkpoint(document, document.session_id, document.step)
+
+
+def loads_at(data: bytes | str, session_id: str, step: int) -> Checkpoint:
+    """Return the checkpoint of a place that the data itself may leave out.
+
+    Raises ``SerializationError`` as ``loads`` does, and where the data names another
+    place.
+    """
+    document = _decode(_PLACED, data, "$")
+    for name, wanted in (("session_id", session_id), ("step", step)):
+        found = getattr(document, name)
+        if found is not msgspec.UNSET and found != wanted:
+            raise SerializationError(
+                f"{name} is {shown(found)}, but the checkpoint is that of {shown(wanted)}",
+                f"$.{name}",
+            )
+    return _checkpoint(document, session_id, step)
+
+
+def _checkpoint(document: _CheckpointDocument, session_id: str, step: int) -> Checkpoint:
     state = document.state.state()
     check_state(state, "$.state")
     try:
         return Checkpoint(
-            session_id=document.session_id,
-            step=document.step,
+            session_id=session_id,
+            step=step,
             state=state,
             frontier=document.frontier,
             versions_seen=document.versions_seen,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -63,7 +64,7 @@ class Command(BaseCommand):
         began = time.monotonic()
         try:
             password = self.prepare()
-            self.perform()
+            session = self.perform()
         except AuditFailed as error:
             raise CommandError(str(error)) from error
         except CheckpointerError as error:
@@ -77,7 +78,8 @@ class Command(BaseCommand):
         if not serve:
             self.stdout.write("  admin     not served now: python manage.py runserver")
         else:
-            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)\n\n")
+            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)")
+            self.show_api(f"http://{HOST}:{port}", password, session)
             self.stdout.flush()
             call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
 
@@ -93,8 +95,19 @@ class Command(BaseCommand):
         user.save()
         return password
 
-    def perform(self) -> None:
-        """Run, kill, resume and fork an audit, show what is in the database, prune the fork."""
+    def show_api(self, server: str, password: str, session: str) -> None:
+        """Print how to read the audit over HTTP, where the REST API is there."""
+        if apps.is_installed("rest_framework"):
+            url = f"{server}/api/sessions/{session}/steps/?fields=step,ran_nodes&limit=3"
+            self.stdout.write(f"  API       {server}/api/")
+            self.stdout.write(f"  try       curl -u {USER}:{password} '{url}'")
+        self.stdout.write("\n")
+
+    def perform(self) -> str:
+        """Run, kill, resume and fork an audit, show what is in the database, prune the fork.
+
+        Return the id of the audit's session.
+        """
         checkpointer = DjangoCheckpointer()
         session, fork = fresh_ids(set(checkpointer.list_sessions()))
         found = len(distributions.installed())
@@ -137,6 +150,7 @@ class Command(BaseCommand):
             and history(checkpointer, session) == whole
         )
         self.verify(claims)
+        return session
 
     @contextmanager
     def step(self, number: int, title: str, last: int) -> Iterator[Callable[[int], None]]:

@@ -1,0 +1,103 @@
+"""What is saved over HTTP comes back the same, in value, in type and in order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from hypothesis import given
+from hypothesis.extra.django import TestCase
+
+from tests.api.clients import ALL, a_client, put, session_url, step_url
+from tests.strategies import a_checkpoint, checkpoints, states
+from tests.strict import assert_same, checkpoint_as_read
+from weavegraph_checkpoints import VersionedState, serde
+from weavegraph_checkpoints.api.segments import to_segment
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+NUMBERS = [
+    "1e23",
+    "1.7976931348623157e308",
+    "-0.0",
+    "5e-324",
+    "1",
+    "1.0",
+    "18446744073709551615",
+    "-" + "9" * 4299,
+    "0.1",
+    "123456789012345678901234567890",
+]
+
+
+def body_with(values: str) -> bytes:
+    """Return a checkpoint of step 1 whose ``extra.map`` is this JSON."""
+    return (
+        '{"state":{"messages":{"version":1,"items":[]},'
+        f'"extra":{{"version":1,"map":{values}}}}},"frontier":[]}}'
+    ).encode()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers(api: Client, checkpointer: DjangoCheckpointer, number: str) -> None:
+    assert put(api, step_url("a", 1), body_with(f'{{"n":{number}}}')).status_code == 201
+    sent = json.loads(number) if len(number) < 4000 else int(number)
+    for path in ("latest/", "steps/1/"):
+        answer = api.get(session_url("a", path)).content
+        assert f'"map":{{"n":{number.replace("e+", "e")}}}'.encode() in answer
+        assert_same(serde.loads(answer).state.extra.map, {"n": sent})
+    latest = checkpointer.load_latest("a")
+    assert latest is not None
+    assert_same(latest.state.extra.map, {"n": sent})
+
+
+def test_the_order_of_keys_and_text_of_every_kind(api: Client) -> None:
+    texts = ["\0", "a\0b", "", "\ufeff", "😀", "\u2028", '"\\/', "é", "</script>"]
+    free = {**{text: [text] for text in reversed(texts)}, "z": 1, "a": {"z": None, "b": True}}
+    for ensure_ascii in (True, False):
+        sent = json.dumps(free, ensure_ascii=ensure_ascii)
+        assert put(api, step_url("a", 1), body_with(sent)).status_code in (200, 201)
+        for path in ("latest/", "steps/1/", "steps/"):
+            answer = api.get(session_url("a", path)).json()
+            document = answer["checkpoints"][0] if path == "steps/" else answer
+            found = document["state"]["extra"]["map"]
+            assert json.dumps(found) == json.dumps(free)
+
+
+def test_two_hundred_levels(api: Client) -> None:
+    deep = "[" * 198 + "1" + "]" * 198
+    assert put(api, step_url("a", 1), body_with(f'{{"deep":{deep}}}')).status_code == 201
+    assert f'"deep":{deep}'.encode() in api.get(session_url("a", "latest/")).content
+
+
+def test_what_serde_writes_is_what_is_answered(api: Client) -> None:
+    saved = a_checkpoint("a", 1, state=VersionedState.new(extra={"b": 1.0, "a": [1e23, -0.0]}))
+    put(api, step_url("a", 1), serde.dumps(saved))
+    answer = api.get(step_url("a", 1)).content
+    assert answer.endswith(serde.dumps(saved)[1:])
+
+
+class TestAnyCheckpoint(TestCase):
+    @given(checkpoints())
+    def test_is_read_as_it_was_saved(self, saved: Any) -> None:
+        client = a_client(*ALL)
+        path = session_url(to_segment(saved.session_id), f"steps/{saved.step}/")
+        assert put(client, path, serde.dumps(saved)).status_code == 201
+        assert_same(serde.loads(client.get(path).content), checkpoint_as_read(saved))
+        assert_same(
+            DjangoCheckpointer().load(saved.session_id, saved.step), checkpoint_as_read(saved)
+        )
+
+    @given(states(), states())
+    def test_can_be_compared(self, source: Any, target: Any) -> None:
+        from tests.api.patching import patched
+
+        client = a_client(*ALL)
+        for step, state in ((1, source), (2, target)):
+            DjangoCheckpointer().save(a_checkpoint("a", step, state=state))
+        answer = client.get(session_url("a", "diff/?from=1&to=2"))
+        assert answer.status_code == 200
+        document = serde.loads_json(serde.dumps_state(source))
+        expected = serde.loads_json(serde.dumps_state(target))
+        assert_same(patched(document, serde.loads_json(answer.content)["patch"]), expected)

@@ -1,0 +1,66 @@
+"""Schemathesis against a live server: no 500, and no answer outside the schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+
+from tests.api.live import header_of
+from tests.builders import save_history, wrong_snapshots
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+SECONDS = os.environ.get("WEAVEGRAPH_FUZZ_SECONDS")
+"""How long to go on; without it a few examples of each call."""
+
+# What is valid by itself may be refused together: a step that the expected one comes after.
+CONFIG = """
+[[operations]]
+include-operation-id = "save_step"
+
+[operations.checks.positive_data_acceptance]
+enabled = false
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(900)
+def test_no_answer_is_outside_the_schema(live_server: Any, tmp_path: Path) -> None:
+    save_history(DjangoCheckpointer(), "run-1", range(5))
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps(SchemaGenerator().get_schema(request=None, public=True)))
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    briefly = ["--phases", "examples,fuzzing", "--max-examples", "10", "--generation-deterministic"]
+    at_length = ["--max-time", str(SECONDS), "--generation-database", "none"]
+    effort = at_length if SECONDS else briefly
+    signed_in = header_of()["Authorization"]
+    run = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            str(schema),
+            "--url",
+            live_server.url,
+            "--header",
+            f"Authorization: {signed_in}",
+            # It forges a cookie, and the header of the run signs in all the same.
+            "--exclude-checks",
+            "ignored_auth",
+            "--no-color",
+            "--continue-on-failure",
+            *effort,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert wrong_snapshots() == []

@@ -1,0 +1,217 @@
+"""The OpenAPI schema: valid without a warning, complete, and true of the answers."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+from hypothesis import given
+
+from tests.api.clients import a_client
+from tests.api.table import CALLS, Call
+from tests.builders import save_history
+from tests.strategies import checkpoints
+from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.api import errors
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.limits import MAX_STEP
+
+OPERATIONS = {
+    "list_sessions",
+    "load_session",
+    "delete_session",
+    "load_latest",
+    "fork_session",
+    "diff_steps",
+    "list_steps",
+    "load_step",
+    "save_step",
+}
+
+
+@cache
+def schema() -> Any:
+    """Return the schema as the generator makes it."""
+    GENERATOR_STATS.reset()
+    made = SchemaGenerator().get_schema(request=None, public=True)
+    assert not GENERATOR_STATS, GENERATOR_STATS
+    return json.loads(json.dumps(made))
+
+
+def operations() -> dict[str, Any]:
+    return {
+        operation["operationId"]: operation
+        for path in schema()["paths"].values()
+        for operation in path.values()
+    }
+
+
+def validator(component: dict[str, Any]) -> jsonschema.Draft202012Validator:
+    """Return what checks a value against a part of the schema."""
+    whole = {**component, "components": schema()["components"]}
+    return jsonschema.Draft202012Validator(_without_openapi(whole))
+
+
+def _without_openapi(part: Any) -> Any:
+    """Return JSON Schema for OpenAPI 3.0, whose ``nullable`` is its own."""
+    if isinstance(part, list):
+        return [_without_openapi(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    plain = {key: _without_openapi(value) for key, value in part.items() if key != "nullable"}
+    return {"anyOf": [plain, {"type": "null"}]} if part.get("nullable") is True else plain
+
+
+def test_it_is_valid_without_a_warning() -> None:
+    validate_schema(schema())
+    assert schema()["openapi"].startswith("3.")
+
+
+def test_the_command_of_spectacular_is_content(tmp_path: Any) -> None:
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema"))
+
+
+def test_every_call_is_described() -> None:
+    assert set(operations()) == OPERATIONS
+    for operation in operations().values():
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["tags"] == ["checkpoints"]
+
+
+def test_every_parameter_is_described() -> None:
+    names = {
+        name: {each["name"] for each in operation.get("parameters", [])}
+        for name, operation in operations().items()
+    }
+    assert names == {
+        "list_sessions": {
+            "id",
+            "search",
+            "status",
+            "owner",
+            "updated_after",
+            "updated_before",
+            "ordering",
+            "limit",
+            "offset",
+        },
+        "load_session": {"session"},
+        "delete_session": {"session"},
+        "load_latest": {"session", "If-None-Match"},
+        "fork_session": {"session"},
+        "diff_steps": {"session", "from", "to"},
+        "list_steps": {
+            "session",
+            "limit",
+            "offset",
+            "min_step",
+            "max_step",
+            "ran_node",
+            "skipped_node",
+            "fields",
+        },
+        "load_step": {"session", "step"},
+        "save_step": {"session", "step", "expected_last_step"},
+    }
+    for operation in operations().values():
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], parameter
+
+
+def test_every_error_of_each_call_is_described_with_an_example() -> None:
+    for name, operation in operations().items():
+        statuses = {int(each) for each in operation["responses"]}
+        assert {400, 401, 403, 406, 429} <= statuses, name
+        assert (404 in statuses) == (name != "list_sessions")
+        assert ({413, 415} <= statuses) == (name in ("fork_session", "save_step"))
+        assert (409 in statuses) == (name in ("fork_session", "save_step"))
+        for status, answer in operation["responses"].items():
+            if status in ("204", "304"):
+                assert "content" not in answer
+                continue
+            content = answer["content"]["application/json"]
+            check = validator(content["schema"])
+            assert content["examples"], (name, status)
+            for example in content["examples"].values():
+                check.validate(example["value"])
+        if "requestBody" in operation:
+            content = operation["requestBody"]["content"]["application/json"]
+            for example in content["examples"].values():
+                validator(content["schema"]).validate(example["value"])
+
+
+def test_the_example_of_a_save_can_be_saved(db: Any) -> None:
+    from weavegraph_checkpoints.api.schema import CHECKPOINT
+
+    saved = serde.loads_at(json.dumps(CHECKPOINT), "run-1", 1)
+    DjangoCheckpointer().save(saved)
+
+
+def test_every_code_of_our_own_is_an_example() -> None:
+    codes = {
+        each.default_code
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.ApiError)
+    }
+    shown = {
+        example["value"]["code"]
+        for operation in operations().values()
+        for status, answer in operation["responses"].items()
+        if int(status) >= 400
+        for example in answer["content"]["application/json"]["examples"].values()
+    }
+    assert codes - {"error"} <= shown
+
+
+@given(checkpoints())
+def test_every_checkpoint_is_as_described(checkpoint: Any) -> None:
+    document = json.loads(serde.dumps(checkpoint), parse_int=_small, parse_float=lambda text: 0.5)
+    check = validator(schema()["components"]["schemas"]["CheckpointToSave"])
+    check.validate(document)
+    stored = validator(schema()["components"]["schemas"]["Checkpoint"])
+    stored.validate({**document, "url": "https://example.com/"})
+
+
+def _small(digits: str) -> int:
+    """Return a number that the validator can print."""
+    return int(digits) if len(digits) < 25 else 0
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_every_answer_is_as_described(call: Call, db: Any) -> None:
+    save_history(DjangoCheckpointer(owner="ann"), "run", [1, 2])
+    for client in (a_client(is_superuser=True), a_client(), Client()):
+        answer = call.by(client)
+        operation = _operation_of(call)
+        described = operation["responses"][str(answer.status_code)]
+        if answer.content:
+            check = validator(described["content"][answer["Content-Type"]]["schema"])
+            check.validate(answer.json())
+
+
+def _operation_of(call: Call) -> Any:
+    for path, methods in schema()["paths"].items():
+        parts = f"/api/sessions/{call.path.partition('?')[0]}".split("/")
+        wanted = path.split("/")
+        if len(parts) == len(wanted) and all(
+            a == b or b.startswith("{") for a, b in zip(parts, wanted, strict=True)
+        ):
+            return methods[call.method]
+    raise AssertionError(call)
+
+
+def test_the_ranges_are_those_of_the_domain() -> None:
+    for operation in operations().values():
+        for parameter in operation.get("parameters", []):
+            if parameter["schema"].get("type") == "integer":
+                assert parameter["schema"]["minimum"] == 0
+                assert parameter["schema"]["maximum"] == MAX_STEP

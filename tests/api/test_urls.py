@@ -1,0 +1,97 @@
+"""Addresses: absolute, behind a proxy and a prefix, wherever the API is mounted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import include, path, set_script_prefix
+from rest_framework.test import APIRequestFactory, force_authenticate
+
+from tests.api.clients import ALL, a_user, post, put, step_url
+from tests.strategies import a_checkpoint
+from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.api.sessions import SessionViewSet
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+_API = "weavegraph_checkpoints.api.urls"
+_NESTED = path("nested/<slug:tenant>/", include(_API))
+
+urlpatterns = [
+    path("api/v1/", include((_API, "v1"), namespace="v1")),
+    path("outer/", include(([path("inner/", include((_API, "api")))], "outer"))),
+    _NESTED,
+]
+
+
+def urls_of(client: Client, base: str) -> set[str]:
+    """Return the urls of every answer on the session ``a b``."""
+    session = f"{base}sessions/~YSBi/"
+    body = serde.dumps(a_checkpoint("a b", 1))
+    page = client.get(f"{base}sessions/").json()
+    steps = client.get(f"{session}steps/").json()["checkpoints"]
+    fork = post(client, f"{session}fork/", {"target": "f"})
+    client.delete(f"{base}sessions/f/")
+    return {
+        page["results"][0]["url"],
+        client.get(session).json()["url"],
+        steps[0]["url"],
+        client.get(f"{session}latest/").json()["url"],
+        client.get(f"{session}steps/1/").json()["url"],
+        put(client, f"{session}steps/1/", body).json()["url"],
+        fork.json()["url"],
+        fork["Location"],
+    }
+
+
+@pytest.fixture
+def stored(checkpointer: DjangoCheckpointer) -> None:
+    checkpointer.save(a_checkpoint("a b", 1))
+
+
+def expected(base: str) -> set[str]:
+    return {
+        f"{base}sessions/~YSBi/",
+        f"{base}sessions/~YSBi/steps/1/",
+        f"{base}sessions/f/",
+    }
+
+
+@pytest.mark.urls("tests.api.test_urls")
+@pytest.mark.parametrize("mount", ["/api/v1/", "/outer/inner/", "/nested/ann/"])
+def test_wherever_it_is_mounted(api: Client, stored: None, mount: str) -> None:
+    assert urls_of(api, mount) == expected(f"http://testserver{mount}")
+
+
+def test_behind_a_proxy(api: Client, stored: None, settings: Any) -> None:
+    settings.USE_X_FORWARDED_HOST = True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.ALLOWED_HOSTS = ["runs.example.com"]
+    api.defaults |= {
+        "HTTP_X_FORWARDED_HOST": "runs.example.com:8443",
+        "HTTP_X_FORWARDED_PROTO": "https",
+    }
+    assert urls_of(api, "/api/") == expected("https://runs.example.com:8443/api/")
+
+
+def test_behind_a_prefix(api: Client, stored: None) -> None:
+    api.defaults |= {"SCRIPT_NAME": "/deep/prefix"}
+    set_script_prefix("/deep/prefix/")
+    try:
+        assert urls_of(api, "/api/") == expected("http://testserver/deep/prefix/api/")
+    finally:
+        set_script_prefix("/")
+
+
+def test_links_of_pages_are_absolute(api: Client, stored: None) -> None:
+    put(api, step_url("c", 1), serde.dumps(a_checkpoint("c", 1)))
+    page = api.get("/api/sessions/?limit=1").json()
+    assert page["next"] == "http://testserver/api/sessions/?limit=1&offset=1"
+
+
+def test_a_view_that_is_called_by_itself(stored: None) -> None:
+    request = APIRequestFactory().get("/anywhere")
+    force_authenticate(request, a_user(*ALL))
+    answer = SessionViewSet.as_view({"get": "retrieve"})(request, session="~YSBi")
+    assert answer.data["url"] == "http://testserver/api/sessions/~YSBi/"
