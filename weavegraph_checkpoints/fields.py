@@ -132,7 +132,7 @@ class StateKeyTransform(KeyTransform):
     def preprocess_lhs(self, compiler: Any, connection: BaseDatabaseWrapper) -> Any:
         column, params, key_transforms = super().preprocess_lhs(compiler, connection)
         guard = self._GUARDS[connection.vendor]
-        repeated = tuple(params) * guard.count("{0}")
+        repeated = params * guard.count("{0}")
         return guard.format(column), repeated, key_transforms
 
 

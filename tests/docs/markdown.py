@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class Page:
     @property
     def name(self) -> str:
         """Its path from the top of the repository."""
-        return self.path.relative_to(ROOT).as_posix()
+        return os.path.relpath(self.path, ROOT)
 
     @cached_property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,9 +28,9 @@ def test_no_block_escapes_the_tests(page: Page) -> None:
         assert (block.language == "text") == (block.comment == "output")
 
 
-def test_a_block_that_fails_is_found(given: dict[str, Any], tmp_path: Any) -> None:
-    for text in ("assert 1 == 2\n", "print(1)\n", "missing\n", "await missing()\n"):
-        path = Page(PAGES[0].path.parent / "docs" / "never-written.md")
-        path.__dict__["text"] = f"```python\n{text}```\n"
-        with pytest.raises((AssertionError, NameError)):
-            run_blocks(path, given)
+@pytest.mark.parametrize("text", ["assert 1 == 2", "print(1)", "missing", "await missing()"])
+def test_a_block_that_fails_is_found(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(f"```python\n{text}\n```\n", encoding="utf-8")
+    with pytest.raises((AssertionError, NameError)):
+        run_blocks(Page(path), {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import NotSupportedError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.backends.base import Backend
 from weavegraph_checkpoints.backends.mariadb import MariaDBBackend
 from weavegraph_checkpoints.backends.postgresql import PostgreSQLBackend
@@ -25,9 +26,8 @@ def backend_of(connection: BaseDatabaseWrapper) -> Backend:
 
     Raises Django's ``NotSupportedError`` for a database that the app does not support.
     """
-    backend = _BACKENDS.get(connection.vendor)
-    if backend is None:
+    if not triggers.supports(connection):
         raise NotSupportedError(
             f"weavegraph_checkpoints does not support {connection.display_name}"
         )
-    return backend(connection)
+    return _BACKENDS[connection.vendor](connection)
