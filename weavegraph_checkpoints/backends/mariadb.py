@@ -25,6 +25,7 @@ class MariaDBBackend(Backend):
 
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
+    on_step_conflict = _REPLACE
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
