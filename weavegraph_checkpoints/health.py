@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
-from django.db import DatabaseError, connections, router, transaction
+from django.db import DatabaseError, IntegrityError, connections, router, transaction
 
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import backend_of
@@ -138,7 +139,9 @@ class _Verification:
     def _session(self, row: SnapshotRow) -> Iterator[Finding]:
         found = _snapshot_findings(row)
         if found and self.repair:
-            found = self._locked(row.session_id, partial(self._mend, row.session_id))
+            # A step that breaks a constraint of its columns cannot be copied.
+            with suppress(IntegrityError):
+                found = self._locked(row.session_id, partial(self._mend, row.session_id))
         yield from found
         if _expected_status(row) is None and not self.deep:
             yield Finding(
@@ -180,9 +183,9 @@ class _Verification:
         orphans = {mark.key for mark in page if mark.is_orphan}
         for group in _groups(page):
             wrong = []
-            for row in self.statements.stored_steps(after, group[-1].key):
+            for row in self.statements.stored_steps(after, group[-1].key, STEPS_A_READ + 1):
                 finding = _decoding_finding(row)
-                if finding is None or (row.session_id, row.step) in orphans:
+                if finding is None or row.key in orphans:
                     continue
                 if finding.problem == "wrong-counts":
                     wrong.append(finding)
@@ -229,7 +232,7 @@ class _Verification:
 
         started = time.monotonic()
         findings = retries.run(self.connection, locked)
-        if self.connection.vendor == "sqlite":
+        if self.connection.vendor == "sqlite" and not self.connection.in_atomic_block:
             # Its locks are not fair: whoever waits for one would hardly get it.
             time.sleep(time.monotonic() - started)
         return findings
@@ -279,7 +282,8 @@ def _decoding_finding(row: StoredStep) -> Finding | None:
     try:
         actual = row.actual_counts()
     except SerializationError as error:
-        return _of_step(row, "undecodable", f"{error.message} at {error.path}")
+        reason = error.message.removeprefix(f"session {row.session_id!r}, step {row.step}: ")
+        return _of_step(row, "undecodable", f"{reason} at {error.path}")
     wrong = [
         f"{name} is {stored}, not {value}"
         for name, stored, value in zip(COUNTS, row.counts, actual, strict=True)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import TypeVar
 
 from django.db import connections, router, transaction
 
 from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.backends import backend_of
 from weavegraph_checkpoints.backends.base import SessionRow
-from weavegraph_checkpoints.backends.retention import RetentionStatements, StepRecord
+from weavegraph_checkpoints.backends.retention import (
+    STEPS_A_READ,
+    RetentionStatements,
+    StepRecord,
+    groups,
+)
 from weavegraph_checkpoints.domain import instants
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, shown
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, Sieve, cutoff
@@ -24,7 +32,14 @@ from weavegraph_checkpoints.models import Session
 DEFAULT_BATCH_SIZE = 1000
 LARGEST = 10
 SESSIONS_A_PAGE = 200
-STEPS_A_READ = 5000
+PAUSE = 0.5
+"""How long a batch on SQLite is followed by none, as a share of its own duration.
+
+Whoever waits for SQLite's lock asks for it again at intervals, and is not queued: without
+a pause it would hardly ever meet a moment between two batches.
+"""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,8 +85,9 @@ def prune(
     locks its sessions and reads the condition again, so that a session that is saved to
     meanwhile keeps what the policy would keep; after ``max_batches`` (1 or more) the rest
     is left to another run. A dry run deletes nothing and counts exactly what would go.
-    ``on_progress`` gets the result so far after each batch. Without ``using`` the router
-    says where to write. Raises ``InvalidPolicy`` for a size outside its range.
+    ``on_progress`` gets the result so far after each batch, and now and then while it reads;
+    an exception that it raises ends the run between two batches. Without ``using`` the
+    router says where to write. Raises ``InvalidPolicy`` for a size outside its range.
     """
     _check_size(batch_size, "batch_size")
     if max_batches is not None:
@@ -96,12 +112,18 @@ def preview(
     """Return what ``prune`` would delete for each of several policies run in order.
 
     A step or session that more than one would delete is counted for the first.
-    ``on_progress`` gets the results so far after each page of sessions.
+    ``on_progress`` gets the results so far, now and then.
     """
     statements = _statements(using)
     now = instants.now()
+    ages = [_cutoff(policy, now) for policy in policies]
     ledgers = [_Ledger() for _ in policies]
-    for page in _pages(statements, RetentionPolicy(keep_last=1)):
+
+    def report() -> None:
+        if on_progress is not None:
+            on_progress([ledger.result() for ledger in ledgers])
+
+    for page in _pages(statements, policies[0] if len(policies) == 1 else None):
         sieves = {row.session_id: _sieve(policies, row, now) for row in page}
         counts = statements.step_counts(list(sieves))
         for session_id, sieve in sieves.items():
@@ -109,12 +131,11 @@ def preview(
                 ledgers[sieve.removed_by].sessions += 1
             elif sieve.spares(counts.get(session_id, 0)):
                 counts.pop(session_id, None)
-        for record in _histories(statements, counts):
-            taken_by = sieves[record.session_id].taken_by(record.created_at)
+        for session_id, _, size, *is_old in _reported(statements.histories(counts, ages), report):
+            taken_by = sieves[session_id].taken_by(is_old)
             if taken_by is not None:
-                ledgers[taken_by].lose(record)
-        if on_progress is not None:
-            on_progress([ledger.result() for ledger in ledgers])
+                ledgers[taken_by].lose(session_id, size)
+        report()
     return [ledger.result(finished=True) for ledger in ledgers]
 
 
@@ -128,7 +149,7 @@ def _sieve(policies: Sequence[RetentionPolicy], row: SessionRow, now: datetime) 
         for index, policy in enumerate(concerning)
         if policy is not None and policy.is_inactive(row.updated_at, now)
     )
-    return Sieve(concerning, now, next(removing, None))
+    return Sieve(concerning, next(removing, None))
 
 
 @dataclass(slots=True)
@@ -139,32 +160,35 @@ class _Ledger:
     sessions: int = 0
     bytes: int = 0
     _largest: list[SessionLoss] = field(default_factory=list)
-    _open: SessionLoss | None = None
+    _open: str | None = None
+    _open_steps: int = 0
+    _open_bytes: int = 0
 
-    def lose(self, record: StepRecord) -> None:
-        self.steps += 1
-        self.bytes += record.state_bytes
-        if self._open is None or self._open.session_id != record.session_id:
+    def lose(self, session_id: str, size: int) -> None:
+        if session_id != self._open:
             self._largest = self._ranking()
-            self._open = SessionLoss(0, 0, record.session_id)
-        self._open = SessionLoss(
-            self._open.bytes + record.state_bytes, self._open.steps + 1, record.session_id
-        )
+            self._open, self._open_steps, self._open_bytes = session_id, 0, 0
+        self.steps += 1
+        self.bytes += size
+        self._open_steps += 1
+        self._open_bytes += size
 
     def add(self, batch: _Batch) -> None:
-        for record in batch.records:
-            self.lose(record)
+        for session_id, _, size in batch.records:
+            self.lose(session_id, size)
         self.sessions += len(batch.session_ids)
 
     def _ranking(self) -> list[SessionLoss]:
-        losses = self._largest if self._open is None else [*self._largest, self._open]
-        return heapq.nlargest(LARGEST, losses)
+        if self._open is None:
+            return []
+        last = SessionLoss(int(self._open_bytes), self._open_steps, self._open)
+        return heapq.nlargest(LARGEST, [*self._largest, last])
 
     def result(self, *, finished: bool = False) -> PruneResult:
         return PruneResult(
             steps=self.steps,
             sessions=self.sessions,
-            bytes=self.bytes,
+            bytes=int(self.bytes),
             largest=tuple(self._ranking()),
             finished=finished,
         )
@@ -176,7 +200,8 @@ class _Batch:
 
     records: Sequence[StepRecord] = ()
     session_ids: Sequence[str] = ()
-    done: bool = True
+    resume_above: int | None = None
+    """The step from which the removal of the sessions goes on; ``None`` when it is done."""
 
 
 class _Stop(Exception):
@@ -219,11 +244,13 @@ class _Run:
             ]
             counts = self.statements.step_counts(idle)
             sizes = {session_id: counts.get(session_id, 0) for session_id in idle}
-            for group in _groups(sizes, self.batch_size):
-                while not self._batch(partial(self._remove_group, group)):
-                    pass
+            for group in groups(sizes, self.batch_size):
+                above: int | None = -1
+                while above is not None:
+                    above = self._batch(partial(self._remove_group, group, above)).resume_above
+            self._report()
 
-    def _remove_group(self, session_ids: Sequence[str]) -> _Batch:
+    def _remove_group(self, session_ids: Sequence[str], above: int) -> _Batch:
         """Delete the oldest steps of idle sessions, and the sessions after their last."""
         idle = [
             row.session_id
@@ -232,20 +259,22 @@ class _Run:
         ]
         if not idle:
             return _Batch()
-        records = self.statements.oldest_steps(idle, self.batch_size + 1)
-        done = len(records) <= self.batch_size
-        records = records[: self.batch_size]
+        found = self.statements.oldest_steps(idle, above, self.batch_size + 1)
+        records = found[: self.batch_size]
         self.statements.delete_steps(records)
-        if not done:
-            return _Batch(records, done=False)
+        if len(found) > len(records):
+            # What is deleted is passed over by its number: an index leads through it still.
+            return _Batch(records, resume_above=records[-1].step if len(idle) == 1 else -1)
+        if above >= 0 and self.statements.have_steps(idle):
+            return _Batch(records, resume_above=-1)
         self.statements.delete_sessions(idle)
         return _Batch(records, idle)
 
     def _remove_steps(self) -> None:
         doomed: dict[str, list[int]] = {}
         size = 0
-        for record in self._doomed():
-            doomed.setdefault(record.session_id, []).append(record.step)
+        for session_id, step in self._doomed():
+            doomed.setdefault(session_id, []).append(step)
             size += 1
             if size == self.batch_size or len(doomed) == SESSIONS_A_PAGE:
                 self._batch(partial(self._remove_doomed, doomed))
@@ -253,14 +282,18 @@ class _Run:
         if doomed:
             self._batch(partial(self._remove_doomed, doomed))
 
-    def _doomed(self) -> Iterator[StepRecord]:
+    def _doomed(self) -> Iterator[tuple[str, int]]:
+        keep = self.policy.keep_last or 1
+        ages = [_cutoff(self.policy, self.now)]
         for page in _pages(self.statements, self.policy):
             counts = self.statements.step_counts([row.session_id for row in page])
-            sieves = {key: Sieve([self.policy], self.now) for key in counts}
-            counts = {k: n for k, n in counts.items() if not sieves[k].spares(n)}
-            for record in _histories(self.statements, counts):
-                if sieves[record.session_id].taken_by(record.created_at) is not None:
-                    yield record
+            longer = {session_id: count for session_id, count in counts.items() if count > keep}
+            rows = _reported(self.statements.histories(longer, ages), self._report)
+            for session_id, history in groupby(rows, itemgetter(0)):
+                for _, step, _, is_old in islice(history, keep, None):
+                    if is_old:
+                        yield session_id, step
+            self._report()
 
     def _remove_doomed(self, doomed: Mapping[str, Sequence[int]]) -> _Batch:
         """Delete those of some steps that the policy still names, under the lock."""
@@ -269,13 +302,11 @@ class _Run:
             for row in self.statements.backend.lock(list(doomed))
             if self._concerns(row)
         ]
-        spared = self.statements.with_newer_steps(
+        losing = self.statements.with_newer_steps(
             {key: max(doomed[key]) for key in locked}, self.policy.keep_last or 1
         )
-        age = self.policy.older_than
         records = self.statements.still_there(
-            {key: doomed[key] for key in locked if key in spared},
-            None if age is None else cutoff(self.now, age),
+            {key: doomed[key] for key in locked if key in losing}, _cutoff(self.policy, self.now)
         )
         self.statements.delete_steps(records)
         return _Batch(records)
@@ -283,8 +314,8 @@ class _Run:
     def _concerns(self, row: SessionRow) -> bool:
         return self.policy.narrows_to(row.session_id, row.owner, row.status)
 
-    def _batch(self, work: Callable[[], _Batch]) -> bool:
-        """Run a batch in a transaction of its own; say whether its sessions are done."""
+    def _batch(self, work: Callable[[], _Batch]) -> _Batch:
+        """Run a batch in a transaction of its own."""
         if self.batches_left == 0:
             raise _Stop
         connection = self.statements.connection
@@ -293,11 +324,14 @@ class _Run:
         if self.batches_left is not None:
             self.batches_left -= 1
         self.ledger.add(batch)
+        self._report()
+        if connection.vendor == "sqlite" and not connection.in_atomic_block:
+            time.sleep(PAUSE * (time.monotonic() - started))
+        return batch
+
+    def _report(self) -> None:
         if self.on_progress is not None:
             self.on_progress(self.ledger.result())
-        if connection.vendor == "sqlite":
-            time.sleep(time.monotonic() - started)
-        return batch.done
 
 
 def _atomically(alias: str, work: Callable[[], _Batch]) -> _Batch:
@@ -310,7 +344,9 @@ def _statements(using: str | None) -> RetentionStatements:
     return RetentionStatements(backend_of(connections[alias]))
 
 
-def _pages(statements: RetentionStatements, policy: RetentionPolicy) -> Iterator[list[SessionRow]]:
+def _pages(
+    statements: RetentionStatements, policy: RetentionPolicy | None
+) -> Iterator[list[SessionRow]]:
     """Yield the sessions that a policy concerns, in pages, in the order of their ids."""
     after = ""
     while page := statements.sessions(policy, after, SESSIONS_A_PAGE):
@@ -318,30 +354,16 @@ def _pages(statements: RetentionStatements, policy: RetentionPolicy) -> Iterator
         after = page[-1].session_id
 
 
-def _histories(statements: RetentionStatements, counts: Mapping[str, int]) -> Iterator[StepRecord]:
-    """Yield the steps of some sessions, newest first within each, in bounded reads."""
-    for group in _groups(counts, STEPS_A_READ):
-        if len(group) > 1 or counts[group[0]] <= STEPS_A_READ:
-            yield from statements.steps(group)
-            continue
-        newest = MAX_STEP
-        while records := statements.steps_up_to(group[0], newest, STEPS_A_READ):
-            yield from records
-            newest = records[-1].step - 1
+def _reported(rows: Iterable[T], report: Callable[[], None]) -> Iterator[T]:
+    """Yield rows, and report now and then, so that a long read can be watched and ended."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % STEPS_A_READ == 0:
+            report()
 
 
-def _groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
-    """Yield keys in order, in groups that add up to ``limit`` at the most, if they can."""
-    group: list[str] = []
-    total = 0
-    for key in sorted(sizes):
-        if group and total + sizes[key] > limit:
-            yield group
-            group, total = [], 0
-        group.append(key)
-        total += sizes[key]
-    if group:
-        yield group
+def _cutoff(policy: RetentionPolicy, now: datetime) -> datetime | None:
+    return None if policy.older_than is None else cutoff(now, policy.older_than)
 
 
 def _check_size(value: int, name: str) -> None:

@@ -51,7 +51,7 @@ class StepMark(NamedTuple):
     lacks_counts: bool
     is_orphan: bool
     size: int
-    """The bytes of its state, if it was measured."""
+    """The bytes of its JSON, if they were measured."""
 
     @property
     def key(self) -> Key:
@@ -70,6 +70,11 @@ class StoredStep(NamedTuple):
     state: str | bytes
     documents: tuple[str | bytes, ...]
     """The other JSON columns."""
+
+    @property
+    def key(self) -> Key:
+        """Where the walk is."""
+        return self.session_id, self.step
 
     def checkpoint(self) -> Checkpoint:
         """Decode the row; raises ``SerializationError``."""
@@ -125,7 +130,8 @@ class HealthStatements:
                 f" {self.dialect.document.format('newest.frontier')}, {differences}"
                 f" FROM {SESSION} AS held LEFT JOIN {STEP} AS newest"
                 " ON newest.session_id = held.id AND newest.step ="
-                f" (SELECT MAX(step) FROM {STEP} AS one WHERE one.session_id = held.id)"
+                f" (SELECT one.step FROM {STEP} AS one WHERE one.session_id = held.id"
+                " ORDER BY one.step DESC LIMIT 1)"
                 f" WHERE {condition}",
                 parameters,
             )
@@ -156,41 +162,49 @@ class HealthStatements:
             )
 
     def marks(self, after: Key, limit: int, *, measured: bool) -> list[StepMark]:
-        """Return the next steps by key; ``measured`` gives the size of each state.
+        """Return the next steps by key; ``measured`` gives the size of each.
 
-        Without it, only the sizes of steps that lack counts are measured.
+        Without it, only steps that lack counts are measured.
         """
         lacking = " OR ".join(f"{column} IS NULL" for column in COUNTS)
-        size = self.dialect.octets.format("state")
+        size = " + ".join(
+            f"COALESCE({self.dialect.octets.format(column)}, 0)" for column in _JSON_COLUMNS
+        )
         if not measured:
             size = f"CASE WHEN {lacking} THEN {size} ELSE 0 END"
         condition, parameters = self.dialect.after(after)
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT session_id, step, {lacking}, NOT EXISTS"
-                f" (SELECT 1 FROM {SESSION} AS owning WHERE owning.id = {STEP}.session_id),"
-                f" {size} FROM {STEP} WHERE {condition} ORDER BY session_id, step LIMIT %s",
+                f"SELECT session_id, step, {lacking}, (SELECT owning.id FROM {SESSION} AS owning"
+                f" WHERE owning.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
+                f" WHERE {condition} ORDER BY session_id, step LIMIT %s",
                 [*parameters, limit],
             )
             return [StepMark(*row) for row in cursor.fetchall()]
 
-    def stored_steps(self, after: Key, last: Key) -> Iterator[StoredStep]:
-        """Yield the steps that come after one key, up to another."""
-        lower, lower_parameters = self.dialect.after(after)
+    def stored_steps(self, after: Key, last: Key, limit: int) -> Iterator[StoredStep]:
+        """Yield the steps that come after one key, up to another, ``limit`` in a read."""
         upper, upper_parameters = self.dialect.up_to(last)
-        return self._stored(
-            f"{lower} AND {upper} ORDER BY session_id, step",
-            [*lower_parameters, *upper_parameters],
-        )
+        while True:
+            lower, lower_parameters = self.dialect.after(after)
+            # Without its LIMIT, PostgreSQL would take the range for half of the table.
+            rows = self._stored(
+                f"{lower} AND {upper} ORDER BY session_id, step LIMIT %s",
+                [*lower_parameters, *upper_parameters, limit],
+            )
+            yield from rows
+            if len(rows) < limit:
+                return
+            after = rows[-1].key
 
-    def stored_steps_of(self, session_id: str, steps: Sequence[int]) -> Iterator[StoredStep]:
-        """Yield those of some steps of one session that are there."""
+    def stored_steps_of(self, session_id: str, steps: Sequence[int]) -> list[StoredStep]:
+        """Return those of some steps of one session that are there."""
         marks = ", ".join(["%s"] * len(steps))
         return self._stored(
             f"session_id = %s AND step IN ({marks}) ORDER BY step", [session_id, *steps]
         )
 
-    def _stored(self, condition: str, parameters: Sequence[Any]) -> Iterator[StoredStep]:
+    def _stored(self, condition: str, parameters: Sequence[Any]) -> list[StoredStep]:
         documents = ", ".join(self.dialect.document.format(column) for column in _JSON_COLUMNS)
         with self.connection.cursor() as cursor:
             cursor.execute(
@@ -199,11 +213,10 @@ class HealthStatements:
                 f" FROM {STEP} WHERE {condition}",
                 parameters,
             )
-            rows = cursor.fetchall()
-        for session_id, step, messages, errors, size, created_at, state, *others in rows:
-            yield StoredStep(
-                session_id, step, (messages, errors, size), created_at, state, tuple(others)
-            )
+            return [
+                StoredStep(row[0], row[1], row[2:5], row[5], row[6], row[7:])
+                for row in cursor.fetchall()
+            ]
 
     def set_counts(self, session_id: str, counts: dict[int, tuple[int, int, int]]) -> None:
         """Write the counts of steps of a locked session, whose ``updated_at`` stays."""

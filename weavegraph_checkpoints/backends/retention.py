@@ -14,6 +14,7 @@ from weavegraph_checkpoints.backends.base import (
     SessionRow,
     in_utc,
 )
+from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 
 T = TypeVar("T")
@@ -22,12 +23,14 @@ PARAMETERS = 900
 """How many parameters a statement holds at the most: every SQLite takes 999."""
 
 
+STEPS_A_READ = 5000
+
+
 class StepRecord(NamedTuple):
-    """A step as pruning sees it: without its state."""
+    """A step that goes."""
 
     session_id: str
     step: int
-    created_at: datetime
     state_bytes: int
 
 
@@ -38,24 +41,34 @@ class RetentionStatements:
         self.backend = backend
         self.connection = backend.connection
 
-    def sessions(self, policy: RetentionPolicy, after: str, limit: int) -> list[SessionRow]:
-        """Return the next sessions, by id, that a policy concerns."""
-        clauses, parameters = ["id > %s"], [after]
+    def sessions(self, policy: RetentionPolicy | None, after: str, limit: int) -> list[SessionRow]:
+        """Return the next sessions, by id, that a policy concerns; all without a policy."""
+        # SQLite would sort all that a narrower index finds, again for each page: the plus
+        # keeps it to the order of the ids.
+        plus = "+" if self.connection.vendor == "sqlite" else ""
+        narrowing = "id > %s"
+        parameters = [after]
         for column in ("status", "owner"):
-            value = getattr(policy, column)
+            value = getattr(policy, column, None)
             if value is not None:
-                clauses.append(f"{column} = %s")
+                narrowing += f" AND {plus}{column} = %s"
                 parameters.append(value)
-        if policy.session_ids is not None:
-            ids = list(islice((i for i in policy.session_ids if i > after), limit))
-            if not ids:
-                return []
-            clauses.append(f"id IN ({_marks(ids)})")
-            parameters += ids
+        if policy is None or policy.session_ids is None:
+            return self._sessions(narrowing, parameters, limit)
+        later = (session_id for session_id in policy.session_ids if session_id > after)
+        for ids in _chunks(later, limit):
+            found = self._sessions(
+                f"{narrowing} AND id IN ({_marks(ids)})", [*parameters, *ids], limit
+            )
+            if found:
+                return found
+        return []
+
+    def _sessions(self, condition: str, parameters: Sequence[str], limit: int) -> list[SessionRow]:
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id, owner, status, updated_at FROM {SESSION}"
-                f" WHERE {' AND '.join(clauses)} ORDER BY id LIMIT %s",
+                f" WHERE {condition} ORDER BY id LIMIT %s",
                 [*parameters, limit],
             )
             return [
@@ -75,26 +88,61 @@ class RetentionStatements:
             )
             return dict(cursor.fetchall())
 
-    def steps(self, session_ids: Sequence[str]) -> list[StepRecord]:
-        """Return all steps of some sessions, newest first within each."""
-        return self._steps(
-            f"session_id IN ({_marks(session_ids)}) ORDER BY session_id, step DESC",
-            session_ids,
+    def histories(
+        self, counts: Mapping[str, int], ages: Sequence[datetime | None]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the steps of some sessions, newest first within each, in bounded reads.
+
+        ``counts`` tells how many steps each session has. A step comes as its session, its
+        number, its ``state_bytes``, and for each of ``ages`` whether it was made before
+        that instant (true for ``None``).
+        """
+        for group in groups(counts, STEPS_A_READ):
+            if len(group) > 1 or counts[group[0]] <= STEPS_A_READ:
+                yield from self._history(
+                    ages,
+                    f"session_id IN ({_marks(group)}) ORDER BY session_id, step DESC",
+                    group,
+                )
+                continue
+            newest = MAX_STEP
+            while rows := self._history(
+                ages,
+                "session_id = %s AND step <= %s ORDER BY step DESC LIMIT %s",
+                [group[0], newest, STEPS_A_READ],
+            ):
+                yield from rows
+                newest = rows[-1][1] - 1
+
+    def _history(
+        self, ages: Sequence[datetime | None], condition: str, parameters: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        is_old = "".join(", 1" if age is None else ", created_at < %s" for age in ages)
+        instants = [self._adapted(age) for age in ages if age is not None]
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT session_id, step, COALESCE(state_bytes, 0){is_old}"
+                f" FROM {STEP} WHERE {condition}",
+                [*instants, *parameters],
+            )
+            return cursor.fetchall()  # type: ignore[no-any-return]
+
+    def oldest_steps(self, session_ids: Sequence[str], above: int, limit: int) -> list[StepRecord]:
+        """Return steps of some sessions above a number, oldest first within each session."""
+        return self._records(
+            f"session_id IN ({_marks(session_ids)}) AND step > %s"
+            " ORDER BY session_id, step LIMIT %s",
+            [*session_ids, above, limit],
         )
 
-    def steps_up_to(self, session_id: str, step: int, limit: int) -> list[StepRecord]:
-        """Return steps of one session up to ``step``, newest first."""
-        return self._steps(
-            "session_id = %s AND step <= %s ORDER BY step DESC LIMIT %s",
-            [session_id, step, limit],
-        )
-
-    def oldest_steps(self, session_ids: Sequence[str], limit: int) -> list[StepRecord]:
-        """Return steps of some sessions, session by session, oldest first within each."""
-        return self._steps(
-            f"session_id IN ({_marks(session_ids)}) ORDER BY session_id, step LIMIT %s",
-            [*session_ids, limit],
-        )
+    def have_steps(self, session_ids: Sequence[str]) -> bool:
+        """Say whether some sessions have any step."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT 1 FROM {STEP} WHERE session_id IN ({_marks(session_ids)}) LIMIT 1",
+                session_ids,
+            )
+            return cursor.fetchone() is not None
 
     def still_there(
         self, steps: Mapping[str, Sequence[int]], before: datetime | None
@@ -102,12 +150,11 @@ class RetentionStatements:
         """Return which of some steps are there, and were made before an instant."""
         age, ages = "", []
         if before is not None:
-            age = " AND created_at < %s"
-            ages = [self.connection.ops.adapt_datetimefield_value(before)]
+            age, ages = " AND created_at < %s", [self._adapted(before)]
         return [
             record
             for clause, parameters in _explicit(steps)
-            for record in self._steps(
+            for record in self._records(
                 f"({clause}){age} ORDER BY session_id, step", [*parameters, *ages]
             )
         ]
@@ -116,10 +163,12 @@ class RetentionStatements:
         """Return the sessions that have ``keep`` or more steps above the one given."""
         found: set[str] = set()
         for chunk in _chunks(newest.items(), PARAMETERS // 4):
+            # From the newest down: below lie the rows that earlier batches have deleted,
+            # which an index still leads through.
             sql = " UNION ALL ".join(
                 [
                     f"SELECT id FROM {SESSION} WHERE id = %s AND EXISTS (SELECT 1 FROM {STEP}"
-                    " WHERE session_id = %s AND step > %s ORDER BY step"
+                    " WHERE session_id = %s AND step > %s ORDER BY step DESC"
                     " LIMIT 1 OFFSET %s)"
                 ]
                 * len(chunk)
@@ -151,17 +200,30 @@ class RetentionStatements:
                     f"DELETE FROM {SESSION} WHERE id IN ({_marks(session_ids)})", session_ids
                 )
 
-    def _steps(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
+    def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT session_id, step, created_at, COALESCE(state_bytes, 0) FROM {STEP}"
-                f" WHERE {condition}",
+                f"SELECT session_id, step, COALESCE(state_bytes, 0) FROM {STEP} WHERE {condition}",
                 parameters,
             )
-            return [
-                StepRecord(session_id, step, in_utc(created_at), state_bytes)
-                for session_id, step, created_at, state_bytes in cursor.fetchall()
-            ]
+            return list(map(StepRecord._make, cursor.fetchall()))
+
+    def _adapted(self, instant: datetime) -> Any:
+        return self.connection.ops.adapt_datetimefield_value(instant)
+
+
+def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
+    """Yield keys in order, in groups that add up to ``limit`` at the most, if they can."""
+    group: list[str] = []
+    total = 0
+    for key in sorted(sizes):
+        if group and total + sizes[key] > limit:
+            yield group
+            group, total = [], 0
+        group.append(key)
+        total += sizes[key]
+    if group:
+        yield group
 
 
 def _explicit(

@@ -16,6 +16,7 @@ from weavegraph_checkpoints.exceptions import InvalidPolicy
 STATUSES = ("empty", "resumable", "finished")
 
 _SHORT = re.compile(r"(\d+)([wdhm])", re.ASCII)
+_WEEKS = re.compile(r"P\d+W", re.ASCII)
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes"}
 
 
@@ -145,9 +146,10 @@ def cutoff(now: datetime, age: timedelta) -> datetime:
 def parse_duration(text: str, path: str = "$") -> timedelta:
     """Return ``30d``, ``12h``, ``2w``, ``90m`` or ISO 8601 (``P30DT12H``) as a duration.
 
-    Raises ``InvalidPolicy`` with ``path`` for other text and for what is too long.
+    Raises ``InvalidPolicy`` with ``path`` for other text and for what is too long; months
+    and years are other text, because they have no length of their own.
     """
-    short = _SHORT.fullmatch(text)
+    short = _SHORT.fullmatch(text[1:].lower() if _WEEKS.fullmatch(text) else text)
     try:
         if short is not None:
             return timedelta(**{_UNITS[short.group(2)]: int(short.group(1))})
@@ -183,10 +185,7 @@ class Sieve:
     """
 
     def __init__(
-        self,
-        policies: Sequence[RetentionPolicy | None],
-        now: datetime,
-        removed_by: int | None = None,
+        self, policies: Sequence[RetentionPolicy | None], removed_by: int | None = None
     ) -> None:
         """``None`` is a policy that does not concern the session.
 
@@ -194,11 +193,7 @@ class Sieve:
         """
         self.removed_by = removed_by
         self._stages = [
-            _Stage(
-                index=index,
-                keep=policy.keep_last or 1,
-                before=None if policy.older_than is None else cutoff(now, policy.older_than),
-            )
+            _Stage(index=index, keep=policy.keep_last or 1)
             for index, policy in enumerate(policies[:removed_by])
             if policy is not None and policy.has_step_rule
         ]
@@ -207,10 +202,14 @@ class Sieve:
         """Say whether a session of so many steps loses none, whatever their age."""
         return self.removed_by is None and all(count <= stage.keep for stage in self._stages)
 
-    def taken_by(self, created_at: datetime) -> int | None:
-        """Return the index of the policy that takes the next older step, if any does."""
+    def taken_by(self, is_old: Sequence[object]) -> int | None:
+        """Return the index of the policy that takes the next older step, if any does.
+
+        ``is_old`` tells for each policy whether the step is older than its
+        ``older_than``; it is true where the policy has none.
+        """
         for stage in self._stages:
-            if stage.takes(created_at):
+            if stage.takes(is_old):
                 return stage.index
         return self.removed_by
 
@@ -219,11 +218,8 @@ class Sieve:
 class _Stage:
     index: int
     keep: int
-    before: datetime | None
     reached: int = 0
 
-    def takes(self, created_at: datetime) -> bool:
+    def takes(self, is_old: Sequence[object]) -> bool:
         self.reached += 1
-        if self.reached <= self.keep:
-            return False
-        return self.before is None or created_at < self.before
+        return self.reached > self.keep and bool(is_old[self.index])

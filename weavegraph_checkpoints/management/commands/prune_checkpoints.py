@@ -16,12 +16,14 @@ from weavegraph_checkpoints import conf, pruning
 from weavegraph_checkpoints.domain.retention import STATUSES, RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.management.databases import add_database_option, check_database
+from weavegraph_checkpoints.management.interruption import Interruption
 from weavegraph_checkpoints.management.progress import Progress
 from weavegraph_checkpoints.pruning import PruneResult
 
 RULES = ("keep_last", "older_than", "delete_inactive")
 NARROWING = ("session_ids", "status", "owner")
 
+INTERRUPTED = 130
 LARGE_STEPS = 10_000
 SPACE_HINTS = {
     "mysql": (
@@ -101,10 +103,9 @@ class Command(BaseCommand):
         check_database(database)
         policies = _policies(options)
         self.verbosity = verbosity
-        if dry_run:
-            results = self._preview(policies, database)
-        else:
-            results = self._prune(policies, database, batch_size)
+        with Interruption() as interruption:
+            self.interruption = interruption
+            results = self._results(policies, database, batch_size, dry_run)
         for number, (policy, result) in enumerate(zip(policies, results, strict=False), 1):
             self._report(f"{number} of {len(policies)}", policy, result)
         steps = sum(result.steps for result in results)
@@ -114,46 +115,65 @@ class Command(BaseCommand):
         verb = "would prune" if dry_run else "pruned"
         self._say(f"{verb} {_counted(steps, 'step')} and {_counted(sessions, 'session')}")
         if len(results) < len(policies) or not all(result.finished for result in results):
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
 
-    def _preview(self, policies: Sequence[RetentionPolicy], database: str) -> list[PruneResult]:
-        with Progress(self.stderr, unit="steps", verbosity=self.verbosity) as progress:
-            return pruning.preview(
-                policies,
-                using=database,
-                on_progress=lambda results: progress.update(
-                    sum(result.steps for result in results)
-                ),
-            )
+    def _results(
+        self, policies: Sequence[RetentionPolicy], database: str, batch_size: int, dry_run: bool
+    ) -> list[PruneResult]:
+        """Return the result of each policy; SIGINT ends with what there is so far."""
+        results: list[PruneResult] = []
+        try:
+            if dry_run:
+                self._preview(policies, database, results)
+            else:
+                self._prune(policies, database, batch_size, results)
+        except KeyboardInterrupt:
+            if self.verbosity:
+                self.stderr.write("interrupted: the rest is left to another run")
+        except InvalidPolicy as error:
+            raise CommandError(str(error)) from error
+        return results
+
+    def _preview(
+        self, policies: Sequence[RetentionPolicy], database: str, results: list[PruneResult]
+    ) -> None:
+        with Progress(self.stderr, unit="steps counted", verbosity=self.verbosity) as progress:
+
+            def on_progress(so_far: list[PruneResult]) -> None:
+                results[:] = so_far
+                progress.update(sum(result.steps for result in so_far))
+                self.interruption.check()
+
+            results[:] = pruning.preview(policies, using=database, on_progress=on_progress)
 
     def _prune(
-        self, policies: Sequence[RetentionPolicy], database: str, batch_size: int
-    ) -> list[PruneResult]:
-        """Return the result of each policy; SIGINT ends with those that were begun."""
-        total = None
-        if self.stderr.isatty() and self.verbosity:
-            total = sum(r.steps for r in pruning.preview(policies, using=database))
-        results: list[PruneResult] = []
+        self,
+        policies: Sequence[RetentionPolicy],
+        database: str,
+        batch_size: int,
+        results: list[PruneResult],
+    ) -> None:
+        total = self._total(policies, database)
         with Progress(self.stderr, unit="steps", verbosity=self.verbosity, total=total) as progress:
-            try:
-                for policy in policies:
-                    results.append(PruneResult())
+            for policy in policies:
+                results.append(PruneResult())
 
-                    def on_progress(result: PruneResult) -> None:
-                        results[-1] = result
-                        progress.update(sum(r.steps for r in results))
+                def on_progress(result: PruneResult) -> None:
+                    results[-1] = result
+                    progress.update(sum(each.steps for each in results))
+                    self.interruption.check()
 
-                    results[-1] = pruning.prune(
-                        policy,
-                        using=database,
-                        batch_size=batch_size,
-                        on_progress=on_progress,
-                    )
-            except KeyboardInterrupt:
-                self.stderr.write("interrupted: the rest is left to another run")
-            except InvalidPolicy as error:
-                raise CommandError(str(error)) from error
-        return results
+                results[-1] = pruning.prune(
+                    policy, using=database, batch_size=batch_size, on_progress=on_progress
+                )
+
+    def _total(self, policies: Sequence[RetentionPolicy], database: str) -> int | None:
+        """Return how many steps will go, where a bar wants to tell the time left."""
+        if not (self.stderr.isatty() and self.verbosity):
+            return None
+        counted: list[PruneResult] = []
+        self._preview(policies, database, counted)
+        return sum(result.steps for result in counted)
 
     def _report(self, number: str, policy: RetentionPolicy, result: PruneResult) -> None:
         self._say(

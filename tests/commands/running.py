@@ -1,0 +1,40 @@
+"""Runs a command as ``manage.py`` would, inside the process of the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from django.core.management import call_command
+
+
+class Terminal(StringIO):
+    """A stream that says that someone is looking."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+def run(command: str, *args: str, stderr: StringIO | None = None, **options: Any) -> Ran:
+    """Run a command; ``CommandError`` passes."""
+    out, err = StringIO(), StringIO() if stderr is None else stderr
+    status = 0
+    try:
+        call_command(command, *args, stdout=out, stderr=err, **options)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return Ran(status, out.getvalue(), err.getvalue())

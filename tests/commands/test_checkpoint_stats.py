@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError
+from django.db import connection
+
+from tests.builders import save_history
+from tests.commands.running import run
+from tests.service.statements import captured
+from tests.triggers.helpers import STEP, create_session
+from weavegraph_checkpoints import VersionedState, serde
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.pruning import prune
+from weavegraph_checkpoints.stats import DayGrowth, SessionSize, collect
+
+pytestmark = pytest.mark.django_db
+
+STATS = "checkpoint_stats"
+STATE = VersionedState.new_with_user_message("ä" * 50)
+SIZE = len(serde.dumps_state(STATE))
+
+
+def save(session_id: str, steps: Any, **fields: Any) -> None:
+    """Save steps that were made now, all of one size."""
+    fields = {"created_at": datetime.now(UTC), "state": STATE} | fields
+    save_history(DjangoCheckpointer(), session_id, steps, **fields)
+
+
+def test_an_empty_database() -> None:
+    stats = collect()
+    assert dict(stats.sessions) == {"empty": 0, "resumable": 0, "finished": 0}
+    assert (stats.steps, stats.bytes, stats.mean_bytes, stats.largest) == (0, 0, 0, ())
+    assert len(stats.growth) == 30
+    assert all((day.steps, day.bytes) == (0, 0) for day in stats.growth)
+    assert stats.retention == ()
+    assert "sessions  0 (0 empty, 0 resumable, 0 finished)" in run(STATS).lines
+
+
+def test_sessions_steps_and_bytes() -> None:
+    save("a", [1, 2, 3])
+    save("b", [1], frontier=["End"])
+    create_session("c")
+    stats = collect()
+    assert dict(stats.sessions) == {"empty": 1, "resumable": 1, "finished": 1}
+    assert (stats.steps, stats.bytes, stats.mean_bytes) == (4, 4 * SIZE, 2 * SIZE)
+    assert stats.largest == (
+        SessionSize(session_id="a", steps=3, bytes=3 * SIZE),
+        SessionSize(session_id="b", steps=1, bytes=SIZE),
+    )
+
+
+def test_states_that_nobody_counted_are_measured() -> None:
+    save("a", [1, 2])
+    Step.objects.update(state_bytes=None)
+    stats = collect()
+    assert stats.bytes == stats.largest[0].bytes == stats.growth[-1].bytes == 2 * SIZE
+
+
+def test_the_twenty_largest_ties_by_id() -> None:
+    for number in range(25):
+        save(f"s{number:02}", range(3 if number == 24 else 1))
+    expected = ["s24", *(f"s{number:02}" for number in range(19))]
+    stats = collect()
+    assert [size.session_id for size in stats.largest] == expected
+    assert (stats.steps, stats.mean_bytes) == (27, round(27 * SIZE / 25))
+
+
+def test_growth_per_day_in_utc() -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    moment = timedelta(microseconds=1)
+    for step, made in enumerate(
+        [
+            midnight + timedelta(days=1),
+            midnight + timedelta(days=1) - moment,
+            midnight,
+            midnight - moment,
+            midnight - timedelta(days=29),
+            midnight - timedelta(days=29) - moment,
+        ]
+    ):
+        save("a", [step], created_at=made)
+    days = {day.day: (day.steps, day.bytes) for day in collect().growth}
+    today = midnight.date()
+    assert list(days) == [today - timedelta(days=age) for age in reversed(range(30))]
+    assert {day: measured for day, measured in days.items() if measured != (0, 0)} == {
+        today: (2, 2 * SIZE),
+        today - timedelta(days=1): (1, SIZE),
+        today - timedelta(days=29): (1, SIZE),
+    }
+
+
+def test_what_retention_would_free(settings: Any) -> None:
+    settings.WEAVEGRAPH_CHECKPOINTS = {
+        "RETENTION": [{"keep_last": 2}, {"delete_inactive": "1d"}, {"keep_last": 1}]
+    }
+    save("a", range(5))
+    save("b", range(3))
+    Session.objects.filter(pk="b").update(updated_at=datetime.now(UTC) - timedelta(days=2))
+    before = list(Step.objects.values_list())
+    effects = collect().retention
+    assert [(e.result.steps, e.result.sessions, e.result.bytes) for e in effects] == [
+        (4, 0, 4 * SIZE),
+        (2, 1, 2 * SIZE),
+        (1, 0, SIZE),
+    ]
+    assert effects[1].policy == RetentionPolicy(delete_inactive=timedelta(days=1))
+    assert list(Step.objects.values_list()) == before
+    assert run(STATS).lines[-4:] == [
+        "The setting RETENTION would free",
+        f"  keep_last=2: 4 steps, 0 sessions, {4 * SIZE} bytes",
+        f"  delete_inactive=1 day, 0:00:00: 2 steps, 1 session, {2 * SIZE} bytes",
+        f"  keep_last=1: 1 step, 0 sessions, {SIZE} bytes",
+    ]
+    prune(effects[0].policy)
+    assert Step.objects.count() == len(before) - effects[0].result.steps
+
+
+def test_a_malformed_retention(settings: Any) -> None:
+    settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": [{"keep": 1}]}
+    with pytest.raises(CommandError, match="RETENTION"):
+        run(STATS)
+
+
+def test_the_text() -> None:
+    now = datetime.now(UTC)
+    save('a"\n', [1, 2, 3])
+    save("b", [1], created_at=now - timedelta(days=1))
+    text = run(STATS).out
+    lines = text.splitlines()
+    assert lines[0] == "sessions  2 (0 empty, 2 resumable, 0 finished)"
+    assert lines[1] == "steps     4"
+    assert f'  {3 * SIZE:>4} bytes         3 steps  "a\\"\\n"' in lines
+    days = [line for line in lines if line.startswith("  20")]
+    assert len(days) == 30
+    assert days[-1].endswith(f"{3 * SIZE} bytes  " + "#" * 30)
+    assert days[-2].endswith(f"{SIZE} bytes  " + "#" * 10)
+    assert days[0].endswith("0 bytes")
+    assert lines[-1] == "The setting RETENTION is empty: nothing is pruned by it."
+    assert "\xa0" not in text
+
+
+def test_the_json(settings: Any) -> None:
+    policy = {"keep_last": 1, "older_than": "12h", "session_ids": ["a"], "status": "resumable"}
+    settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": [policy]}
+    save("a", [1, 2], created_at=datetime.now(UTC) - timedelta(days=1))
+    document = json.loads(run(STATS, "--format", "json").out)
+    stats = collect()
+    assert document["database"] == "default"
+    assert document["sessions"] == {"empty": 0, "resumable": 1, "finished": 0}
+    assert (document["steps"], document["bytes"]) == (2, 2 * SIZE)
+    assert document["mean_bytes"] == 2 * SIZE
+    assert document["largest"] == [{"session_id": "a", "steps": 2, "bytes": 2 * SIZE}]
+    assert [
+        DayGrowth(day=datetime.fromisoformat(day.pop("day")).date(), **day)
+        for day in document["growth"]
+    ] == list(stats.growth)
+    (effect,) = document["retention"]
+    assert effect["policy"] == {
+        "keep_last": 1,
+        "older_than": 12 * 3600,
+        "delete_inactive": None,
+        "session_ids": ["a"],
+        "status": "resumable",
+        "owner": None,
+    }
+    assert effect["result"]["steps"] == 1
+
+
+def test_a_few_statements_that_read_no_state() -> None:
+    for count in (1, 30):
+        for number in range(count):
+            save(f"s{number}", [1, 2])
+        with captured() as queries:
+            collect()
+        assert len(queries) == 3
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {STEP} SET state_bytes = 10")
+    assert collect().bytes == 10 * Step.objects.count()

@@ -1,0 +1,162 @@
+"""The SQL takes exactly what the pure rule names, whatever the histories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.builders import wrong_snapshots
+from tests.pruning.histories import DAY, MAX_STEP, NOW, History, Model, plain, plant, stored
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.pruning import PruneResult, preview, prune
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
+
+SESSIONS = ("a", "A", "a ", "á", "日本", "z" * 255)
+OWNERS = ("", "me", "ME")
+MICROSECOND = timedelta(microseconds=1)
+
+
+def ages() -> st.SearchStrategy[datetime]:
+    """Return instants about the cutoffs of ``policies``, and others."""
+    edges = [
+        NOW - age + shift for age in (0 * DAY, DAY, 2 * DAY) for shift in (-MICROSECOND, 0 * DAY)
+    ]
+    return st.sampled_from(edges) | st.integers(-4, 4).map(lambda days: NOW + days * DAY)
+
+
+def histories() -> st.SearchStrategy[History]:
+    """Return histories of every kind."""
+    steps = st.integers(0, 8) | st.sampled_from([0, MAX_STEP - 1, MAX_STEP])
+    rows = st.tuples(ages(), st.none() | st.integers(0, 50) | st.just(2**40))
+    return st.builds(
+        History,
+        steps=st.dictionaries(steps, rows, max_size=10),
+        owner=st.sampled_from(OWNERS),
+        finished=st.booleans(),
+        updated_at=ages(),
+    )
+
+
+def policies() -> st.SearchStrategy[RetentionPolicy]:
+    """Return policies with every rule and every narrowing."""
+    durations = st.none() | st.sampled_from([timedelta(0), DAY, 2 * DAY, timedelta.max])
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "keep_last": st.none() | st.integers(1, 5) | st.just(MAX_STEP),
+        "older_than": durations,
+        "delete_inactive": durations,
+        "session_ids": st.none() | st.lists(st.sampled_from([*SESSIONS, "none such"])),
+        "status": st.none() | st.sampled_from(["empty", "resumable", "finished"]),
+        "owner": st.none() | st.sampled_from([*OWNERS, "nobody"]),
+    }
+    rules = list(fields)[:3]
+    return (
+        st.fixed_dictionaries(fields)
+        .filter(lambda drawn: any(drawn[rule] is not None for rule in rules))
+        .map(lambda drawn: RetentionPolicy(**drawn))
+    )
+
+
+tables = st.dictionaries(st.sampled_from(SESSIONS), histories(), max_size=4)
+examples = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@contextmanager
+def planted(table: dict[str, History]) -> Iterator[Model]:
+    """Histories in the tables, and in a model; gone afterwards."""
+    with transaction.atomic():
+        plant(table)
+        yield Model(deepcopy(table))
+        transaction.set_rollback(True)
+
+
+@examples
+@given(tables, policies(), st.integers(1, 12))
+def test_one_policy(table: dict[str, History], policy: RetentionPolicy, batch_size: int) -> None:
+    with planted(table) as model:
+        untouched = Session.objects.in_bulk()
+        would = prune(policy, dry_run=True)
+        assert stored() == model.left()
+        did = prune(policy, batch_size=batch_size)
+        assert did == would == model.prune(policy)
+        assert stored() == model.left()
+        assert wrong_snapshots() == []
+        for session_id, session in Session.objects.in_bulk().items():
+            before = untouched[session_id]
+            assert (session.revision, session.updated_at) == (before.revision, before.updated_at)
+        assert prune(policy) == PruneResult(finished=True)
+
+
+@examples
+@given(tables, st.lists(policies(), min_size=2, max_size=4))
+def test_several_policies(table: dict[str, History], rules: list[RetentionPolicy]) -> None:
+    with planted(table) as model:
+        would = preview(rules)
+        assert stored() == model.left()
+        did = [prune(policy) for policy in rules]
+        assert did == would == [model.prune(policy) for policy in rules]
+        assert stored() == model.left()
+
+
+@examples
+@given(tables, policies(), st.integers(1, 3), st.integers(1, 3))
+def test_runs_that_end_early_add_up(
+    table: dict[str, History], policy: RetentionPolicy, batch_size: int, max_batches: int
+) -> None:
+    with planted(table) as model:
+        results = [prune(policy, batch_size=batch_size, max_batches=max_batches)]
+        while not results[-1].finished:
+            assert results[-1].steps <= batch_size * max_batches
+            assert results[-1].steps + results[-1].sessions > 0
+            results.append(prune(policy, batch_size=batch_size, max_batches=max_batches))
+        whole = model.prune(policy)
+        assert sum(result.steps for result in results) == whole.steps
+        assert sum(result.sessions for result in results) == whole.sessions
+        assert sum(result.bytes for result in results) == whole.bytes
+        assert stored() == model.left()
+
+
+def test_a_dry_run_without_policies_counts_nothing() -> None:
+    assert preview([]) == []
+
+
+def test_the_ten_largest_losses_by_bytes_then_by_steps() -> None:
+    table = {f"s{number:02}": plain(range(number + 2), size=number // 2) for number in range(14)}
+    policy = RetentionPolicy(keep_last=1)
+    plant(table)
+    would = prune(policy, dry_run=True)
+    did = prune(policy, batch_size=7)
+    assert did == would == Model(table).prune(policy)
+    assert [(loss.session_id, loss.bytes, loss.steps) for loss in did.largest][:3] == [
+        ("s13", 84, 14),
+        ("s12", 78, 13),
+        ("s11", 60, 12),
+    ]
+    assert len(did.largest) == 10
+
+
+def test_sessions_beyond_a_page_and_ids_that_are_not_there() -> None:
+    table = {f"s{number:04}": plain(range(3)) for number in range(250)}
+    plant(table)
+    model = Model(table)
+    named = [*(f"absent-{number:04}" for number in range(450)), "s0007", "s0249"]
+    for policy in (
+        RetentionPolicy(keep_last=2, session_ids=named),
+        RetentionPolicy(keep_last=1, status="resumable"),
+        RetentionPolicy(delete_inactive=timedelta(0), owner="nobody"),
+    ):
+        would = prune(policy, dry_run=True)
+        assert prune(policy) == would == model.prune(policy)
+        assert stored() == model.left()

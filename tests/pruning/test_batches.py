@@ -1,0 +1,253 @@
+"""Bounded batches, what they send to the database, and what they leave alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from tests.builders import everything_stored, wrong_snapshots
+from tests.pruning.histories import DAY, MAX_STEP, NOW, Model, plain, plant, stored
+from weavegraph_checkpoints import pruning
+from weavegraph_checkpoints.backends import retention
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.exceptions import InvalidPolicy
+from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.pruning import PruneResult, prune
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
+
+KEEP_TWO = RetentionPolicy(keep_last=2)
+INACTIVE = RetentionPolicy(delete_inactive=DAY)
+LONG_AGO = NOW - 9 * DAY
+
+
+class Ended(Exception):
+    """The caller's own change of mind."""
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_batches"])
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "10", MAX_STEP + 1])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_size_outside_its_range_is_refused(name: str, value: Any, dry_run: bool) -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        prune(KEEP_TWO, dry_run=dry_run, **{name: value})
+    assert caught.value.path == name
+
+
+@pytest.mark.parametrize("policy", [KEEP_TWO, INACTIVE], ids=["steps", "sessions"])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 8, 9, 20, 10_000])
+def test_each_batch_deletes_at_most_its_size(policy: RetentionPolicy, batch_size: int) -> None:
+    table = {
+        "empty": plain([], updated_at=LONG_AGO),
+        "long": plain(range(10), updated_at=LONG_AGO),
+        "longer": plain(range(11), updated_at=LONG_AGO),
+        "short": plain([5], updated_at=LONG_AGO),
+    }
+    plant(table)
+    counts = [0]
+    result = prune(
+        policy, batch_size=batch_size, on_progress=lambda so_far: counts.append(so_far.steps)
+    )
+    assert max(after - before for before, after in pairwise(counts)) <= batch_size
+    model = Model(table)
+    assert result == model.prune(policy)
+    assert stored() == model.left()
+
+
+def test_max_batches_ends_a_run_and_says_so() -> None:
+    plant({"s": plain(range(12))})
+    results = [prune(KEEP_TWO, batch_size=4, max_batches=1) for _ in range(4)]
+    assert [(each.steps, each.finished) for each in results] == [
+        (4, False),
+        (4, False),
+        (2, True),
+        (0, True),
+    ]
+    assert stored() == {"s": {10, 11}}
+
+
+def test_max_batches_counts_sessions_too() -> None:
+    plant({name: plain(range(3), updated_at=LONG_AGO) for name in "abc"})
+    result = prune(INACTIVE, batch_size=3, max_batches=2)
+    assert (result.steps, result.sessions, result.finished) == (6, 2, False)
+    assert set(stored()) == {"c"}
+
+
+def test_progress_rises_to_the_result_and_may_end_the_run() -> None:
+    plant({"s": plain(range(12))})
+    seen: list[PruneResult] = []
+
+    def on_progress(result: PruneResult) -> None:
+        seen.append(result)
+        if result.steps >= 8:
+            raise Ended
+
+    with pytest.raises(Ended):
+        prune(KEEP_TWO, batch_size=4, on_progress=on_progress)
+    assert [each.steps for each in seen] == [4, 8]
+    assert not any(each.finished for each in seen)
+    assert stored() == {"s": {0, 1, 10, 11}}
+    assert prune(KEEP_TWO).steps == 2
+
+
+@pytest.mark.parametrize("policy", [KEEP_TWO, INACTIVE], ids=["steps", "sessions"])
+def test_sessions_longer_than_a_read_and_than_a_batch(
+    policy: RetentionPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEPS_A_READ", 50)
+    table = {
+        "long": plain([0, *range(3, 203), MAX_STEP], updated_at=LONG_AGO),
+        "short": plain(range(4), updated_at=LONG_AGO),
+        "other long": plain(range(51), updated_at=LONG_AGO),
+    }
+    plant(table)
+    model = Model(table)
+    would = prune(policy, dry_run=True)
+    assert prune(policy, batch_size=30) == would == model.prune(policy)
+    assert stored() == model.left()
+    assert wrong_snapshots() == []
+
+
+def test_a_long_read_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "STEPS_A_READ", 50)
+    plant({"long": plain(range(130))})
+    for dry_run in (True, False):
+        reports: list[PruneResult] = []
+        prune(
+            RetentionPolicy(keep_last=120),
+            batch_size=5,
+            dry_run=dry_run,
+            on_progress=reports.append,
+        )
+        assert reports[0].steps == 0
+        assert reports[-1].steps == 10
+
+
+def test_step_pruning_leaves_the_session_row_alone() -> None:
+    plant({"s": plain(range(9), owner="me", updated_at=LONG_AGO), "t": plain(range(3))})
+    sessions, _ = everything_stored()
+    latest = DjangoCheckpointer().load_latest("s")
+    prune(RetentionPolicy(keep_last=1))
+    assert everything_stored()[0] == sessions
+    assert DjangoCheckpointer().load_latest("s") == latest
+    assert wrong_snapshots() == []
+    assert not DjangoCheckpointer().query_steps("s").page_info.has_next_page
+
+
+def test_a_fork_outlives_its_source() -> None:
+    checkpointer = DjangoCheckpointer()
+    plant({"source": plain(range(9))})
+    checkpointer.fork_session("source", "fork", at_step=6)
+    Session.objects.filter(id="source").update(updated_at=LONG_AGO)
+    rows = everything_stored()
+    prune(RetentionPolicy(keep_last=1, session_ids=["source"]))
+    assert stored() == {"source": {8}, "fork": set(range(7))}
+    prune(INACTIVE)
+    assert stored() == {"fork": set(range(7))}
+    fork = Session.objects.get(id="fork")
+    assert (fork.forked_from, fork.forked_at_step, fork.last_step) == ("source", 6, 6)
+    assert [row for row in rows[0] if row[0] == "fork"] == everything_stored()[0]
+    assert [row for row in rows[1] if row[1] == "fork"] == everything_stored()[1]
+    assert wrong_snapshots() == []
+
+
+def test_another_database() -> None:
+    with pytest.raises(connections.exception_class):
+        prune(KEEP_TWO, using="none such")
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_only_the_database_named_is_touched() -> None:
+    plant({"s": plain(range(5))})
+    plant({"s": plain(range(5))}, using="other")
+    assert prune(KEEP_TWO, using="other").steps == 3
+    assert (stored("other"), stored()) == ({"s": {3, 4}}, {"s": set(range(5))})
+
+
+# What a run sends
+
+
+def sent(run: Callable[[], Any]) -> list[str]:
+    """Return the statements of a run without those that begin and end transactions."""
+    with CaptureQueriesContext(connection) as captured:
+        run()
+    commands = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET TRANSACTION)\b")
+    return [query["sql"] for query in captured if not commands.match(query["sql"])]
+
+
+POLICIES = {
+    "keep_last": KEEP_TWO,
+    "older_than": RetentionPolicy(older_than=DAY),
+    "delete_inactive": INACTIVE,
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_the_number_of_statements_is_that_of_the_batches(policy: RetentionPolicy) -> None:
+    def statements(sessions: int) -> int:
+        plant({f"{sessions}-{n:03}": plain(range(6), updated_at=LONG_AGO) for n in range(sessions)})
+        counts = [len(sent(lambda: prune(policy, dry_run=True)))]
+        counts.append(len(sent(lambda: prune(policy, batch_size=10_000))))
+        Session.objects.all().delete()
+        assert counts[0] <= counts[1]
+        return counts[1]
+
+    assert statements(30) == statements(60)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_batch_is_a_few_statements(policy: RetentionPolicy) -> None:
+    plant({"s": plain(range(102), updated_at=LONG_AGO)})
+    few = len(sent(lambda: prune(policy, batch_size=50, max_batches=1)))
+    more = len(sent(lambda: prune(policy, batch_size=10)))
+    assert few <= 10
+    assert more <= 5 * 6 + 8
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_no_statement_names_a_state_or_opens_a_cursor(policy: RetentionPolicy) -> None:
+    plant({"s": plain(range(9), updated_at=LONG_AGO), "t": plain(range(9), updated_at=LONG_AGO)})
+
+    def both() -> None:
+        prune(policy, dry_run=True)
+        prune(policy, batch_size=2)
+
+    statements = sent(both)
+    assert statements
+    for sql in statements:
+        words = set(re.findall(r"\w+", sql.lower()))
+        assert not words & {"state", "last_state", "frontier", "versions_seen", "declare", "join"}
+        assert "*" not in sql.replace("COUNT(*)", "")
+        if "STEP" in sql.upper().partition("FROM")[2].partition("WHERE")[0]:
+            assert "session_id" in sql
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_steps_are_deleted_by_session_and_number(policy: RetentionPolicy) -> None:
+    plant({"s": plain(range(4), updated_at=LONG_AGO), "t": plain(range(4), updated_at=LONG_AGO)})
+    deletes = [sql for sql in sent(lambda: prune(policy)) if sql.startswith("DELETE")]
+    clause = r"\(session_id = '\w' AND step IN \([\d, ]+\)\)"
+    for sql in deletes:
+        table, _, condition = sql.partition(" WHERE ")
+        if table.endswith("_step"):
+            assert re.fullmatch(rf"{clause}( OR {clause})*", condition), condition
+        else:
+            assert re.fullmatch(r"id IN \('\w'(, '\w')*\)", condition), condition
+
+
+@pytest.mark.vendor("sqlite")
+def test_narrowing_reads_sessions_in_the_order_of_their_ids() -> None:
+    plant({f"s{n}": plain(range(3)) for n in range(9)})
+    policy = RetentionPolicy(keep_last=1, status="resumable", owner="")
+    reads = [sql for sql in sent(lambda: prune(policy, dry_run=True)) if "updated_at" in sql]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {reads[0]}")
+        plan = " ".join(str(row) for row in cursor.fetchall())
+    assert "TEMP B-TREE" not in plan
