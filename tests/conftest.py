@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck, settings
 
-from tests.scratch import migrate, scratch_database
+from tests.scratch import migrate, scratch_connection, scratch_database
 
 settings.register_profile(
     "default",
@@ -20,7 +20,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
@@ -57,12 +57,16 @@ def django_db_setup(
             teardown_databases(made, verbosity=0)
 
 
+@pytest.fixture(scope="session")
+def scratch_server(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock(), scratch_database("scratch"):
+        yield
+
+
 @pytest.fixture
-def empty_scratch(
-    django_db_setup: None, django_db_blocker: pytest.FixtureRequest
-) -> Iterator[BaseDatabaseWrapper]:
+def empty_scratch(scratch_server: None, django_db_blocker: Any) -> Iterator[BaseDatabaseWrapper]:
     """An empty database of its own, under the alias ``scratch``."""
-    with django_db_blocker.unblock(), scratch_database() as scratch:
+    with django_db_blocker.unblock(), scratch_connection("scratch") as scratch:
         yield scratch
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
@@ -14,29 +15,63 @@ APP = "weavegraph_checkpoints"
 
 
 @contextmanager
-def scratch_database(alias: str = "scratch", **options: Any) -> Iterator[BaseDatabaseWrapper]:
-    """Make an empty database under an alias of its own, and drop it at the end.
-
-    ``options`` are added to the OPTIONS of the database.
-    """
-    model = connections.settings["other"]
-    name = str(model["NAME"]).replace("other", alias)
-    connections.settings[alias] = {
-        **model,
-        "NAME": name,
-        "OPTIONS": {**model["OPTIONS"], **options},
-        "TEST": {**model["TEST"], "NAME": name},
-    }
-    connection = connections[alias]
-    connection.creation._create_test_db(verbosity=0, autoclobber=True)
-    connection.close()
-    try:
-        yield connection
-    finally:
+def scratch_database(alias: str) -> Iterator[None]:
+    """Make a database for ``scratch_connection``, and drop it at the end."""
+    with _settings(alias):
+        connection = connections[alias]
+        connection.creation._create_test_db(verbosity=0, autoclobber=True)
         connection.close()
-        connection.creation._destroy_test_db(name, verbosity=0)
+    yield
+    with _settings(alias):
+        connection = connections[alias]
+        if connection.vendor != "sqlite":
+            connection.creation._destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+
+
+@contextmanager
+def scratch_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
+    """Connect to a scratch database under its alias, and leave it empty at the end."""
+    with _settings(alias):
+        try:
+            yield connections[alias]
+        finally:
+            connections[alias].close()
+            connections[alias] = connections.create_connection(alias)
+            _empty(connections[alias])
+            connections[alias].close()
+
+
+@contextmanager
+def _settings(alias: str) -> Iterator[None]:
+    like = connections.settings["other"]
+    name = str(like["NAME"]).replace("other", alias)
+    own = {"NAME": name, "OPTIONS": {**like["OPTIONS"]}, "TEST": {**like["TEST"], "NAME": name}}
+    connections.settings[alias] = {**like, **own}
+    try:
+        yield
+    finally:
         del connections[alias]
         del connections.settings[alias]
+
+
+def _empty(connection: BaseDatabaseWrapper) -> None:
+    quote = connection.ops.quote_name
+    if connection.vendor == "sqlite":
+        Path(connection.settings_dict["NAME"]).unlink(missing_ok=True)
+    elif connection.vendor == "mysql":
+        name = quote(connection.settings_dict["NAME"])
+        execute(
+            connection,
+            f"DROP DATABASE {name}",
+            f"CREATE DATABASE {name} CHARACTER SET utf8mb4",
+        )
+    else:
+        schemas = query(
+            connection,
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|^information_schema$'",
+        )
+        execute(connection, *(f"DROP SCHEMA {quote(name)} CASCADE" for (name,) in schemas))
+        execute(connection, "CREATE SCHEMA public")
 
 
 def migrate(connection: BaseDatabaseWrapper, target: str | None = None) -> None:

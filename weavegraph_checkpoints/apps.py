@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
-from django.db import router
+from django.db import connections, router
 from django.db.migrations.loader import MigrationLoader
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
@@ -34,5 +34,10 @@ class WeavegraphCheckpointsConfig(AppConfig):
 def install_triggers_without_migrations(sender: AppConfig, using: str, **kwargs: Any) -> None:
     """Install the trigger where ``migrate`` made the tables without our migrations."""
     module, _explicit = MigrationLoader.migrations_module(sender.label)
-    if module is None and router.allow_migrate_model(using, sender.get_model("Step")):
+    step = sender.get_model("Step")
+    if (
+        module is None
+        and router.allow_migrate_model(using, step)
+        and step._meta.db_table in connections[using].introspection.table_names()
+    ):
         triggers.install(using)

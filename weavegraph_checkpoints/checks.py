@@ -108,10 +108,15 @@ def _check_mariadb_privilege(
         cursor.execute("SELECT @@log_bin AND NOT @@log_bin_trust_function_creators")
         (restricted,) = cursor.fetchone()
         cursor.execute("SHOW GRANTS")
-        grants = " ".join(grant for (grant,) in cursor.fetchall())
-    privileged = "ALL PRIVILEGES ON *.*" in grants or "SUPER" in grants
+        grants = [grant for (grant,) in cursor.fetchall()]
+    privileged = any(map(_grants_super, grants))
     if restricted and not privileged:
         yield _may_not_create_triggers(connection.alias)
+
+
+def _grants_super(grant: str) -> bool:
+    privileges, is_global, _ = grant.removeprefix("GRANT ").partition(" ON *.* TO ")
+    return bool(is_global) and not {"ALL PRIVILEGES", "SUPER"}.isdisjoint(privileges.split(", "))
 
 
 def _check_mariadb_packet(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:

@@ -61,7 +61,7 @@ def api_owner() -> Callable[[Any], str | None] | None:
         return None
     try:
         function: Callable[[Any], str | None] = import_string(path)
-    except (AttributeError, ImportError) as error:
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(
             f"{NAME}['API_OWNER'] must be the dotted path of a function: {error}."
         ) from error

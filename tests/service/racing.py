@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections
+from django.db import connection, connections
 
 from weavegraph_checkpoints import ConcurrencyConflict
 from weavegraph_checkpoints.models import Session, Step
@@ -68,3 +69,31 @@ def assert_one_won(
     assert (row.last_step, row.revision) == (step, stored)
     assert Step.objects.using(using).filter(session_id=session_id).count() == stored
     return winners[0]
+
+
+_WAITING = {
+    "postgresql": (
+        "SELECT COUNT(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    ),
+    "mysql": (
+        "SELECT COUNT(*) FROM information_schema.innodb_trx"
+        " JOIN information_schema.processlist ON processlist.id = trx_mysql_thread_id"
+        " WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
+    ),
+}
+
+
+def wait_for_waiters(count: int) -> None:
+    """Wait until so many transactions wait for a lock of another.
+
+    Ask seldom: MariaDB refreshes what it tells when nobody asked for 0.1 seconds.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute(_WAITING[connection.vendor])
+            if cursor.fetchone()[0] >= count:
+                return
+        time.sleep(0.15)
+    raise TimeoutError(f"there are no {count} waiting for a lock")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from django.db import (
 )
 
 from tests.builders import save_history, wrong_snapshots
+from tests.service.racing import wait_for_waiters
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import ConcurrencyConflict, retries
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -237,7 +237,7 @@ def test_the_victim_of_a_deadlock_saves_all_the_same(
                 Step.objects.filter(session_id="heavy").delete()
                 Step.objects.select_for_update().get(session_id="session", step=2)
                 held.set()
-                wait_until_someone_waits()
+                wait_for_waiters(1)
                 Session.objects.filter(id="session").update(forked_from="by hand")
             outcome.append("committed")
         finally:
@@ -253,28 +253,3 @@ def test_the_victim_of_a_deadlock_saves_all_the_same(
     assert checkpointer.load("session", 2) == a_checkpoint(step=2)
     assert Session.objects.get(id="session").forked_from == "by hand"
     assert wrong_snapshots() == []
-
-
-WAITING = {
-    "postgresql": (
-        "SELECT COUNT(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    ),
-    "mysql": (
-        "SELECT COUNT(*) FROM information_schema.innodb_trx"
-        " JOIN information_schema.processlist ON processlist.id = trx_mysql_thread_id"
-        " WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
-    ),
-}
-
-
-def wait_until_someone_waits() -> None:
-    """Ask seldom: MariaDB refreshes that table when nobody read it for 0.1 seconds."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with connection.cursor() as cursor:
-            cursor.execute(WAITING[connection.vendor])
-            if cursor.fetchone() != (0,):
-                return
-        time.sleep(0.15)
-    raise TimeoutError("nobody waits for a lock")

@@ -260,14 +260,15 @@ class Backend(ABC):
 
 
 def check_writable(
-    found: tuple[str, int, bool], row: StepRow, owner: str | None, expected: int | None
+    found: tuple[str, int, bool] | None, row: StepRow, owner: str | None, expected: int | None
 ) -> None:
     """Check a locked session before a step is saved into it.
 
-    ``found`` is its owner, its last step and whether it is empty. Raises
-    ``SessionNotFound`` and ``ConcurrencyConflict``.
+    ``found`` is its owner, its last step and whether it is empty; ``None`` for a session
+    that is missing and that ``expected`` forbids to create. Raises ``SessionNotFound``
+    and ``ConcurrencyConflict``.
     """
-    actual_owner, last_step, is_empty = found
+    actual_owner, last_step, is_empty = found or (owner, 0, True)
     if owner not in (None, actual_owner):
         raise SessionNotFound(row.session_id)
     if expected is not None and (last_step != expected or (row.step == expected and not is_empty)):

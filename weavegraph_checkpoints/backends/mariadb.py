@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 
 from weavegraph_checkpoints.backends.base import (
@@ -34,15 +36,31 @@ class MariaDBBackend(Backend):
             transaction.atomic(self.connection.alias),
             self.connection.cursor() as cursor,
         ):
-            cursor.execute(
-                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
-                f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
-                f" ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
-                " RETURNING owner, last_step, status = 'empty'",
-                [row.session_id, owner or "", row.concurrency_limit],
-            )
+            if expected:
+                self._lock_existing(cursor, row.session_id)
+            else:
+                self._lock_or_create(cursor, row, owner)
             check_writable(cursor.fetchone(), row, owner, expected)
             cursor.execute(
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),
             )
+
+    def _lock_existing(self, cursor: Any, session_id: str) -> None:
+        """Lock without creating: to roll the new row back could end in a deadlock.
+
+        Two who wait for a row that vanishes each keep the gap that the other inserts into.
+        """
+        cursor.execute(
+            f"SELECT owner, last_step, status = 'empty' FROM {SESSION} WHERE id = %s FOR UPDATE",
+            [session_id],
+        )
+
+    def _lock_or_create(self, cursor: Any, row: StepRow, owner: str | None) -> None:
+        cursor.execute(
+            f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
+            f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
+            f" ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
+            " RETURNING owner, last_step, status = 'empty'",
+            [row.session_id, owner or "", row.concurrency_limit],
+        )

@@ -45,7 +45,7 @@ class PostgreSQLBackend(Backend):
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
         found = self._save_into_existing(row, owner, expected)
-        while found is None:
+        while found is None and not expected:
             with transaction.atomic(self.connection.alias):
                 self._create(row, owner)
                 found = self._save_into_existing(row, owner, expected)
@@ -68,14 +68,15 @@ class PostgreSQLBackend(Backend):
 
     def _check(
         self,
-        found: tuple[Any, ...],
+        found: tuple[Any, ...] | None,
         row: StepRow,
         owner: str | None,
         expected: int | None,
     ) -> None:
-        stored_owner, last_step, is_empty, saved = found
-        if not saved:
-            check_writable((stored_owner, last_step, is_empty), row, owner, expected)
+        if found is None:
+            check_writable(None, row, owner, expected)
+        elif not found[3]:
+            check_writable(found[:3], row, owner, expected)
 
     def _create(self, row: StepRow, owner: str | None) -> None:
         with self.connection.cursor() as cursor:

@@ -11,19 +11,21 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from weavegraph_checkpoints.triggers.definition import Trigger
 from weavegraph_checkpoints.triggers.installation import definitions
 
-# Each returns the text of the trigger, and whether the database fires it.
+# Each returns the text of the trigger (null when it stands on another event or table
+# than ours does), and whether the database fires it.
 _CATALOGUES = {
     "mysql": (
-        "SELECT action_statement, TRUE FROM information_schema.triggers"
-        " WHERE trigger_schema = DATABASE() AND action_timing = 'AFTER'"
-        " AND trigger_name = %s"
+        "SELECT CASE WHEN action_timing = 'AFTER' AND trigger_name ="
+        " CONCAT(event_object_table, '_snapshot_', LOWER(event_manipulation))"
+        " THEN action_statement END, TRUE FROM information_schema.triggers"
+        " WHERE trigger_schema = DATABASE() AND trigger_name = %s"
     ),
     # 29: after, for each row, on insert, update and delete.
     "postgresql": (
-        "SELECT CASE WHEN t.tgtype = 29 AND t.tgqual IS NULL THEN p.prosrc END,"
-        " t.tgenabled IN ('O', 'A')"
+        "SELECT CASE WHEN t.tgtype = 29 AND t.tgattr::text = '' AND t.tgqual IS NULL"
+        " THEN p.prosrc END, t.tgenabled IN ('O', 'A')"
         " FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
-        " JOIN pg_class c ON c.oid = t.tgrelid"
+        " JOIN pg_class c ON c.oid = t.tgrelid AND t.tgname = c.relname || '_snapshot'"
         " WHERE pg_table_is_visible(c.oid) AND NOT t.tgisinternal AND t.tgname = %s"
     ),
     "sqlite": "SELECT sql, TRUE FROM sqlite_master WHERE type = 'trigger' AND name = %s",

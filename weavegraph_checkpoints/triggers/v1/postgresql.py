@@ -6,6 +6,16 @@ from weavegraph_checkpoints.triggers.definition import Trigger
 
 _FINISHED = """'["End"]'::jsonb"""
 
+# A snapshot of the database older than the lock still shows a step that another has
+# deleted since, and such a delete leaves no trace in the session row: to lock the step
+# is then a serialization failure.
+_FRESH = """
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+      PERFORM (SELECT 1 FROM {step} WHERE session_id = touched.id
+        ORDER BY step DESC LIMIT 1 FOR KEY SHARE)
+        FROM (VALUES (OLD.session_id), ({other})) AS touched (id);
+    END IF;"""
+
 _DERIVED = f"""
       last_step = COALESCE(newest.step, 0),
       status = CASE WHEN newest.step IS NULL THEN 'empty'
@@ -29,14 +39,14 @@ BEGIN
   IF TG_OP = 'DELETE' THEN
     SELECT last_step INTO newest_step FROM {{session}}
       WHERE id = OLD.session_id FOR NO KEY UPDATE;
-    IF newest_step = OLD.step THEN
+    IF newest_step = OLD.step THEN{_FRESH.replace("{other}", "NULL")}
     UPDATE {{session}} SET
       revision = revision + 1,{_DERIVED.replace("{other}", "NULL")};
     END IF;
   ELSIF TG_OP = 'UPDATE'
     AND (OLD.session_id <> NEW.session_id OR OLD.step <> NEW.step) THEN
     PERFORM 1 FROM {{session}} WHERE id IN (OLD.session_id, NEW.session_id)
-      ORDER BY id FOR NO KEY UPDATE;
+      ORDER BY id FOR NO KEY UPDATE;{_FRESH.replace("{other}", "NEW.session_id")}
     UPDATE {{session}} SET
       revision = revision + 1,
       updated_at = clock_timestamp(),{_DERIVED.replace("{other}", "NEW.session_id")};
