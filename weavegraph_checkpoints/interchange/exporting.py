@@ -22,7 +22,7 @@ from weavegraph_checkpoints.interchange.sources import (
     FIRST_PAGE,
     next_page_size,
 )
-from weavegraph_checkpoints.interchange.targets import Target, open_target
+from weavegraph_checkpoints.interchange.targets import Target, TargetSession, open_target
 from weavegraph_checkpoints.models import Session
 
 SESSIONS_A_PAGE = 500
@@ -178,12 +178,13 @@ class _Export:
             missing = self._missing(held, page)
             self._check_whole()
             with self.target.transaction():
+                found = self.target.session(held.session_id)
                 self.target.add(held.session_id, missing)
-                if self.target.session(held.session_id) is not None:
-                    self._finish(held)
+                if found is not None:
+                    self._finish(held, found)
             self._count(Counter(added=len(missing), unchanged=len(page) - len(missing)))
         with self.target.transaction():
-            self._finish(held)
+            self._finish(held, self.target.session(held.session_id))
         self._count(Counter(sessions=1))
 
     def _pages(self, held: HeldSession) -> Iterator[list[TargetStep]]:
@@ -233,19 +234,22 @@ class _Export:
         counts = Counter[str]()
         with self.target.transaction():
             for held, steps in batch:
-                found = self.target.held(held.session_id, [step.step for step in steps])
-                missing = [step for step in steps if step.step not in found]
+                found = self.target.session(held.session_id)
+                there = self.target.held(held.session_id, [step.step for step in steps])
+                missing = [step for step in steps if step.step not in there]
                 self.target.add(held.session_id, missing)
-                self._finish(held)
+                self._finish(held, found)
                 counts.update(sessions=1, added=len(missing), unchanged=len(steps) - len(missing))
         self._count(counts)
 
-    def _finish(self, held: HeldSession) -> None:
-        """Set the row of a session; one that the crate has gone on with keeps its update."""
-        found = self.target.session(held.session_id)
-        updated_at = to_text(held.updated_at)
-        if found is not None and found.newest != held.newest:
-            updated_at = found.updated_at
+    def _finish(self, held: HeldSession, found: TargetSession | None) -> None:
+        """Set the row of a session, which ``found`` was before steps were added.
+
+        One that the crate has gone on with keeps its update.
+        """
+        newest = None if found is None else found.newest
+        gone_on = newest is not None and newest > (-1 if held.newest is None else held.newest)
+        updated_at = found.updated_at if found is not None and gone_on else to_text(held.updated_at)
         self.target.finish(
             held.session_id, to_text(held.created_at), updated_at, held.concurrency_limit
         )

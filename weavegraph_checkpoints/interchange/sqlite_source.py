@@ -22,6 +22,9 @@ TIMEOUT_SECONDS = 30.0
 """How long to wait for a writer that has the file to itself."""
 
 IDS_A_PAGE = 1000
+# The module decodes names and messages itself, which may be damaged too.
+_UNREADABLE = (sqlite3.Error, OverflowError, UnicodeDecodeError)
+_NOT_MADE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _STEP = (
     "step, created_at, state_json, frontier_json, versions_seen_json, ran_nodes_json,"
     " skipped_nodes_json, updated_channels_json"
@@ -49,12 +52,11 @@ def _connect(path: Path, name: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
         return _opened(uri)
-    except sqlite3.OperationalError as error:
-        lonely = not path.with_name(f"{path.name}-wal").exists()
-        if lonely and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN:
+    except _UNREADABLE as error:
+        beside = [path.with_name(f"{path.name}-{each}") for each in ("wal", "journal")]
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _NOT_MADE and not any(e.exists() for e in beside):
             return _opened(f"{uri}&immutable=1")
-        raise InterchangeError(f"{name} cannot be opened: {error}") from error
-    except sqlite3.Error as error:
         raise InterchangeError(f"{name} cannot be opened: {error}") from error
 
 
@@ -63,7 +65,7 @@ def _opened(uri: str) -> sqlite3.Connection:
     connection.text_factory = bytes
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.Error:
+    except _UNREADABLE:
         connection.close()
         raise
     return connection
@@ -83,7 +85,7 @@ class SQLiteSource:
         """Raise ``InterchangeError`` for another schema, or a damaged file."""
         columns = {
             table: [
-                name.decode()
+                name.decode(errors="replace")
                 for (name,) in self._all("SELECT name FROM pragma_table_info(?)", table)
             ]
             for table in TABLES
@@ -188,5 +190,5 @@ class SQLiteSource:
                 yield from cursor
             finally:
                 cursor.close()
-        except (sqlite3.Error, OverflowError) as error:
+        except _UNREADABLE as error:
             raise InterchangeError(f"{self.name} cannot be read: {error}") from error
