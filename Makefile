@@ -141,6 +141,12 @@ matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Dja
 	done; \
 	PATH=$$(xargs -n 1 dirname <<< "$$pythons" | paste -s -d : -):$$PATH $(BIN)/tox run
 
+# --- the benchmarks ---------------------------------------------------------------------------
+
+.PHONY: bench-pruning
+bench-pruning: $(READY) ## Measure pruning up to 1 000 000 steps, and write docs/retention-benchmark.md
+	$(BIN)/python benchmarks/pruning.py --write
+
 # --- the checks -------------------------------------------------------------------------------
 
 .PHONY: lint

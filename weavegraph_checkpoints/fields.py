@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.operations.base import Operation
-from django.db.models.fields.json import KeyTransform
+from django.db.models.fields.json import KeyTransform, KeyTransformIsNull
 from django.utils.translation import gettext_lazy as _
 
 from weavegraph_checkpoints import serde
@@ -125,7 +126,8 @@ class StateField(models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if isinstance(expression, KeyTransform):
             return super().from_db_value(value, expression, connection)
-        return None if value is None else serde.loads_json(value)
+        # In raw() and RETURNING, PostgreSQL's driver has read the json, exactly, itself.
+        return serde.loads_json(value) if isinstance(value, str) else value
 
     def get_db_prep_value(
         self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
@@ -153,8 +155,43 @@ class StateKeyTransform(KeyTransform):
     def preprocess_lhs(self, compiler: Any, connection: BaseDatabaseWrapper) -> Any:
         column, params, key_transforms = super().preprocess_lhs(compiler, connection)
         guard = self._GUARDS[connection.vendor]
-        repeated = params * guard.count("{0}")
+        repeated = tuple(params) * guard.count("{0}")
         return guard.format(column), repeated, key_transforms
+
+    def as_mysql(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        column, params, keys = self.preprocess_lhs(compiler, connection)
+        return f"JSON_EXTRACT({column}, %s)", (*params, _json_path(keys))
+
+    def as_sqlite(
+        self, compiler: Any, connection: BaseDatabaseWrapper, **extra_context: Any
+    ) -> tuple[str, Any]:
+        column, params, keys = self.preprocess_lhs(compiler, connection)
+        kind = f"JSON_TYPE({column}, %s)"
+        return (
+            f"(CASE WHEN {kind} IN ('false', 'null', 'true') THEN {kind}"
+            f" ELSE JSON_EXTRACT({column}, %s) END)",
+            (*params, _json_path(keys)) * 3,
+        )
+
+
+class StateKeyIsNull(KeyTransformIsNull):
+    """Whether a state lacks a key."""
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        column, params, keys = self.lhs.preprocess_lhs(compiler, connection)
+        condition = "IS NULL" if self.rhs else "IS NOT NULL"
+        return f"JSON_TYPE({column}, %s) {condition}", (*params, _json_path(keys))
+
+
+StateKeyTransform.register_lookup(StateKeyIsNull)
+
+
+def _json_path(keys: list[str]) -> str:
+    """Return the path to a value under keys, which states hold in any script, unescaped."""
+    return "$" + "".join(
+        f"[{int(key)}]" if key.isdecimal() else f".{json.dumps(key, ensure_ascii=False)}"
+        for key in keys
+    )
 
 
 class _StateKeyTransformFactory:

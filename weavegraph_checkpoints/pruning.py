@@ -261,13 +261,15 @@ class _Run:
             return _Batch()
         found = self.statements.oldest_steps(idle, above, self.batch_size + 1)
         records = found[: self.batch_size]
-        self.statements.delete_steps(records)
         if len(found) > len(records):
+            self.statements.delete_steps(records)
             # What is deleted is passed over by its number: an index leads through it still.
             return _Batch(records, resume_above=records[-1].step if len(idle) == 1 else -1)
-        if above >= 0 and self.statements.have_steps(idle):
-            return _Batch(records, resume_above=-1)
-        self.statements.delete_sessions(idle)
+        if above >= 0 and self.statements.have_steps(idle, above):
+            return _Batch(resume_above=-1)
+        self.statements.backend.before_removal(idle)
+        self.statements.delete_steps(records)
+        self.statements.backend.delete_sessions(idle)
         return _Batch(records, idle)
 
     def _remove_steps(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from tests.builders import everything_stored, save_history, wrong_snapshots
 from tests.strategies import a_checkpoint, a_full_checkpoint
@@ -179,3 +181,39 @@ def test_a_deleted_session_may_be_born_again(django: DjangoCheckpointer) -> None
     latest = django.load_latest("session")
     assert latest is not None
     assert (latest.step, latest.concurrency_limit) == (1, 3)
+
+
+class Interloper:
+    """Deletes a session right before a statement is executed."""
+
+    def __init__(self, beginning: str, session_id: str) -> None:
+        self.beginning = beginning
+        self.session_id = session_id
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(self.beginning):
+            for column, model in (("session_id", Step), ("id", Session)):
+                table = model._meta.db_table
+                statement = f"DELETE FROM {table} WHERE {column} = %s"
+                execute(statement, [self.session_id], False, context)
+        return execute(sql, params, many, context)
+
+
+def test_a_source_that_vanishes_during_the_fork_is_not_found(django: DjangoCheckpointer) -> None:
+    save_history(django, "source", [1, 2])
+    vanish = Interloper(f"INSERT INTO {Step._meta.db_table}", "source")
+    with connection.execute_wrapper(vanish), pytest.raises(SessionNotFound) as refused:
+        django.fork_session("source", "fork")
+    assert refused.value.session_id == "source"
+    assert django.load_latest("fork") is None
+    assert "fork" not in django.list_sessions()
+
+
+def test_a_fork_that_vanishes_before_it_is_read_is_not_found(django: DjangoCheckpointer) -> None:
+    save_history(django, "source", [1, 2])
+    vanish = Interloper("SELECT last_step, updated_at", "fork")
+    with connection.execute_wrapper(vanish), pytest.raises(SessionNotFound) as refused:
+        django.fork_session("source", "fork")
+    assert refused.value.session_id == "fork"
+    assert "deleted while it was made" in str(refused.value)
+    assert django.list_sessions() == ["source"]

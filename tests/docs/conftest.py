@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -27,7 +30,22 @@ class Invoice(models.Model):
 
 
 @pytest.fixture
-def given(transactional_db: None) -> Iterator[dict[str, Any]]:
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decorators of task queues, where they are not installed: they leave a function as it is."""
+    for module, name in (("celery", "shared_task"), ("django.tasks", "task")):
+        if find_spec(module) is None:
+            stand_in = ModuleType(module)
+            setattr(stand_in, name, _task)
+            monkeypatch.setitem(sys.modules, module, stand_in)
+
+
+def _task(function: Any) -> Any:
+    function.enqueue = function
+    return function
+
+
+@pytest.fixture
+def given(transactional_db: None, stand_ins: None) -> Iterator[dict[str, Any]]:
     """Names that the pages call the reader's own; the database is as it was afterwards."""
     receivers = list(checkpoint_saved.receivers)
     with connection.schema_editor() as editor:

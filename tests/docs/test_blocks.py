@@ -10,7 +10,7 @@ import pytest
 from tests.docs.markdown import PAGES, Page
 from tests.docs.running import run_blocks
 
-LANGUAGES = {"console", "json", "python", "text"}
+LANGUAGES = {"console", "cron", "ini", "json", "python", "sql", "text"}
 COMMENTS = {"", "checkpoint", "output"}
 
 

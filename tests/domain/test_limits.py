@@ -39,12 +39,14 @@ def test_what_no_database_can_hold_is_neither(value: Any) -> None:
         ("a", "'a'"),
         ("é", "'\\xe9'"),
         (1.5, "1.5"),
+        ("x" * 78, f"'{'x' * 78}'"),
+        ("x" * 79, f"'{'x' * 76}..."),
         ("x" * 200, f"'{'x' * 76}..."),
         (10**5000, "a value of type int"),
         ([10**5000], "a value of type list"),
         (Unprintable(), "a value of type Unprintable"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_a_refused_value_is_shown_in_short(value: Any, text: str) -> None:
     assert shown(value) == text

@@ -95,6 +95,14 @@ def test_a_page_holds_its_records_and_where_it_stands() -> None:
     assert page.page_info.has_next_page
 
 
+def test_a_page_copies_its_records_into_a_tuple() -> None:
+    page_info = PageInfo(total_count=1, page_size=1, offset=0, has_next_page=False)
+    checkpoints = [a_checkpoint()]
+    page = StepQueryResult(checkpoints=checkpoints, page_info=page_info)
+    checkpoints.clear()
+    assert page.checkpoints == (a_checkpoint(),)
+
+
 @pytest.mark.parametrize(
     ("value", "field"),
     [

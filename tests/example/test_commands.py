@@ -153,13 +153,16 @@ class TestProcesses:
 
 class TestDemo:
     @pytest.mark.django_db(transaction=True)
-    def test_it_kills_resumes_and_forks(self, settings: Any) -> None:
+    def test_it_kills_resumes_forks_and_prunes(self, settings: Any) -> None:
         settings.DEBUG = True
         text = output_of("demo", no_serve=True)
         last = expected_last_step(len(distributions.installed()))
         assert f"Resumed after step {last // 2}, finished at {last}." in text
         assert f"Forked at step {last // 4}, finished at {last}." in text
-        assert len(re.findall(r"^  ok  ", text, re.MULTILINE)) == 3
+        assert len(re.findall(r"^  ok  ", text, re.MULTILINE)) == 4
+        figures = rf'"demo-1-fork": {last + 1 - 5} steps, .+\n'
+        pruned = rf"prune(d)? {last + 1 - 5} steps and 0 sessions\n"
+        assert re.search(rf"{figures}would {pruned}[^\n]+\n +{figures}{pruned}", text)
         password = re.search(r"password  (\S+)", text)
         assert password is not None
         user = get_user_model().objects.get(username="demo")

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.pruning.histories import NOW
-from tests.service.conftest import committed
 from weavegraph_checkpoints.domain import instants
-
-__all__ = ["committed"]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import PruneResult, prune
 
-pytestmark = pytest.mark.usefixtures("committed", "at_noon")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_noon")]
 
 LONG_AGO = NOW - 9 * DAY
 INACTIVE = RetentionPolicy(delete_inactive=DAY)

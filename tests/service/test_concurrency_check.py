@@ -13,8 +13,11 @@ from weavegraph_checkpoints import (
     CheckpointerError,
     ConcurrencyConflict,
     InvalidCheckpoint,
+    InvalidQuery,
+    SerializationError,
     SessionExists,
     SessionNotFound,
+    StateTooLarge,
 )
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
@@ -138,6 +141,10 @@ def test_a_checked_save_keeps_limit_and_owner(checkpointer: DjangoCheckpointer) 
         SessionNotFound("a"),
         SessionNotFound("a", "has no step to fork"),
         SessionExists("a"),
+        InvalidCheckpoint("no", "$.step"),
+        InvalidQuery("no", "limit"),
+        SerializationError("no", "$.state.extra.map.a"),
+        StateTooLarge(11, 10),
     ],
     ids=lambda error: type(error).__name__,
 )

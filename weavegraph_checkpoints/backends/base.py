@@ -65,6 +65,8 @@ class Backend(ABC):
     """Ends a SELECT of sessions that are about to get or lose steps."""
     delete_lock: str
     """Ends a SELECT of sessions that are about to be deleted."""
+    delete_steps = f"DELETE FROM {STEP}"
+    """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     text_cast = ""
     """Makes text of a JSON column."""
 
@@ -102,9 +104,21 @@ class Backend(ABC):
             if not locked or owner not in (None, locked[0].owner):
                 return False
             with self.connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {STEP} WHERE session_id = %s", [session_id])
+                cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
+
+    def before_removal(self, session_ids: Sequence[str]) -> None:  # noqa: B027
+        """Prepare locked sessions for the loss of all their steps and their own rows.
+
+        In the transaction that deletes them, right before their last steps go.
+        """
+
+    def delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """Delete locked sessions that have no steps any more."""
+        marks = ", ".join(["%s"] * len(session_ids))
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {SESSION} WHERE id IN ({marks})", session_ids)
 
     def fork(self, source: str, target: str, at_step: int, owner: str | None) -> None:
         """Copy the steps of ``source`` up to ``at_step`` into a new session.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -28,6 +29,9 @@ class MariaDBBackend(Backend):
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
     on_step_conflict = _REPLACE
+    # On a small table MariaDB may scan them all instead, and lock rows of other sessions, or
+    # wait for them, on the way. Only this form of DELETE can name an index.
+    delete_steps = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
@@ -64,3 +68,22 @@ class MariaDBBackend(Backend):
             " RETURNING owner, last_step, status = 'empty'",
             [row.session_id, owner or "", row.concurrency_limit],
         )
+
+    def before_removal(self, session_ids: Sequence[str]) -> None:
+        """See ``Backend.before_removal``.
+
+        The trigger reads the next newest step of a session that loses its newest, and
+        where there is none it locks, or waits for, the last step of another session. No
+        step is above the last one, so this keeps it from reading.
+        """
+        self._one_by_one(
+            f"UPDATE {SESSION} SET last_step = last_step + 1 WHERE id = %s", session_ids
+        )
+
+    def delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """See ``Backend.delete_sessions``; by one id each, which never reads another row."""
+        self._one_by_one(f"DELETE FROM {SESSION} WHERE id = %s", session_ids)
+
+    def _one_by_one(self, statement: str, session_ids: Sequence[str]) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(statement, [[session_id] for session_id in session_ids])

@@ -135,12 +135,13 @@ class RetentionStatements:
             [*session_ids, above, limit],
         )
 
-    def have_steps(self, session_ids: Sequence[str]) -> bool:
-        """Say whether some sessions have any step."""
+    def have_steps(self, session_ids: Sequence[str], up_to: int) -> bool:
+        """Say whether some sessions have any step up to a number."""
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT 1 FROM {STEP} WHERE session_id IN ({_marks(session_ids)}) LIMIT 1",
-                session_ids,
+                f"SELECT 1 FROM {STEP} WHERE session_id IN ({_marks(session_ids)})"
+                " AND step <= %s LIMIT 1",
+                [*session_ids, up_to],
             )
             return cursor.fetchone() is not None
 
@@ -190,15 +191,7 @@ class RetentionStatements:
             steps.setdefault(record.session_id, []).append(record.step)
         with self.connection.cursor() as cursor:
             for clause, parameters in _explicit(steps):
-                cursor.execute(f"DELETE FROM {STEP} WHERE {clause}", parameters)
-
-    def delete_sessions(self, session_ids: Sequence[str]) -> None:
-        """Delete sessions that have no steps any more."""
-        if session_ids:
-            with self.connection.cursor() as cursor:
-                cursor.execute(
-                    f"DELETE FROM {SESSION} WHERE id IN ({_marks(session_ids)})", session_ids
-                )
+                cursor.execute(f"{self.backend.delete_steps} WHERE {clause}", parameters)
 
     def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
         with self.connection.cursor() as cursor:

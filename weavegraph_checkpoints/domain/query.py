@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,3 +100,10 @@ class StepQueryResult:
 
     checkpoints: tuple[Checkpoint, ...]
     page_info: PageInfo
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, checkpoints: Iterable[Checkpoint], page_info: PageInfo) -> None: ...
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "checkpoints", tuple(self.checkpoints))

@@ -28,11 +28,11 @@ LARGE_STEPS = 10_000
 SPACE_HINTS = {
     "mysql": (
         "MariaDB keeps the freed space inside its tables for new rows; "
-        "OPTIMIZE TABLE gives it back to the disk, and locks while it copies."
+        "OPTIMIZE TABLE gives it back to the disk, and needs free space for a copy."
     ),
     "postgresql": (
         "PostgreSQL's autovacuum makes the freed space free for new rows; "
-        "VACUUM FULL or pg_repack gives it back to the disk."
+        "VACUUM FULL, which locks the table, or pg_repack gives it back to the disk."
     ),
     "sqlite": (
         "SQLite keeps the freed pages for new rows; VACUUM gives them back to the disk, "
@@ -215,7 +215,13 @@ def _policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
 
 def _described(policy: RetentionPolicy) -> str:
     values = {key: getattr(policy, key) for key in (*RULES, *NARROWING)}
-    return ", ".join(f"{key}={value}" for key, value in values.items() if value is not None)
+    return ", ".join(f"{key}={_shown(value)}" for key, value in values.items() if value is not None)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value)) if len(value) == 1 else f"{len(value)} ids"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def _counted(number: int, noun: str) -> str:

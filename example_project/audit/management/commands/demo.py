@@ -1,4 +1,4 @@
-"""``manage.py demo``: an audit that is killed, resumed and forked, and then the admin."""
+"""``manage.py demo``: an audit killed, resumed, forked and pruned, and then the admin."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ HOST = "127.0.0.1"
 USER = "demo"
 PAUSE = "--pause=0.03"
 """So that there is something to watch."""
+KEEP_LAST = 5
 
 
 class Command(BaseCommand):
@@ -44,7 +45,7 @@ class Command(BaseCommand):
 
     help = (
         "Audit this environment, kill the audit half way, resume it, fork it, show what "
-        "happened, and serve the admin. For development only."
+        "happened, prune the fork, and serve the admin. For development only."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -93,7 +94,7 @@ class Command(BaseCommand):
         return password
 
     def perform(self) -> None:
-        """Run, kill, resume and fork an audit; show what is in the database then."""
+        """Run, kill, resume and fork an audit, show what is in the database, prune the fork."""
         checkpointer = DjangoCheckpointer()
         session, fork = fresh_ids(set(checkpointer.list_sessions()))
         found = len(distributions.installed())
@@ -129,7 +130,13 @@ class Command(BaseCommand):
 
         self.show_table(before, whole, forked, fork_at)
         self.show_findings(whole[-1])
-        self.verify(before, whole, forked)
+        self.prune(fork)
+        claims = self.claims(before, whole, forked)
+        claims[f"The pruned fork resumes where it did, and {session} has lost nothing."] = (
+            history(checkpointer, fork) == forked[-KEEP_LAST:]
+            and history(checkpointer, session) == whole
+        )
+        self.verify(claims)
 
     @contextmanager
     def step(self, number: int, title: str, last: int) -> Iterator[Callable[[int], None]]:
@@ -190,11 +197,24 @@ class Command(BaseCommand):
         for event in last.state.errors.items[:5]:
             self.stdout.write(f"  error     {event.error.message} ({', '.join(event.tags)})")
 
-    def verify(
+    def prune(self, fork: str) -> None:
+        """Prune the fork alone: the dry run, and then what it announced."""
+        self.stdout.write(f"\n4. Prune {fork} to its newest {KEEP_LAST} steps: dry run, prune")
+        options = (f"--session={fork}", f"--keep-last={KEEP_LAST}")
+        for dry_run in (True, False):
+            call_command(
+                "prune_checkpoints",
+                *options,
+                dry_run=dry_run,
+                stdout=self.stdout,
+                stderr=self.stderr,
+            )
+
+    def claims(
         self, before: list[Checkpoint], whole: list[Checkpoint], forked: list[Checkpoint]
-    ) -> None:
-        """Hold the app to its promises; raise if one is broken."""
-        claims = {
+    ) -> dict[str, bool]:
+        """Return what the app promises of the three histories, and whether it holds."""
+        return {
             f"All {len(before)} checkpoints from before the kill are there, unchanged.": (
                 whole[: len(before)] == before
             ),
@@ -203,6 +223,9 @@ class Command(BaseCommand):
                 is_complete(forked) and same_findings(whole[-1], forked[-1])
             ),
         }
+
+    def verify(self, claims: dict[str, bool]) -> None:
+        """Hold the app to its promises; raise if one is broken."""
         self.stdout.write("")
         for claim, holds in claims.items():
             self.stdout.write(f"  {'ok' if holds else 'NOT TRUE':8}  {claim}")

@@ -1,0 +1,85 @@
+"""Processes of ``prune_checkpoints``: stopped at any moment, and side by side."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.builders import orphans, wrong_snapshots
+from tests.commands.processes import PATIENCE, start
+from tests.commands.running import run
+from tests.pruning.histories import plain, plant, stored
+from weavegraph_checkpoints.models import Session, Step
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BATCH = 5
+ARGUMENTS = ["prune_checkpoints", "--keep-last=1", f"--batch-size={BATCH}"]
+SESSIONS, STEPS = 6, 201
+
+
+@pytest.fixture
+def planted() -> int:
+    """Histories that take 240 batches; returns how many steps there are."""
+    plant({f"s{number}": plain(range(STEPS)) for number in range(SESSIONS)})
+    return SESSIONS * STEPS
+
+
+def wait_for_the_first_batch(before: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while Step.objects.count() == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_stopped_at_any_moment_it_leaves_whole_batches(planted: int, name: str) -> None:
+    number = signal.Signals[name]
+    process = start(*ARGUMENTS)
+    wait_for_the_first_batch(planted)
+    time.sleep(random.uniform(0, 0.05))
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    gone = planted - Step.objects.count()
+    assert 0 < gone < planted - SESSIONS
+    assert gone % BATCH == 0
+    assert wrong_snapshots() == []
+    assert orphans() == []
+    if number == signal.SIGINT:
+        assert process.returncode == 130, stderr
+        assert stdout.splitlines()[-1] == f"pruned {gone} steps and 0 sessions"
+        assert stderr == "interrupted: the rest is left to another run\n"
+    else:
+        assert process.returncode == -number
+    again = run(*ARGUMENTS)
+    assert again.status == 0
+    assert again.lines[-1] == f"pruned {planted - SESSIONS - gone} steps and 0 sessions"
+    assert stored() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
+
+
+def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(planted: int) -> None:
+    arguments = ["prune_checkpoints", "--delete-inactive=0h", f"--batch-size={BATCH}"]
+    process = start(*arguments)
+    wait_for_the_first_batch(planted)
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    left = stored()
+    assert sum(len(steps) for steps in left.values()) < planted
+    assert all(STEPS - 1 in steps for steps in left.values())
+    assert wrong_snapshots() == []
+    assert run(*arguments).status == 0
+    assert (Session.objects.count(), Step.objects.count()) == (0, 0)
+
+
+def test_processes_side_by_side_share_the_work(planted: int) -> None:
+    processes = [start(*ARGUMENTS) for _ in range(3)]
+    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert [stderr for _, stderr in outputs if "again" in stderr] == []
+    pruned = [int(stdout.splitlines()[-1].split()[1]) for stdout, _ in outputs]
+    assert sum(pruned) == planted - SESSIONS
+    assert stored() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
+    assert wrong_snapshots() == []
