@@ -70,21 +70,24 @@ class Command(BaseCommand):
         check_tables(database)
         self.result = ExportResult()
         choices = {"using": database, "sessions": session_ids, "status": status}
+        interrupted = False
         try:
-            finished = self._export(target, choices, skip_invalid, verbosity)
+            self._export(target, choices, skip_invalid, verbosity)
+        except KeyboardInterrupt:
+            interrupted = True
+            self.stderr.write("interrupted: the rest is left to another run")
         except InterchangeError as error:
             if self.result.sessions:
                 self.stderr.write(_summary(self.result))
             raise CommandError(on_one_line(str(error))) from error
         if verbosity:
             self.stdout.write(_summary(self.result))
-        if not finished:
+        if interrupted:
             sys.exit(130)
 
     def _export(
         self, target: str, choices: dict[str, Any], skip_invalid: bool, verbosity: int
-    ) -> bool:
-        """Say whether the work came to its end; SIGINT ends it before."""
+    ) -> None:
         total = None
         if self.stderr.isatty() and verbosity:
             total = count_steps(**choices)
@@ -98,17 +101,12 @@ class Command(BaseCommand):
                 with progress.aside():
                     self.stderr.write(f"left out: {on_one_line(str(found))}")
 
-            try:
-                export_history(
-                    target,
-                    **choices,
-                    on_invalid=on_invalid if skip_invalid else None,
-                    on_progress=on_progress,
-                )
-            except KeyboardInterrupt:
-                self.stderr.write("interrupted: the rest is left to another run")
-                return False
-        return True
+            export_history(
+                target,
+                **choices,
+                on_invalid=on_invalid if skip_invalid else None,
+                on_progress=on_progress,
+            )
 
 
 def _summary(result: ExportResult) -> str:

@@ -95,22 +95,25 @@ class Command(BaseCommand):
             "on_conflict": on_conflict,
             "dry_run": dry_run,
         }
+        interrupted = False
         try:
             with open_source(source) as opened:
-                finished = self._import(opened, choices, skip_invalid, verbosity)
+                self._import(opened, choices, skip_invalid, verbosity)
+        except KeyboardInterrupt:
+            interrupted = True
+            self.stderr.write("interrupted: the rest is left to another run")
         except InterchangeError as error:
             if self.result.sessions:
                 self.stderr.write(_summary(self.result, dry_run))
             raise CommandError(on_one_line(str(error))) from error
         if verbosity:
             self.stdout.write(_summary(self.result, dry_run))
-        if not finished:
+        if interrupted:
             sys.exit(130)
 
     def _import(
         self, source: Source, choices: dict[str, Any], skip_invalid: bool, verbosity: int
-    ) -> bool:
-        """Say whether the work came to its end; SIGINT ends it before."""
+    ) -> None:
         total = None
         if self.stderr.isatty() and verbosity and choices["sessions"] is None:
             total = source.extent()[1]
@@ -124,17 +127,12 @@ class Command(BaseCommand):
                 with progress.aside():
                     self.stderr.write(f"left out: {on_one_line(str(found))}")
 
-            try:
-                import_history(
-                    source,
-                    **choices,
-                    on_invalid=on_invalid if skip_invalid else None,
-                    on_progress=on_progress,
-                )
-            except KeyboardInterrupt:
-                self.stderr.write("interrupted: the rest is left to another run")
-                return False
-        return True
+            import_history(
+                source,
+                **choices,
+                on_invalid=on_invalid if skip_invalid else None,
+                on_progress=on_progress,
+            )
 
 
 def _summary(result: ImportResult, dry_run: bool) -> str:
