@@ -166,6 +166,10 @@ matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Dja
 bench-pruning: $(READY) ## Measure pruning up to 1 000 000 steps, and write docs/retention-benchmark.md
 	$(BIN)/python benchmarks/pruning.py --write
 
+.PHONY: bench-interchange
+bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, and write docs/interchange.md
+	$(BIN)/python benchmarks/interchange.py --write
+
 # --- the checks -------------------------------------------------------------------------------
 
 .PHONY: lint

@@ -29,6 +29,7 @@ from weavegraph_checkpoints.domain import (
 from weavegraph_checkpoints.exceptions import (
     CheckpointerError,
     ConcurrencyConflict,
+    InterchangeError,
     InvalidCheckpoint,
     InvalidPolicy,
     InvalidQuery,
@@ -49,6 +50,7 @@ __all__ = [
     "ErrorScope",
     "ErrorsChannel",
     "ExtrasChannel",
+    "InterchangeError",
     "InvalidCheckpoint",
     "InvalidPolicy",
     "InvalidQuery",

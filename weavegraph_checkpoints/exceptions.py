@@ -93,3 +93,7 @@ class InvalidQuery(_InvalidValue):
 
 class InvalidPolicy(_InvalidValue):
     """A retention policy has no rule, or a rule outside its range."""
+
+
+class InterchangeError(CheckpointerError):
+    """An import or an export cannot go on; what it has done so far stands."""

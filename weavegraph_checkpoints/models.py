@@ -6,8 +6,52 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from weavegraph_checkpoints.fields import SessionIdField, StateField
+from weavegraph_checkpoints.fields import InstantField, SessionIdField, StateField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+
+# In this order Django dumps and loads the steps before the sessions: while steps are
+# loaded the trigger finds no session, and each session then comes in as it was.
+
+
+class Step(models.Model):
+    """The checkpoint that a session saved after one superstep."""
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(
+        "Session",
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        related_name="steps",
+        db_index=False,
+    )
+    step = models.PositiveBigIntegerField(_("step"))
+    created_at = InstantField(_("created"), default=timezone.now)
+    message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
+    error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
+    state_bytes = models.PositiveBigIntegerField(_("size of the state"), null=True, blank=True)
+    frontier = models.JSONField(_("next nodes"))
+    ran_nodes = models.JSONField(_("nodes that ran"), default=list)
+    skipped_nodes = models.JSONField(_("nodes that were skipped"), default=list)
+    updated_channels = models.JSONField(_("changed channels"), null=True, blank=True)
+    versions_seen = models.JSONField(_("versions seen"), default=dict)
+    state = StateField(_("state"))
+
+    objects = StepQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        constraints = [
+            models.UniqueConstraint(fields=["session", "step"], name="weavegraph_step_unique"),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="weavegraph_step_created")]
+
+    def __str__(self) -> str:
+        return f"{self.session_id} · {self.step}"
+
+    def natural_key(self) -> tuple[str, int]:
+        """Return what tells a step from others on every database."""
+        return self.session_id, self.step
 
 
 class Session(models.Model):
@@ -29,8 +73,8 @@ class Session(models.Model):
     concurrency_limit = models.PositiveBigIntegerField(
         _("concurrency limit"), default=1, db_default=1
     )
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    updated_at = models.DateTimeField(_("updated"), default=timezone.now)
+    created_at = InstantField(_("created"), default=timezone.now)
+    updated_at = InstantField(_("updated"), default=timezone.now)
     last_step = models.PositiveBigIntegerField(_("last step"), default=0, db_default=0)
     revision = models.PositiveBigIntegerField(_("revision"), default=0, db_default=0)
     status = models.CharField(
@@ -62,40 +106,3 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
-
-
-class Step(models.Model):
-    """The checkpoint that a session saved after one superstep."""
-
-    id = models.BigAutoField(primary_key=True)
-    session = models.ForeignKey(
-        Session,
-        verbose_name=_("session"),
-        on_delete=models.CASCADE,
-        related_name="steps",
-        db_index=False,
-    )
-    step = models.PositiveBigIntegerField(_("step"))
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
-    error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
-    state_bytes = models.PositiveBigIntegerField(_("size of the state"), null=True, blank=True)
-    frontier = models.JSONField(_("next nodes"))
-    ran_nodes = models.JSONField(_("nodes that ran"), default=list)
-    skipped_nodes = models.JSONField(_("nodes that were skipped"), default=list)
-    updated_channels = models.JSONField(_("changed channels"), null=True, blank=True)
-    versions_seen = models.JSONField(_("versions seen"), default=dict)
-    state = StateField(_("state"))
-
-    objects = StepQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = _("step")
-        verbose_name_plural = _("steps")
-        constraints = [
-            models.UniqueConstraint(fields=["session", "step"], name="weavegraph_step_unique"),
-        ]
-        indexes = [models.Index(fields=["created_at"], name="weavegraph_step_created")]
-
-    def __str__(self) -> str:
-        return f"{self.session_id} · {self.step}"

@@ -84,3 +84,7 @@ class StepQuerySet(models.QuerySet[Any]):
     def light(self) -> Self:
         """Leave the state out, which lists never read."""
         return self.defer("state", "versions_seen")
+
+    def get_by_natural_key(self, session_id: str, step: int) -> Any:
+        """Return the step, without the state: what ``loaddata`` asks for."""
+        return self.light().get(session=session_id, step=step)

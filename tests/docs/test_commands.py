@@ -15,6 +15,8 @@ from weavegraph_checkpoints.health import Finding
 PLACES = {
     "check_checkpoints": "health",
     "checkpoint_stats": "health",
+    "export_weavegraph": "interchange",
+    "import_weavegraph": "interchange",
     "prune_checkpoints": "retention",
 }
 

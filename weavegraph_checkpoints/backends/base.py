@@ -62,6 +62,8 @@ class Backend(ABC):
     """The present instant in UTC, as the database's columns hold it."""
     on_session_conflict: str
     """Ends an INSERT of a session so that an existing one counts other than as 1 row."""
+    on_step_conflict: str
+    """Ends an INSERT of a step so that an existing one is replaced whole."""
     write_lock: str
     """Ends a SELECT of sessions that are about to get or lose steps."""
     delete_lock: str

@@ -27,6 +27,7 @@ class MariaDBBackend(Backend):
 
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
+    on_step_conflict = _REPLACE
     # On a small table MariaDB may scan them all instead, and lock rows of other sessions, or
     # wait for them, on the way. Only this form of DELETE can name an index.
     delete_steps = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"

@@ -38,6 +38,7 @@ class PostgreSQLBackend(Backend):
     # What the deletion of the row takes anyway: to raise a weaker lock to it later could
     # end in a deadlock.
     delete_lock = "FOR UPDATE"
+    on_step_conflict = _REPLACE
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     text_cast = "::text"
 

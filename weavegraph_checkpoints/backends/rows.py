@@ -53,7 +53,7 @@ class StepRow:
     frontier: str
     ran_nodes: str
     skipped_nodes: str
-    updated_channels: str
+    updated_channels: str | None
     versions_seen: str
     state: str
 
@@ -85,18 +85,11 @@ class StepRow:
         )
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
-        """Return the values of ``COLUMNS``, as the database takes them.
-
-        Without time zones of its own, a database holds UTC, whatever ``TIME_ZONE`` its
-        alias has: the trigger writes UTC too.
-        """
-        created_at = self.created_at
-        if not connection.features.supports_timezones:
-            created_at = created_at.replace(tzinfo=None)
+        """Return the values of ``COLUMNS``, as the database takes them."""
         return (
             self.session_id,
             self.step,
-            connection.ops.adapt_datetimefield_value(created_at),
+            instant_parameter(self.created_at, connection),
             self.message_count,
             self.error_count,
             self.state_bytes,
@@ -107,3 +100,14 @@ class StepRow:
             self.versions_seen,
             self.state,
         )
+
+
+def instant_parameter(instant: datetime, connection: BaseDatabaseWrapper) -> Any:
+    """Return a time in UTC as the database takes it.
+
+    Without time zones of its own, a database holds UTC, whatever ``TIME_ZONE`` its
+    alias has: the trigger writes UTC too.
+    """
+    if not connection.features.supports_timezones:
+        instant = instant.replace(tzinfo=None)
+    return connection.ops.adapt_datetimefield_value(instant)

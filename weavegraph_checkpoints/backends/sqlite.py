@@ -29,6 +29,7 @@ class SQLiteBackend(Backend):
 
     now = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
     write_lock = delete_lock = ""
+    on_step_conflict = _REPLACE
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:

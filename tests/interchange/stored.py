@@ -1,0 +1,72 @@
+"""What the tables hold after an import, beside what was to come in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from tests.strict import assert_same
+from weavegraph_checkpoints import Checkpoint, StepQuery, serde
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Session
+
+LOWEST_FIRST = StepQuery(limit=1000)
+
+
+def history(session_id: str, using: str = "default") -> list[Checkpoint]:
+    """Return the steps of a session, the lowest first."""
+    page = DjangoCheckpointer(using).query_steps(session_id, LOWEST_FIRST)
+    assert not page.page_info.has_next_page
+    return list(reversed(page.checkpoints))
+
+
+def histories(using: str = "default") -> dict[str, list[Checkpoint]]:
+    """Return all that is stored, as checkpoints."""
+    return {
+        session_id: history(session_id, using)
+        for session_id in Session.objects.using(using).values_list("id", flat=True)
+    }
+
+
+def by_session(checkpoints: Iterable[Checkpoint]) -> dict[str, list[Checkpoint]]:
+    """Return checkpoints as ``histories`` would, with the limit of the first one saved."""
+    sessions: dict[str, dict[int, Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        steps = sessions.setdefault(checkpoint.session_id, {})
+        first = next(iter(steps.values()), checkpoint)
+        steps[checkpoint.step] = replace(checkpoint, concurrency_limit=first.concurrency_limit)
+    return {key: [steps[step] for step in sorted(steps)] for key, steps in sessions.items()}
+
+
+def assert_stored(expected: dict[str, list[Checkpoint]], using: str = "default") -> None:
+    """Fail unless exactly these histories are stored, in value and in type."""
+    assert_same(histories(using), expected)
+
+
+def assert_as_read_by_crate(sessions: dict[str, Any], using: str = "default") -> None:
+    """Fail unless what is stored is what the crate itself read."""
+    checkpointer = DjangoCheckpointer(using)
+    assert set(checkpointer.list_sessions()) == set(sessions)
+    for session_id, read in sessions.items():
+        steps = [loaded(document, session_id, using) for document in reversed(read["steps"])]
+        assert_same(history(session_id, using), steps)
+        latest = checkpointer.load_latest(session_id)
+        assert latest is not None
+        if latest.step == read["latest"]["step"]:
+            assert_same(latest, loaded(read["latest"], session_id, using))
+        else:
+            # The crate's trigger on SQLite had moved its snapshot back.
+            assert session_id == "late"
+            assert (latest.step, read["latest"]["step"]) == (9, 5)
+            assert_same(latest.state, steps[-1].state)
+
+
+def loaded(document: dict[str, Any], session_id: str, using: str) -> Checkpoint:
+    """Return a checkpoint that the crate read, with the limit of its session.
+
+    On SQLite the crate tells 1 for the limit of each step.
+    """
+    limit = Session.objects.using(using).values_list("concurrency_limit", flat=True)
+    return replace(serde.loads(json.dumps(document)), concurrency_limit=limit.get(pk=session_id))

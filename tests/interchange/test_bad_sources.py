@@ -1,0 +1,317 @@
+"""Sources that are no database of the crate, or that others use: clear errors, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError
+from django.db import connection
+
+from tests.builders import a_history, everything_stored
+from tests.commands.running import run
+from tests.interchange.crate import crate_file, crate_save, opened, rows_of
+from tests.interchange.stored import assert_stored, by_session, histories, history
+from weavegraph_checkpoints import Checkpoint
+from weavegraph_checkpoints.interchange import open_source, sqlite_source
+from weavegraph_checkpoints.interchange.rows import SourceStep
+from weavegraph_checkpoints.models import Session
+
+pytestmark = pytest.mark.usefixtures("tables")
+
+
+DJANGO = "import django; django.setup()\n"
+
+
+def two_sessions() -> list[Checkpoint]:
+    return [*a_history("bad", range(1, 6)), *a_history("good", range(3))]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return crate_file(tmp_path / "crate.sqlite3", two_sessions())
+
+
+def execute(path: Path, *statements: str) -> None:
+    with opened(path) as crate:
+        for statement in statements:
+            crate.execute(statement)
+
+
+def refused(path: Path | str, *args: str) -> str:
+    """Return the error of an import."""
+    with pytest.raises(CommandError) as raised:
+        run("import_weavegraph", str(path), *args)
+    assert raised.value.returncode == 1
+    return str(raised.value)
+
+
+# What is no database of the crate
+
+
+def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
+    assert "there is no file" in refused(tmp_path / "none.sqlite3")
+    assert "there is no file" in refused(tmp_path / "no" / "folder.sqlite3")
+    assert "there is no file" in refused(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\xff" * 500])
+def test_what_is_no_database(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "crate.sqlite3"
+    path.write_bytes(content)
+    assert "crate.sqlite3' cannot be opened: " in refused(path)
+    assert path.read_bytes() == content
+
+
+def test_an_empty_file_is_no_database_of_the_crate(tmp_path: Path) -> None:
+    path = tmp_path / "crate.sqlite3"
+    path.touch()
+    assert "no table 'sessions'" in refused(path)
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("table", ["sessions", "steps"])
+def test_another_schema(source: Path, table: str) -> None:
+    execute(source, f"ALTER TABLE {table} RENAME TO others")
+    assert f"is no database of weavegraph: no table '{table}'" in refused(source)
+
+
+def test_odd_names_of_files(tmp_path: Path) -> None:
+    path = crate_file(tmp_path / "a?b#c%41 'd'.sqlite3", two_sessions())
+    run("import_weavegraph", str(path))
+    assert_stored(by_session(two_sessions()))
+
+
+# Rows that cannot be read
+
+
+CHANGES = {
+    "state_json = '{'": r"step 3: .*\$\.state",
+    "state_json = 'null'": r"step 3: .*\$\.state",
+    "state_json = CAST(x'ff' AS TEXT)": r"step 3: not valid UTF-8",
+    "state_json = json_remove(state_json, '$.extra')": r"step 3: .*\$\.state\.extra",
+    "state_json = json_set(state_json, '$.messages.items[0].role', 7)": r"items\[0\]\.role",
+    'state_json = replace(state_json, \'"map":{\', \'"map":{"x":1e400\')': r"\$\.state",
+    "frontier_json = '[1]'": r"\$\.frontier",
+    "frontier_json = '[\"Custom:\\u0000\"]'": r"\$\.frontier\[0\]",
+    'versions_seen_json = \'{"a":{"b":18446744073709551616}}\'': r"\$\.versions_seen",
+    "ran_nodes_json = ''": r"\$\.ran_nodes",
+    "skipped_nodes_json = '{}'": r"\$\.skipped_nodes",
+    "updated_channels_json = '[null]'": r"\$\.updated_channels",
+    "created_at = 'yesterday'": r"\$\.created_at",
+    "created_at = '2026-01-01 00:00:00'": r"\$\.created_at",
+    "step = -3": r"step -3: no number of a step",
+    "step = 3.5": r"step 3\.5: no number of a step",
+    "step = 'three'": r"step b'three': no number of a step",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_row_that_cannot_be_read(source: Path, change: str) -> None:
+    execute(source, f"UPDATE steps SET {change} WHERE session_id = 'bad' AND step = 3")
+    before = source.read_bytes()
+    message = refused(source)
+    assert "session 'bad', " in message
+    assert re.search(CHANGES[change], message), message
+    assert everything_stored() == ([], [])
+    ran = run("import_weavegraph", str(source), "--skip-invalid")
+    assert ran.status == 0
+    assert ran.err.startswith("left out: session 'bad', ")
+    assert ran.out.endswith("1 session left out\n")
+    assert_stored(by_session(two_sessions()[5:]))
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "created_at = ''",
+        "updated_at = '1.1.2026'",
+        "concurrency_limit = -1",
+        "concurrency_limit = 'x'",
+    ],
+)
+def test_a_session_that_cannot_be_read(source: Path, change: str) -> None:
+    execute(source, f"UPDATE sessions SET {change} WHERE id = 'bad'")
+    assert "session 'bad': " in refused(source)
+    run("import_weavegraph", str(source), "--skip-invalid")
+    assert list(histories()) == ["good"]
+
+
+@pytest.mark.parametrize(
+    "session_id", ["''", "CAST(x'6100' AS TEXT)", f"'{'x' * 256}'", "CAST(x'ff' AS TEXT)", "x'61'"]
+)
+def test_an_id_that_does_not_fit(source: Path, session_id: str) -> None:
+    execute(
+        source,
+        f"UPDATE sessions SET id = {session_id} WHERE id = 'bad'",
+        f"UPDATE steps SET session_id = {session_id} WHERE session_id = 'bad'",
+    )
+    assert "session_id" in refused(source)
+    ran = run("import_weavegraph", str(source), "--skip-invalid")
+    assert "left out: session " in ran.err
+    assert_stored(by_session(two_sessions()[5:]))
+
+
+def test_steps_without_a_session_are_not_passed_over(source: Path) -> None:
+    execute(source, "DELETE FROM sessions WHERE id = 'bad'")
+    assert "session 'bad': steps without a session" in refused(source)
+    assert list(histories()) == ["good"]
+    ran = run("import_weavegraph", str(source), "--skip-invalid")
+    assert ran.err == "left out: session 'bad': steps without a session\n"
+
+
+def test_each_row_that_cannot_be_read_is_listed(source: Path) -> None:
+    execute(source, "UPDATE steps SET frontier_json = '' WHERE step < 3")
+    ran = run("import_weavegraph", str(source), "--skip-invalid")
+    assert [line.partition(": malformed")[0].split(": ")[1] for line in ran.err.splitlines()] == [
+        f"session {session_id!r}, step {step}"
+        for session_id, step in [("bad", 2), ("bad", 1), ("good", 2), ("good", 1), ("good", 0)]
+    ]
+    assert histories() == {}
+
+
+# A writer beside the import
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_writer_in_the_middle_of_a_transaction(source: Path, mode: str) -> None:
+    with opened(source) as writer:
+        writer.execute(f"PRAGMA journal_mode = {mode}")
+        writer.execute("BEGIN IMMEDIATE")
+        crate_save(writer, a_history("good", [3])[0])
+        run("import_weavegraph", str(source))
+        assert_stored(by_session(two_sessions()))
+        writer.execute("COMMIT")
+        assert "imported 1 step" in run("import_weavegraph", str(source)).out
+    assert len(history("good")) == 4
+
+
+def test_wal_that_is_not_in_the_file_yet_is_read(source: Path) -> None:
+    with opened(source) as writer:
+        writer.execute("PRAGMA journal_mode = wal")
+        crate_save(writer, a_history("new", [1])[0])
+        assert source.with_name("crate.sqlite3-wal").stat().st_size > 0
+        run("import_weavegraph", str(source))
+        assert len(history("new")) == 1
+
+
+def test_a_writer_that_has_the_file_to_itself_is_waited_for(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(source, isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        timer = threading.Timer(0.5, writer.execute, ["COMMIT"])
+        timer.start()
+        run("import_weavegraph", str(source))
+        timer.join()
+        assert len(histories()) == 2
+        writer.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite_source, "TIMEOUT_SECONDS", 0.1)
+        assert "cannot be opened: database is locked" in refused(source)
+
+
+def test_a_read_does_not_keep_a_writer_waiting(source: Path) -> None:
+    with open_source(str(source)) as read, opened(source) as writer:
+        pages = read.steps("bad")
+        assert len(next(pages)) == 5
+        ids = read.session_ids()
+        next(ids)
+        writer.execute("PRAGMA busy_timeout = 0")
+        crate_save(writer, a_history("good", [3])[0])
+
+
+@pytest.mark.vendor("sqlite")
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_folder_that_cannot_be_written_to(source: Path, mode: str) -> None:
+    with opened(source) as writer:
+        writer.execute(f"PRAGMA journal_mode = {mode}")
+    script = (
+        "import os, sys\n"
+        "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "import sqlite3\n"
+        "from weavegraph_checkpoints.interchange.sqlite_source import open_sqlite\n"
+        "with open_sqlite(sys.argv[1]) as source: print(source.extent())\n"
+    )
+    folder = source.parent
+    folder.chmod(0o555)
+    source.chmod(0o444)
+    parents = [each for each in folder.parents if each.stat().st_uid == os.getuid()]
+    modes = {each: each.stat().st_mode for each in parents}
+    for each in parents[:-1]:
+        each.chmod(modes[each] | 0o055)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", DJANGO + script, str(source)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        folder.chmod(0o755)
+        for each in parents[:-1]:
+            each.chmod(modes[each])
+    assert (done.stdout, done.returncode) == ("(2, 8)\n", 0), done.stderr
+    assert [each.name for each in folder.iterdir()] == ["crate.sqlite3"]
+
+
+def test_a_file_that_lost_its_writer_in_a_transaction(source: Path) -> None:
+    script = (
+        "import os, sqlite3, sys\n"
+        "crate = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "crate.execute('PRAGMA cache_size = 1')\n"
+        "crate.execute('BEGIN IMMEDIATE')\n"
+        'crate.execute("UPDATE steps SET state_json = zeroblob(200000)")\n'
+        "os._exit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(source)], check=False)
+    assert source.with_name("crate.sqlite3-journal").exists()
+    assert "cannot be opened" in refused(source)
+    assert everything_stored() == ([], [])
+    assert len(rows_of(source, "steps")) == 8
+    run("import_weavegraph", str(source))
+    assert_stored(by_session(two_sessions()))
+
+
+# Damage
+
+
+def test_rows_out_of_order_end_the_import(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(*args: object) -> list[SourceStep]:
+        return [SourceStep(step, *[None] * 7) for step in (3, 4)]
+
+    with open_source(str(source)) as read:
+        monkeypatch.setattr(read, "_rows", rows)
+        with pytest.raises(Exception, match="damaged: its rows are out of order"):
+            next(read.steps("bad"))
+
+
+def test_a_damaged_file_says_how_to_save_it(source: Path) -> None:
+    content = bytearray(source.read_bytes())
+    with opened(source) as crate:
+        ((root,),) = crate.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'idx_steps_session_id_step'"
+        )
+        ((size,),) = crate.execute("PRAGMA page_size")
+    start = (root - 1) * size
+    content[start + size - 200 : start + size] = bytes(200)
+    source.write_bytes(content)
+    assert ".recover" in refused(source)
+    assert everything_stored() == ([], [])
+
+
+def test_the_session_is_gone_when_its_row_is_read(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_source.SQLiteSource, "head", lambda *args: None)
+    assert "deleted while it was read" in refused(source)
+    assert not Session.objects.exists()
+    assert connection.is_usable()

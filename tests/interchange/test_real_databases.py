@@ -1,0 +1,186 @@
+"""The databases that the crate itself wrote come in, and are read as the crate read them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError
+
+from tests.builders import everything_stored, wrong_snapshots
+from tests.commands.running import run
+from tests.interchange.crate import REAL_DUMP, REAL_FILE, read_by_crate, rows_of, times_of
+from tests.interchange.stored import assert_as_read_by_crate
+from weavegraph_checkpoints.interchange import open_source
+from weavegraph_checkpoints.models import Session, Step
+
+pytestmark = pytest.mark.usefixtures("tables")
+
+SERVER = os.environ.get("TEST_POSTGRES_URL", "")
+
+if SERVER:
+    import psycopg
+
+
+@pytest.fixture
+def real_url() -> Iterator[str]:
+    """A PostgreSQL database with the dump of the crate's, dropped at the end."""
+    name = f"test_weavegraph_crate_{uuid4().hex}"
+    url = urlunsplit(urlsplit(SERVER)._replace(path=f"/{name}"))
+    with psycopg.connect(SERVER, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        try:
+            subprocess.run(
+                ["psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", str(REAL_DUMP)],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            yield url
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_the_sqlite_file_is_read_as_the_crate_read_it() -> None:
+    before = REAL_FILE.read_bytes()
+    ran = run("import_weavegraph", str(REAL_FILE))
+    assert ran.status == 0
+    assert ran.out == (
+        "imported 39 steps into 22 sessions (22 new): 0 replaced, 0 kept, 0 there already; "
+        "0 sessions left out\n"
+    )
+    assert_as_read_by_crate(read_by_crate("sqlite"))
+    assert wrong_snapshots() == []
+    assert stored_times() == times_of(REAL_FILE)
+    assert REAL_FILE.read_bytes() == before
+    assert_clean()
+
+
+def test_a_second_run_changes_nothing() -> None:
+    run("import_weavegraph", str(REAL_FILE))
+    before = everything_stored()
+    ran = run("import_weavegraph", str(REAL_FILE))
+    assert ran.out == (
+        "imported 0 steps into 22 sessions (0 new): 0 replaced, 0 kept, 39 there already; "
+        "0 sessions left out\n"
+    )
+    assert everything_stored() == before
+
+
+def test_the_text_of_the_states_is_taken_over() -> None:
+    run("import_weavegraph", str(REAL_FILE))
+    texts = {(row[0], row[1]): row[3] for row in rows_of(REAL_FILE, "steps")}
+    sizes = {
+        (s, n): size for s, n, size in Step.objects.values_list("session", "step", "state_bytes")
+    }
+    assert sizes == {key: len(text.encode()) for key, text in texts.items()}
+
+
+def stored_times() -> dict[str, tuple[Any, Any]]:
+    rows = Session.objects.values_list("id", "created_at", "updated_at")
+    return {session_id: (created, updated) for session_id, created, updated in rows}
+
+
+def assert_clean() -> None:
+    assert run("check_checkpoints", "--deep").out == (
+        "checked 22 sessions and 39 steps: no problems\n"
+    )
+
+
+if SERVER:
+
+    def test_the_postgresql_database_is_read_as_the_crate_read_it(real_url: str) -> None:
+        run("import_weavegraph", real_url)
+        assert_as_read_by_crate(read_by_crate("postgres"))
+        assert wrong_snapshots() == []
+        assert_clean()
+        before = everything_stored()
+        ran = run("import_weavegraph", real_url)
+        assert "imported 0 steps into 22 sessions (0 new)" in ran.out
+        assert everything_stored() == before
+
+    def test_the_times_of_postgresql_come_in_to_the_microsecond(real_url: str) -> None:
+        run("import_weavegraph", real_url)
+        with psycopg.connect(real_url) as connection:
+            rows = connection.execute("SELECT id, created_at, updated_at FROM sessions").fetchall()
+        assert stored_times() == {key: (created, updated) for key, created, updated in rows}
+        assert any(updated.microsecond % 1000 for _, _, updated in rows)
+
+    def test_large_floats_that_jsonb_wrote_as_integers_come_back(real_url: str) -> None:
+        values = '{"a": 1e23, "b": -1.7976931348623157e308, "c": 18446744073709551615, "d": 1e15}'
+        with psycopg.connect(real_url) as connection:
+            connection.execute(
+                "UPDATE steps SET state_json = jsonb_set(state_json, '{extra,map}', %s)"
+                " WHERE session_id = 'zero'",
+                [values],
+            )
+        run("import_weavegraph", real_url, "--session", "zero")
+        state = Step.objects.get(session_id="zero").state
+        # What is within 64 bits may have been an integer, and stays one.
+        assert repr(state["extra"]["map"]) == repr(
+            {"a": 1e23, "b": -1.7976931348623157e308, "c": 2**64 - 1, "d": 10**15}
+        )
+
+    def test_a_long_session_of_postgresql(real_url: str) -> None:
+        with psycopg.connect(real_url) as connection:
+            connection.execute(
+                "INSERT INTO steps SELECT session_id, n, created_at, state_json, frontier_json,"
+                " versions_seen_json, ran_nodes_json, skipped_nodes_json, updated_channels_json"
+                " FROM steps, generate_series(1, 2500) AS n WHERE session_id = 'zero'"
+            )
+        ran = run("import_weavegraph", real_url, "--session", "zero")
+        assert "imported 2501 steps into 1 session (1 new)" in ran.out
+        assert Session.objects.get().last_step == 2500
+
+    @pytest.mark.parametrize("time", ["infinity", "10000-01-01 00:00:00+00", "0044-03-15 BC"])
+    def test_a_time_that_has_no_year_here_is_refused(real_url: str, time: str) -> None:
+        with psycopg.connect(real_url) as connection:
+            connection.execute(
+                "UPDATE steps SET created_at = %s WHERE session_id = 'late' AND step = 3", [time]
+            )
+        with pytest.raises(CommandError, match=r"session 'late', step 3: .*\(at \$\.created_at\)"):
+            run("import_weavegraph", real_url)
+        assert not Session.objects.filter(id="late").exists()
+        ran = run("import_weavegraph", real_url, "--skip-invalid")
+        assert "left out: session 'late', step 3" in ran.err
+        assert Session.objects.count() == 21
+
+    def test_the_source_is_only_read(real_url: str) -> None:
+        with (
+            open_source(real_url) as source,
+            pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+        ):
+            source.connection.execute("DELETE FROM steps")  # type: ignore[attr-defined]
+
+    def test_another_schema_of_postgresql_is_refused(real_url: str) -> None:
+        with psycopg.connect(real_url) as connection:
+            connection.execute("ALTER TABLE steps DROP COLUMN ran_nodes_json")
+        with pytest.raises(CommandError, match="'steps' has no column 'ran_nodes_json'"):
+            run("import_weavegraph", real_url)
+        with psycopg.connect(real_url) as connection:
+            connection.execute("DROP TABLE steps")
+        with pytest.raises(CommandError, match="no table 'steps'"):
+            run("import_weavegraph", real_url)
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    url = "postgresql://reader:secret@127.0.0.1:1/crate"
+    with pytest.raises(CommandError, match=r"'postgresql://127\.0\.0\.1:1/crate' cannot") as raised:
+        run("import_weavegraph", url)
+    assert "secret" not in str(raised.value)
+
+
+def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    with pytest.raises(CommandError, match=r"install 'weavegraph-checkpoints\[postgres\]'"):
+        run("import_weavegraph", "postgres://127.0.0.1/crate")
+
+
+def test_the_files_are_where_the_tests_expect_them() -> None:
+    assert Path(REAL_FILE).exists()
+    assert Path(REAL_DUMP).exists()

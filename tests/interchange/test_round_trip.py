@@ -1,0 +1,87 @@
+"""In from the crate, out to it and in again, without a change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from django.db import connection
+from hypothesis import given, settings
+
+from tests.commands.running import run
+from tests.interchange.crate import REAL_FILE, crate_file, recorded_histories
+from tests.interchange.stored import assert_stored, by_session, histories
+from tests.strategies import checkpoints
+from tests.strict import checkpoint_as_read
+from weavegraph_checkpoints import Checkpoint
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.interchange.crate import check_holdable
+from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.serde import dumps_state, loads_json
+
+pytestmark = pytest.mark.usefixtures("tables")
+
+RECORDED = list(recorded_histories())
+EVERY = 1 if connection.vendor == "sqlite" else 5
+
+
+def emptied() -> None:
+    for model in (Step, Session):
+        model.objects.all().delete()
+
+
+def session_rows() -> list[tuple[object, ...]]:
+    """Return what an import sets of a session, whatever made it."""
+    fields = ("id", "concurrency_limit", "created_at", "updated_at", "last_step", "status")
+    return list(Session.objects.order_by("id").values_list(*fields))
+
+
+def test_import_export_import_of_the_real_file(tmp_path: Path) -> None:
+    run("import_weavegraph", str(REAL_FILE))
+    before = histories(), session_rows()
+    run("export_weavegraph", str(tmp_path / "export.sqlite3"))
+    emptied()
+    run("import_weavegraph", str(tmp_path / "export.sqlite3"))
+    assert_stored(before[0])
+    assert session_rows() == before[1]
+
+
+@settings(max_examples=40 if connection.vendor == "sqlite" else 15)
+@given(checkpoints())
+def test_whatever_the_crate_can_hold_goes_round(checkpoint: Checkpoint) -> None:
+    emptied()
+    expected = checkpoint_as_read(checkpoint)
+    document = loads_json(dumps_state(checkpoint.state))
+    try:
+        check_holdable(document, checkpoint.state)
+        holdable = True
+    except SerializationError:
+        holdable = False
+    DjangoCheckpointer().save(checkpoint)
+    with TemporaryDirectory() as folder:
+        target = str(Path(folder) / "export.sqlite3")
+        ran = run("export_weavegraph", target, "--skip-invalid")
+        assert (ran.err == "") == holdable
+        times = session_rows()
+        emptied()
+        run("import_weavegraph", target)
+        assert_stored(by_session([expected]) if holdable else {})
+        assert session_rows() == (times if holdable else [])
+
+
+if RECORDED:
+
+    def test_the_recorded_runs_go_round(tmp_path: Path) -> None:
+        runs = by_session(RECORDED)
+        assert (len(runs), sum(map(len, runs.values()))) == (154, 3980)
+        chosen = {key: runs[key] for key in list(runs)[::EVERY]}
+        steps = [step for history in chosen.values() for step in history]
+        source = crate_file(tmp_path / "crate.sqlite3", steps)
+        run("import_weavegraph", str(source))
+        assert_stored(chosen)
+        run("export_weavegraph", str(tmp_path / "export.sqlite3"))
+        emptied()
+        run("import_weavegraph", str(tmp_path / "export.sqlite3"))
+        assert_stored(chosen)

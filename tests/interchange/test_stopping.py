@@ -1,0 +1,228 @@
+"""Stopped at any moment and run again, an import or an export ends as if never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tests.builders import a_history, everything_stored, wrong_snapshots
+from tests.commands.running import run
+from tests.interchange.crate import crate_file, rows_of, times_of
+from tests.interchange.stored import assert_stored, by_session
+from weavegraph_checkpoints import Checkpoint, VersionedState
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.interchange import exporting, importing, sqlite_source, targets
+from weavegraph_checkpoints.models import Session, Step
+
+pytestmark = pytest.mark.usefixtures("tables")
+
+
+def all_sessions() -> list[Checkpoint]:
+    small = [step for name in "abcdef" for step in a_history(name, range(1, 4))]
+    return [*small, *a_history("long", range(1, 41)), *a_history("z", [0])]
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(importing, "STEPS_A_BATCH", 8)
+    monkeypatch.setattr(exporting, "STEPS_A_BATCH", 8)
+    monkeypatch.setattr(exporting, "FIRST_PAGE", 4)
+    monkeypatch.setattr(sqlite_source, "ROWS_A_PAGE", 5)
+    return crate_file(tmp_path / "crate.sqlite3", all_sessions())
+
+
+class Stopper:
+    """Interrupts at the nth statement that names the app's tables."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+
+    def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
+        if Session._meta.db_table in sql or Step._meta.db_table in sql:
+            self.count()
+        return execute(sql, *args)
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def counts() -> tuple[int, int]:
+    return Session.objects.count(), Step.objects.count()
+
+
+def test_an_import_stopped_at_every_statement(source: Path) -> None:
+    expected = by_session(all_sessions())
+    for nth in range(1, 10_000, 1 if connection.vendor == "sqlite" else 4):
+        with connection.execute_wrapper(Stopper(nth)):
+            ran = run("import_weavegraph", str(source))
+        if ran.status == 0:
+            break
+        assert ran.status == 130
+        assert ran.err == "interrupted: the rest is left to another run\n"
+        check_whole_but_for_the_long_one(source)
+        if nth % 5 == 0:
+            run("import_weavegraph", str(source))
+            assert_stored(expected)
+            Step.objects.all().delete()
+            Session.objects.all().delete()
+    assert nth > 20
+    assert_stored(expected)
+    assert wrong_snapshots() == []
+    assert times() == times_of(source)
+
+
+def times() -> dict[str, tuple[Any, Any]]:
+    rows = Session.objects.values_list("id", "created_at", "updated_at")
+    return {session_id: (created, updated) for session_id, created, updated in rows}
+
+
+def check_whole_but_for_the_long_one(source: Path) -> None:
+    """What stands is right at any moment: snapshots, times, the newest step first."""
+    assert wrong_snapshots() == []
+    assert times().items() <= times_of(source).items()
+    for session_id, steps in by_session(all_sessions()).items():
+        stored = list(
+            Step.objects.filter(session=session_id).order_by("step").values_list("step", flat=True)
+        )
+        numbers = [checkpoint.step for checkpoint in steps]
+        if session_id == "long":
+            assert stored == numbers[len(numbers) - len(stored) :]
+        else:
+            assert stored in ([], numbers)
+
+
+def test_an_export_stopped_at_every_statement(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("import_weavegraph", str(source))
+    whole = tmp_path / "whole.sqlite3"
+    run("export_weavegraph", str(whole))
+    real_run = targets.Target._run_many
+    target = tmp_path / "export.sqlite3"
+    for nth in range(1, 1000):
+        stopper = Stopper(nth)
+
+        def counted(*args: Any, stopper: Stopper = stopper) -> None:
+            stopper.count()
+            real_run(*args)
+
+        monkeypatch.setattr(targets.Target, "_run_many", counted)
+        ran = run("export_weavegraph", str(target))
+        if ran.status == 0:
+            break
+        assert ran.status == 130
+        check_no_session_is_half(target)
+        if nth % 7 == 0:
+            monkeypatch.setattr(targets.Target, "_run_many", real_run)
+            run("export_weavegraph", str(target))
+            assert_same_files(target, whole)
+            target.unlink()
+    assert nth > 10
+    assert_same_files(target, whole)
+
+
+def check_no_session_is_half(target: Path) -> None:
+    """A session that the crate would see has all its steps."""
+    steps = by_session(all_sessions())
+    stored = rows_of(target, "steps")
+    for row in rows_of(target, "sessions"):
+        numbers = [step for session_id, step, *_ in stored if session_id == row[0]]
+        assert numbers == [checkpoint.step for checkpoint in steps[row[0]]]
+        assert row[4] == numbers[-1]
+
+
+def assert_same_files(target: Path, whole: Path) -> None:
+    for table in ("sessions", "steps"):
+        assert rows_of(target, table) == rows_of(whole, table)
+
+
+def test_a_half_file_of_an_export_is_no_whole_source(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("import_weavegraph", str(source))
+    target = tmp_path / "export.sqlite3"
+    stopper = Stopper(4)
+    monkeypatch.setattr(exporting._Export, "_finish", lambda *args: stopper.count())
+    assert run("export_weavegraph", str(target), "--session", "long").status == 0
+    ran = run("import_weavegraph", str(target), "--skip-invalid")
+    assert "session 'long': steps without a session" in ran.err
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
+    state = VersionedState.new(extra={"text": "x" * 20_000})
+    history = a_history("s", range(1500), state=state)
+    path = crate_file(tmp_path / "crate.sqlite3", history)
+    for _ in range(3):
+        count = Step.objects.count()
+        start(["import_weavegraph", str(path)], kill, partial(more_steps_than, count))
+        assert wrong_snapshots() == []
+    run("import_weavegraph", str(path))
+    assert Step.objects.count() == 1500
+    before = everything_stored()
+    target = tmp_path / "export.sqlite3"
+    for _ in range(3):
+        size = target.stat().st_size if target.exists() else 0
+        start(["export_weavegraph", str(target)], kill, partial(larger_than, target, size))
+    run("export_weavegraph", str(target))
+    assert "1500 there already" in run("import_weavegraph", str(target)).out
+    assert everything_stored() == before
+
+
+def more_steps_than(count: int) -> bool:
+    return Step.objects.count() > count
+
+
+def larger_than(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size > size
+
+
+def start(args: list[str], kill: signal.Signals, when: Callable[[], bool]) -> None:
+    """Run a command in a process of its own, and end it once it is on its way."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "django", *args],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None:
+        time.sleep(0.02)
+        if when():
+            process.send_signal(kill)
+            break
+    _, error = process.communicate()
+    assert process.returncode in (0, 130, -kill), error
+
+
+@pytest.mark.vendor("sqlite")
+def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
+    peaks = []
+    for megabytes in (15, 60):
+        state = VersionedState.new(extra={"text": "x" * 100_000})
+        history = a_history("s", range(megabytes * 10), state=state)
+        path = crate_file(tmp_path / f"{megabytes}.sqlite3", history)
+        target = tmp_path / f"{megabytes}-export.sqlite3"
+        tracemalloc.start()
+        run("import_weavegraph", str(path))
+        run("export_weavegraph", str(target))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        Step.objects.all().delete()
+        Session.objects.all().delete()
+        DjangoCheckpointer().delete_session("s")
+    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[1] < 60 * 1024 * 1024
