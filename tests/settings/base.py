@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "weavegraph_checkpoints",
+    "example_project.audit",
 ]
 
 MIDDLEWARE = [

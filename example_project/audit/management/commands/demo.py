@@ -73,7 +73,9 @@ class Command(BaseCommand):
             raise CommandError("Interrupted.", returncode=130) from None
         self.stdout.write(f"\nDone in {time.monotonic() - began:.1f} seconds.")
         self.stdout.write(f"\n  login     {USER}\n  password  {password}   (new with each demo)")
-        if serve:
+        if not serve:
+            self.stdout.write("  admin     not served now: python manage.py runserver")
+        else:
             self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)\n\n")
             self.stdout.flush()
             call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
