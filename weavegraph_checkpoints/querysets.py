@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Self
 
 from django.db import models
@@ -52,6 +53,12 @@ class SessionQuerySet(models.QuerySet[Any]):
         """Leave the state out, which lists never read."""
         return self.defer("last_state", "last_versions_seen")
 
+    def starting_with(self, prefix: str) -> Self:
+        """Narrow to the ids that begin with some text, by a range of the key."""
+        found = self.filter(id__gte=prefix)
+        end = _after_prefix(prefix)
+        return found if end is None else found.filter(id__lt=end)
+
 
 class StepQuerySet(models.QuerySet[Any]):
     """Steps. Every query that leaves here names its session."""
@@ -67,3 +74,46 @@ class StepQuerySet(models.QuerySet[Any]):
     def light(self) -> Self:
         """Leave the state out, which lists never read."""
         return self.defer("state", "versions_seen")
+
+    def of(self, session_id: str) -> Self:
+        """Narrow to the steps of one session."""
+        return self.filter(session_id=session_id)
+
+    def took_part(self, node: NodeKind | str) -> Self:
+        """Narrow to the steps in which exactly this node ran or was skipped."""
+        ran, skipped = (HoldsNode(models.F(name), node) for name in ("ran_nodes", "skipped_nodes"))
+        return self.filter(models.Q(ran) | models.Q(skipped))
+
+    def with_previous(self) -> Self:
+        """Give each step the number of the one before it in its session: ``previous``."""
+        before = self.model._default_manager.filter(
+            session_id=models.OuterRef("session_id"), step__lt=models.OuterRef("step")
+        ).order_by("-step")
+        return self.annotate(previous=models.Subquery(before.values("step")[:1]))
+
+    def numbers(self) -> models.QuerySet[Any, int]:
+        """Return the numbers of the steps, which the unique index holds."""
+        return self.values_list("step", flat=True)
+
+    def nearest(self, steps: Sequence[int]) -> list[int]:
+        """Return the lowest step at or above each of some numbers, in one query.
+
+        A key look-up each: give it some tens.
+        """
+        look_ups = {
+            f"at_{index}": models.Subquery(
+                self.filter(step__gte=step).order_by("step").values("step")[:1]
+            )
+            for index, step in enumerate(steps)
+        }
+        rows = self.order_by("step").annotate(**look_ups).values_list(*look_ups)[:1]
+        return sorted({step for row in rows for step in row if step is not None})
+
+
+def _after_prefix(prefix: str) -> str | None:
+    """Return the first text, by code points, after all that begin with ``prefix``."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return None
+    following = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if following == 0xD800 else following)

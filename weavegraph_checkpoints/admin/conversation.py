@@ -52,6 +52,17 @@ class Conversation:
         return self.earlier + len(self.utterances) + self.later
 
     @property
+    def first_new(self) -> int | None:
+        """The number of the first shown that came with this step, if an older one is shown."""
+        new = [item.number for item in self.utterances if item.is_new]
+        return new[0] if new and new[0] > self.first else None
+
+    @property
+    def new_count(self) -> int:
+        """How many of those shown came with this step."""
+        return sum(item.is_new for item in self.utterances)
+
+    @property
     def first(self) -> int:
         """The number of the first that is shown."""
         return self.earlier + 1

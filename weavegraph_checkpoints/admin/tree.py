@@ -49,6 +49,15 @@ def tree_of(value: Any, path: Path, *, offset: int = 0) -> list[Line]:
     return list(_entries(value, path, 1, offset, _Budget()))
 
 
+def value_lines(value: Any, path: Path) -> list[Line]:
+    """Return the lines of a free value, none for ``null``."""
+    if value is None:
+        return []
+    if isinstance(value, dict | list) and value:
+        return tree_of(value, path)
+    return [_leaf("", value, path)]
+
+
 def json_text(value: Any) -> str:
     """Return a value as JSON; ``1``, ``1.0`` and ``"1"`` look different."""
     return json.dumps(value, ensure_ascii=False)

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.template.defaultfilters import filesizeformat
 from django.utils.formats import number_format
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -36,6 +35,8 @@ def signed(value: int) -> str:
 
 def size(value: int) -> str:
     """Return a number of bytes with its unit."""
+    if value < 1024:
+        return _("%(count)s B") % {"count": value}
     return str(filesizeformat(value))
 
 
@@ -70,9 +71,15 @@ def duration(span: timedelta) -> str:
 
 def ago(instant: datetime, now: datetime) -> str:
     """Return how long ago an instant was, in its largest unit."""
-    if now - instant < timedelta(minutes=1):
+    minutes = int((now - instant).total_seconds()) // 60
+    if minutes < 1:
         return _("just now")
-    return _("%(span)s ago") % {"span": timesince(instant, now, depth=1)}
+    if minutes < 60:
+        return _("%(count)s min ago") % {"count": minutes}
+    hours, days = minutes // 60, minutes // 1440
+    if hours < 24:
+        return _("%(count)s h ago") % {"count": hours}
+    return ngettext("%(count)s day ago", "%(count)s days ago", days) % {"count": number(days)}
 
 
 def scope(value: ErrorScope) -> str:
