@@ -35,7 +35,13 @@ def test_the_longest_span_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("ago", "expected"),
-    [(5, "just now"), (-5, "just now"), (180, "3\xa0minutes ago"), (90_000, "1\xa0day ago")],
+    [
+        (5, "just now"),
+        (-5, "just now"),
+        (180, "3 min ago"),
+        (7_200, "2 h ago"),
+        (90_000, "1 day ago"),
+    ],
 )
 def test_an_instant_is_told_by_its_age(ago: int, expected: str) -> None:
     assert words.ago(NOW - timedelta(seconds=ago), NOW) == expected
@@ -46,7 +52,7 @@ def test_numbers_and_sizes_have_signs() -> None:
     assert [words.signed_size(value) for value in (0, 2_048, -1)] == [
         "",
         "+2.0\xa0KB",
-        "−1\xa0byte",
+        "−1 B",
     ]
 
 

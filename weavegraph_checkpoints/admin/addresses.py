@@ -6,18 +6,25 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.urls import reverse
 
 PREFIX = "weavegraph_checkpoints_session"
+DOTS = {"_2E": ".", "_2E_2E": ".."}
+"""What Django's own ``unquote`` leaves alone."""
 
 
 def quoted(session_id: str) -> str:
-    """Return a session's id as one segment of an admin URL.
+    """Return a session's id as one segment of an admin URL, as Django quotes it.
 
     The dots of ``.`` and ``..``, which a browser would resolve, are quoted too.
     """
-    return session_id.replace(".", "_2E") if session_id in (".", "..") else str(quote(session_id))
+    return session_id.replace(".", "_2E") if session_id in DOTS.values() else str(quote(session_id))
+
+
+def unquoted(segment: str) -> str:
+    """Return the id of a session from a segment of an admin URL."""
+    return DOTS.get(segment) or str(unquote(segment))
 
 
 class Addresses:

@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
 
+from weavegraph_checkpoints.admin import words
 from weavegraph_checkpoints.admin.tree import json_text
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
 from weavegraph_checkpoints.domain.diff import ABSENT, Change, Path, changes, common_ends
@@ -151,13 +152,14 @@ def _message_change(
         return MessageChange(
             kind="other",
             number=number,
-            role=come[0],
-            old_role=gone[0] if gone[0] != come[0] else "",
+            role=words.visible(come[0]),
+            old_role=words.visible(gone[0]) if gone[0] != come[0] else "",
             pieces=tuple(text_diff(gone[1], come[1])),
         )
     kind = "new" if gone is None else "gone"
     role, content = come or gone or ("", "")
     pieces = (_cut(kind, content),)
+    role = words.visible(role)
     return MessageChange(kind=kind, number=number, role=role, old_role="", pieces=pieces)
 
 
@@ -194,13 +196,14 @@ def _words(text: str) -> list[str]:
 
 
 def _cut(kind: str, text: str) -> Piece:
-    return Piece(kind=kind, text=text[:MOST_TEXT], cut=max(0, len(text) - MOST_TEXT))
+    shown = words.visible(text[:MOST_TEXT])
+    return Piece(kind=kind, text=shown, cut=max(0, len(text) - MOST_TEXT))
 
 
 def _shortened(text: str) -> Piece:
     """Return unchanged text, of a long one the beginning alone."""
     limit = MOST_TEXT // 10
-    return Piece(kind="same", text=text[:limit], cut=max(0, len(text) - limit))
+    return Piece(kind="same", text=words.visible(text[:limit]), cut=max(0, len(text) - limit))
 
 
 def _error_changes(

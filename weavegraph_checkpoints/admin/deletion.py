@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 
 from weavegraph_checkpoints.admin import words
+from weavegraph_checkpoints.admin.addresses import DOTS
 from weavegraph_checkpoints.admin.pages import HistoryAdmin
 from weavegraph_checkpoints.models import Session, Step
 
@@ -23,10 +24,9 @@ class Deletion(HistoryAdmin):
     ) -> HttpResponse:
         """Ask whether a session shall go, and delete it."""
         session = self.session_or_404(request, object_id)
-        frame = self.frame(request, session)
-        names = ("session", "sessions_url", "session_url", "crumbs_are_a_list")
-        context = {name: frame[name] for name in names}
-        return super().delete_view(request, object_id, context | (extra_context or {}))
+        context = self.crumbs(session)
+        segment = DOTS.get(object_id, object_id)
+        return super().delete_view(request, segment, context | (extra_context or {}))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Return the sessions, how many steps they have, and whether the user may."""
@@ -49,6 +49,13 @@ class Deletion(HistoryAdmin):
             if not self.has_delete_permission(request, session)
         }
         return lines, counts, lacking, []
+
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
+        """Go back to the list, which the stock admin does for who may change alone."""
+        response = super().response_delete(request, obj_display, obj_id)
+        if isinstance(response, HttpResponseRedirect):
+            return HttpResponseRedirect(self.addresses.sessions())
+        return response
 
     def delete_model(self, request: HttpRequest, obj: Session) -> None:
         """Delete one session with its steps."""

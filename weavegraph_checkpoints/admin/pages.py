@@ -6,14 +6,13 @@ from typing import Any
 
 import django
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from weavegraph_checkpoints.admin.addresses import Addresses
+from weavegraph_checkpoints.admin.addresses import Addresses, unquoted
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_session_id
 from weavegraph_checkpoints.models import Session, Step
@@ -37,6 +36,7 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fork_template = f"{FOLDER}/fork.html"
     prune_template = f"{FOLDER}/prune.html"
     delete_confirmation_template = f"{FOLDER}/delete_confirmation.html"
+    object_history_template = f"{FOLDER}/object_history.html"
 
     class Media:
         css = {"all": ["weavegraph_checkpoints/weave.css"]}
@@ -75,7 +75,7 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
-        session: Session | None = self.get_object(request, unquote(object_id))
+        session: Session | None = self.get_object(request, unquoted(object_id))
         if session is None:
             raise Http404(_("There is no such session."))
         if not self.has_view_permission(request, session):
@@ -95,15 +95,21 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the service where the session is written."""
         return DjangoCheckpointer(using=router.db_for_write(Session, instance=session))
 
+    def crumbs(self, session: Session | None) -> dict[str, Any]:
+        """Return what the breadcrumbs use."""
+        return {
+            "session": session,
+            "sessions_url": self.addresses.sessions(),
+            "session_url": None if session is None else self.addresses.session(session.pk),
+            "crumbs_are_a_list": django.VERSION >= (6, 1),
+        }
+
     def frame(self, request: HttpRequest, session: Session | None = None) -> dict[str, Any]:
         """Return what the templates of all pages use."""
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "session": session,
-            "sessions_url": self.addresses.sessions(),
-            "session_url": None if session is None else self.addresses.session(session.pk),
-            "crumbs_are_a_list": django.VERSION >= (6, 1),
+            **self.crumbs(session),
             "may_fork": self.has_fork_permission(request),
             "may_delete": self.has_delete_permission(request, session),
             "subtitle": None,

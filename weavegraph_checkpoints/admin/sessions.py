@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from weavegraph_checkpoints.admin import compare, download, fork, prune, session, step, words
-from weavegraph_checkpoints.admin.addresses import PREFIX
+from weavegraph_checkpoints.admin.addresses import DOTS, PREFIX
 from weavegraph_checkpoints.admin.deletion import Deletion
 from weavegraph_checkpoints.admin.listing import (
     FILTERS,
@@ -201,8 +201,9 @@ class SessionAdmin(Deletion, HistoryAdmin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show what the admin's log says of one session."""
-        self.session_or_404(request, object_id)
-        return super().history_view(request, object_id, extra_context)
+        context = self.crumbs(self.session_or_404(request, object_id))
+        segment = DOTS.get(object_id, object_id)
+        return super().history_view(request, segment, context | (extra_context or {}))
 
     def _page(self, view: Any) -> Any:
         """Return a view that gives its page this admin."""
