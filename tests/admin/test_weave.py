@@ -51,12 +51,8 @@ def test_a_cell_says_what_the_node_did() -> None:
             a_record(3),
         )
     ).rows
-    marks = [(cell.step, cell.ran, cell.skipped, cell.next, cell.is_empty) for cell in row.cells]
-    assert marks == [
-        (1, True, False, True, False),
-        (2, False, True, False, False),
-        (3, False, False, False, True),
-    ]
+    marks = [(cell.step, cell.ran, cell.skipped, cell.next) for cell in row.cells]
+    assert marks == [(1, True, False, True), (2, False, True, False), (3, False, False, False)]
 
 
 def test_a_step_whose_errors_rose_is_marked() -> None:

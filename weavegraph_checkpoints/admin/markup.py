@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import compress, product
 
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import words
 from weavegraph_checkpoints.models import Session
@@ -52,6 +54,23 @@ def status(session: Session) -> SafeString:
         GLYPHS.get(session.status, "?"),
         session.get_status_display(),
     )
+
+
+def marks() -> dict[tuple[bool, ...], SafeString]:
+    """Return what a cell of the weave shows: by whether a node ran, was skipped, comes next."""
+    named = (("ran", "●", _("ran")), ("skipped", "○", _("skipped")), ("next", "▷", _("next")))
+    signs = [
+        format_html(
+            '<span class="weave-{}"><span aria-hidden="true">{}</span>'
+            '<span class="weave-hidden">{}</span></span>',
+            *each,
+        )
+        for each in named
+    ]
+    return {
+        case: format_html_join("", "{}", ((sign,) for sign in compress(signs, case)))
+        for case in product((False, True), repeat=len(signs))
+    }
 
 
 def number(text: str) -> SafeString:

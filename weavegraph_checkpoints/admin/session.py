@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import records, words
 from weavegraph_checkpoints.admin.addresses import Addresses
-from weavegraph_checkpoints.admin.markup import clock, exact, moment, status
+from weavegraph_checkpoints.admin.markup import clock, exact, marks, moment, status
 from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
 from weavegraph_checkpoints.admin.records import StepPage
 from weavegraph_checkpoints.admin.timeline import HEIGHT, WIDTH, StepFacts, timeline_of
@@ -175,11 +175,12 @@ def _weave_columns(weave: Weave, addresses: Addresses, session: Session) -> list
 
 
 def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
+    shown = marks()
     return [
         {
             "name": words.visible(words.node(row.node)),
             "url": addresses.session(session.pk, node=row.node),
-            "cells": row.cells,
+            "cells": [shown[cell.ran, cell.skipped, cell.next] for cell in row.cells],
         }
         for row in weave.rows
     ]

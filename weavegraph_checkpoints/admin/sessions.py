@@ -51,7 +51,7 @@ class SessionAdmin(Deletion, HistoryAdmin):
     )
     list_display_links = ("identity",)
     list_filter = FILTERS
-    list_per_page = 50
+    list_per_page = 25
     list_max_show_all = 0
     paginator = CappedPaginator
     show_full_result_count = False

@@ -25,11 +25,6 @@ class Cell:
     next: bool
     """Whether it is in the frontier after the step."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the node had no part in the step."""
-        return not (self.ran or self.skipped or self.next)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
