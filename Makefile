@@ -66,7 +66,8 @@ ifneq (,$(TEST_POSTGRES_URL))
 $(STAMPS)/mariadb: | $(STAMPS)/postgres
 endif
 
-$(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: $(STAMPS)/test
+$(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
+		$(STAMPS)/test
 	$(PIP) install --group $*
 	@touch $@
 
@@ -132,6 +133,18 @@ else
 test-mariadb:
 	$(call left_out,MariaDB,TEST_MARIADB_URL,TEST_MARIADB_URL=mariadb://user:password@127.0.0.1:3306/mysql)
 endif
+
+.PHONY: test-browser
+test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= names one that is not on the path)
+	$(BIN)/python -m pytest --ds=tests.settings.browser -m browser $(PYTEST_ARGS) tests/browser
+
+.PHONY: screenshots
+screenshots: $(STAMPS)/browser ## Make the pictures of docs/admin.md anew, from a run of the demo
+	$(BIN)/python -m tests.browser.screenshots docs/images
+
+.PHONY: bench-admin
+bench-admin: $(READY) ## Measure the pages of the admin, and write the table of docs/admin.md
+	$(BIN)/python -m benchmarks.admin
 
 .PHONY: matrix
 matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Django, on SQLite

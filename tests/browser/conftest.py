@@ -18,7 +18,7 @@ from django.test import Client
 from tests.admin.conftest import user_of
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -67,17 +67,22 @@ class Faults:
 Opener = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    from playwright.sync_api import sync_playwright
-
+def launch(playwright: Playwright) -> Browser:
+    """Start Debian's Chromium, or the one that the environment names."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     assert path, f"None of {', '.join(NAMES)} is installed; name one in CHROMIUM."
+    return playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    from playwright.sync_api import sync_playwright
+
     # Playwright runs its loop in this thread, where Django would then refuse to query.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        browser = launch(playwright)
         yield browser
         browser.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]

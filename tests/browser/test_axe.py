@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-STOCK = {"label-title-only": "the field that filters the navigation has no label but a title"}
+STOCK = {"label-title-only": "an icon is the only label of the search field"}
 """What axe finds in the stock admin's own markup, by rule."""
 
 OURS = "[class*=weave-]"
