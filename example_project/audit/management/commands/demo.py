@@ -12,10 +12,12 @@ from itertools import count
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
+from django.urls import reverse
 from tqdm import tqdm
 
 from example_project.audit import distributions
@@ -62,7 +64,7 @@ class Command(BaseCommand):
         began = time.monotonic()
         try:
             password = self.prepare()
-            self.perform()
+            page = self.perform()
         except AuditFailed as error:
             raise CommandError(str(error)) from error
         except CheckpointerError as error:
@@ -75,8 +77,10 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  login     {USER}\n  password  {password}   (new with each demo)")
         if not serve:
             self.stdout.write("  admin     not served now: python manage.py runserver")
+            self.stdout.write(f"  the run   {page}")
         else:
-            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)\n\n")
+            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)")
+            self.stdout.write(f"  the run   http://{HOST}:{port}{page}\n\n")
             self.stdout.flush()
             call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
 
@@ -92,8 +96,11 @@ class Command(BaseCommand):
         user.save()
         return password
 
-    def perform(self) -> None:
-        """Run, kill, resume and fork an audit; show what is in the database then."""
+    def perform(self) -> str:
+        """Run, kill, resume and fork an audit; show what is in the database then.
+
+        Return where the admin shows the kill: the session, 25 steps beyond it.
+        """
         checkpointer = DjangoCheckpointer()
         session, fork = fresh_ids(set(checkpointer.list_sessions()))
         found = len(distributions.installed())
@@ -130,6 +137,8 @@ class Command(BaseCommand):
         self.show_table(before, whole, forked, fork_at)
         self.show_findings(whole[-1])
         self.verify(before, whole, forked)
+        page = reverse("admin:weavegraph_checkpoints_session_change", args=[quote(session)])
+        return f"{page}?before={kill_after + 25}"
 
     @contextmanager
     def step(self, number: int, title: str, last: int) -> Iterator[Callable[[int], None]]:
