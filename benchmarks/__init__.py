@@ -1,0 +1,3 @@
+"""Programs that measure; see the Makefile."""
+
+from __future__ import annotations
