@@ -75,7 +75,8 @@ ifneq (,$(TEST_POSTGRES_URL))
 $(STAMPS)/mariadb: | $(STAMPS)/postgres
 endif
 
-$(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: $(STAMPS)/test
+$(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
+		$(STAMPS)/test
 	$(PIP) install --group $*
 	@touch $@
 
@@ -151,6 +152,18 @@ test-without-api: $(WITHOUT_API)/.stamp ## Test on SQLite where the REST framewo
 fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120)
 	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) \
 	    $(BIN)/python -m pytest --ds=tests.settings.sqlite tests/api/test_fuzz.py $(PYTEST_ARGS)
+
+.PHONY: test-browser
+test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= names one that is not on the path)
+	$(BIN)/python -m pytest --ds=tests.settings.browser -m browser $(PYTEST_ARGS) tests/browser
+
+.PHONY: screenshots
+screenshots: $(STAMPS)/browser ## Make the pictures of docs/admin.md anew, from a run of the demo
+	$(BIN)/python -m tests.browser.screenshots docs/images
+
+.PHONY: bench-admin
+bench-admin: $(READY) ## Measure the pages of the admin, and write the table of docs/admin.md
+	$(BIN)/python -m benchmarks.admin
 
 .PHONY: matrix
 matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Django, on SQLite

@@ -24,8 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import loading  # noqa: E402
-from benchmarks.pruning import alone  # noqa: E402
+from benchmarks import loading
+from benchmarks.pruning import alone
 
 PAGE = ROOT / "docs" / "interchange.md"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"

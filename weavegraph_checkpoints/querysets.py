@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, Self
 
 from django.db import models
@@ -88,3 +89,37 @@ class StepQuerySet(models.QuerySet[Any]):
     def get_by_natural_key(self, session_id: str, step: int) -> Any:
         """Return the step, without the state: what ``loaddata`` asks for."""
         return self.light().get(session=session_id, step=step)
+
+    def of(self, session_id: str) -> Self:
+        """Narrow to the steps of one session."""
+        return self.filter(session_id=session_id)
+
+    def took_part(self, node: NodeKind | str) -> Self:
+        """Narrow to the steps in which exactly this node ran or was skipped."""
+        ran, skipped = (HoldsNode(models.F(name), node) for name in ("ran_nodes", "skipped_nodes"))
+        return self.filter(models.Q(ran) | models.Q(skipped))
+
+    def with_previous(self) -> Self:
+        """Give each step the number of the one before it in its session: ``previous``."""
+        before = self.model._default_manager.filter(
+            session_id=models.OuterRef("session_id"), step__lt=models.OuterRef("step")
+        ).order_by("-step")
+        return self.annotate(previous=models.Subquery(before.values("step")[:1]))
+
+    def numbers(self) -> models.QuerySet[Any, int]:
+        """Return the numbers of the steps, which the unique index holds."""
+        return self.values_list("step", flat=True)
+
+    def nearest(self, steps: Sequence[int]) -> list[int]:
+        """Return the lowest step at or above each of some numbers, in one query.
+
+        A key look-up each: give it some tens.
+        """
+        look_ups = {
+            f"at_{index}": models.Subquery(
+                self.filter(step__gte=step).order_by("step").values("step")[:1]
+            )
+            for index, step in enumerate(steps)
+        }
+        rows = self.order_by("step").annotate(**look_ups).values_list(*look_ups)[:1]
+        return sorted({step for row in rows for step in row if step is not None})

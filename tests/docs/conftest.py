@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.apps.registry import Apps
+from django.contrib import admin
 from django.db import connection, models
 
 from weavegraph_checkpoints import triggers
@@ -48,11 +49,14 @@ def _task(function: Any) -> Any:
 def given(transactional_db: None, stand_ins: None) -> Iterator[dict[str, Any]]:
     """Names that the pages call the reader's own; the database is as it was afterwards."""
     receivers = list(checkpoint_saved.receivers)
+    admins = dict(admin.site._registry)
     with connection.schema_editor() as editor:
         editor.create_model(Invoice)
     yield {"Invoice": Invoice}
     with connection.schema_editor() as editor:
         editor.delete_model(Invoice)
+    admin.site._registry.clear()
+    admin.site._registry.update(admins)
     triggers.install()
     checkpoint_saved.receivers[:] = receivers
     checkpoint_saved.sender_receivers_cache.clear()

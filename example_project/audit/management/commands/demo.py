@@ -13,10 +13,12 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
+from django.urls import reverse
 from tqdm import tqdm
 
 from example_project.audit import distributions
@@ -64,7 +66,7 @@ class Command(BaseCommand):
         began = time.monotonic()
         try:
             password = self.prepare()
-            session = self.perform()
+            session, page = self.perform()
         except AuditFailed as error:
             raise CommandError(str(error)) from error
         except CheckpointerError as error:
@@ -77,8 +79,10 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  login     {USER}\n  password  {password}   (new with each demo)")
         if not serve:
             self.stdout.write("  admin     not served now: python manage.py runserver")
+            self.stdout.write(f"  the run   {page}")
         else:
             self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)")
+            self.stdout.write(f"  the run   http://{HOST}:{port}{page}")
             self.show_api(f"http://{HOST}:{port}", password, session)
             self.stdout.flush()
             call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
@@ -103,10 +107,11 @@ class Command(BaseCommand):
             self.stdout.write(f"  try       curl -u {USER}:{password} '{url}'")
         self.stdout.write("\n")
 
-    def perform(self) -> str:
+    def perform(self) -> tuple[str, str]:
         """Run, kill, resume and fork an audit, show what is in the database, prune the fork.
 
-        Return the id of the audit's session.
+        Return the id of the audit's session, and where the admin shows its kill: 25 steps
+        beyond it.
         """
         checkpointer = DjangoCheckpointer()
         session, fork = fresh_ids(set(checkpointer.list_sessions()))
@@ -150,7 +155,8 @@ class Command(BaseCommand):
             and history(checkpointer, session) == whole
         )
         self.verify(claims)
-        return session
+        page = reverse("admin:weavegraph_checkpoints_session_change", args=[quote(session)])
+        return session, f"{page}?before={kill_after + 25}"
 
     @contextmanager
     def step(self, number: int, title: str, last: int) -> Iterator[Callable[[int], None]]:

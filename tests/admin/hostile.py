@@ -1,0 +1,134 @@
+"""Content that would like to be more than text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from string import ascii_letters
+from zlib import crc32
+
+from weavegraph_checkpoints import (
+    Checkpoint,
+    ErrorEvent,
+    Message,
+    NodeScope,
+    RunnerScope,
+    VersionedState,
+    WeaveError,
+)
+
+SCRIPT = "<script>alert('script')</script>"
+HANDLER = "<img src=x onerror=\"alert('handler')\">"
+CLOSING = "</bdi></pre></td></table></details></div></main></body><h1>closed</h1>"
+ATTRIBUTE = "\" onmouseover=\"alert('attribute')\" x='"
+TEMPLATE = "{{ request.user.password }}{% load static %}{# #}"
+STYLE = "<style>body{display:none}</style><link rel=stylesheet href=//evil.test/x.css>"
+LINK = "javascript:alert('link')"
+FRAME = "<iframe src=//evil.test></iframe><base href=//evil.test/>"
+BIDI = "\u202eevil\u2066\u2067\u200f"
+NULL = "a\0b"
+COMMENT = "<!--<![CDATA["
+ENTITY = "&lt;b&gt;&amp;&#60;script&#62;"
+
+TEXTS = (
+    SCRIPT,
+    HANDLER,
+    CLOSING,
+    ATTRIBUTE,
+    TEMPLATE,
+    STYLE,
+    LINK,
+    FRAME,
+    BIDI,
+    COMMENT,
+    ENTITY,
+)
+SESSION_ID = f"{SCRIPT}{HANDLER}{ATTRIBUTE}{BIDI}{TEMPLATE}"[:250]
+
+Change = Callable[[str], str]
+
+
+def unchanged(text: str) -> str:
+    """Return hostile text as it is."""
+    return text
+
+
+def harmless(text: str) -> str:
+    """Return text of the same shape: one letter, another for each text, between its spaces."""
+    letter = ascii_letters[crc32(text.encode()) % len(ascii_letters)]
+    return "".join(letter if mark.isascii() and mark != " " else mark for mark in text)
+
+
+def a_hostile_run(session_id: str, change: Change = unchanged) -> list[Checkpoint]:
+    """Return three steps that are hostile in everything that a checkpoint holds.
+
+    ``change`` makes another text of each: with ``harmless`` the run has the same shape.
+    """
+    texts = [change(text) for text in TEXTS]
+    null, endless = change(NULL), change("<" * 9_000)
+    huge = change("<b>" * 350_000)
+    errors = [
+        ErrorEvent(
+            error=WeaveError(
+                message=text,
+                cause=WeaveError(message=texts[0], details={text: [text]}),
+                details={text: text},
+            ),
+            scope=NodeScope(kind=text, step=1) if index % 2 else RunnerScope(session=text, step=1),
+            tags=[text, null],
+            context=[{text: {text: null}}],
+            when=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        for index, text in enumerate(texts)
+    ]
+    history = []
+    for step in (1, 2, 3):
+        messages = [Message(role=text, content=text) for text in (*texts, null, endless)]
+        extras = {text: {text: [text, null]} for text in texts} | {null: endless}
+        if step == 2:
+            messages = [Message(role=text, content=f"{text} {text}") for text in texts]
+            extras = {text: text for text in texts}
+        if step == 3:
+            messages.append(Message.user(huge))
+        state = VersionedState.new(messages=messages, extra=extras, errors=errors[: 4 * step])
+        history.append(
+            Checkpoint(
+                session_id=session_id,
+                step=step,
+                state=state,
+                frontier=texts,
+                versions_seen={text: {text: step, "messages": 0} for text in texts},
+                created_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=step),
+                ran_nodes=texts,
+                skipped_nodes=texts,
+                updated_channels=texts,
+            )
+        )
+    return history
+
+
+def pages_of_a_hostile_run(session_id: str) -> list[str]:
+    """Return the URL of every page that shows something of the run."""
+    from tests.admin.filling import addresses
+
+    return [
+        addresses.sessions(),
+        addresses.session(session_id),
+        addresses.session(session_id, node=SCRIPT),
+        addresses.session(session_id, go="99"),
+        addresses.step(session_id, 1),
+        addresses.step(session_id, 2),
+        addresses.step(session_id, 2, errors="all"),
+        addresses.step(session_id, 3),
+        addresses.step(session_id, 3, whole="yes"),
+        addresses.of("value", session_id, 1),
+        addresses.of("value", session_id, 1, query={"at": "/extra/map"}),
+        addresses.of("value", session_id, 1, query={"at": "/errors/items/1"}),
+        addresses.of("value", session_id, 1, query={"at": "/messages/items/0/content"}),
+        addresses.compare(session_id, 1, 2),
+        addresses.compare(session_id, 2, 1),
+        addresses.compare(session_id, 1, 77),
+        addresses.of("fork", session_id),
+        addresses.of("delete", session_id),
+        addresses.of("history", session_id),
+    ]

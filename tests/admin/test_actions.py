@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.admin.models import ADDITION, DELETION, LogEntry
+from django.db import connection
+from django.test import AsyncClient, Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tests.admin.conftest import user_of
+from tests.admin.filling import BASE, a_run, addresses, body, many_steps
+from tests.builders import everything_stored, wrong_snapshots
+from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.admin import prune
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Session, Step
+
+pytestmark = pytest.mark.django_db
+
+
+def log() -> list[tuple[Any, ...]]:
+    return list(
+        LogEntry.objects.order_by("pk").values_list(
+            "action_flag", "object_id", "change_message", "user__username"
+        )
+    )
+
+
+class TestFork:
+    def test_it_makes_a_session_and_goes_there(self, root: Client, run: str) -> None:
+        response = root.post(addresses.of("fork", run), {"target": "copy", "at_step": "4"})
+        assert response["Location"] == addresses.session("copy")
+        made = Session.objects.get(pk="copy")
+        assert (made.last_step, made.forked_from, made.forked_at_step) == (4, run, 4)
+        assert log() == [(ADDITION, "copy", "Forked from run/1 at step 4.", "superuser")]
+        assert "Forked from run/1 at step 4." in body(root.get(response["Location"]))
+
+    def test_the_form_suggests_the_step_one_comes_from(self, root: Client, run: str) -> None:
+        html = body(root.get(addresses.of("fork", run, query={"at": 3})))
+        assert 'value="run/1-fork"' in html
+        assert 'name="at_step" value="3"' in html
+        assert 'name="at_step" value="6"' in body(root.get(addresses.of("fork", run)))
+
+    @pytest.mark.parametrize(
+        ("form", "message"),
+        [
+            ({"target": "run/1", "at_step": "4"}, "A session of this id exists already."),
+            ({"target": "x", "at_step": "0"}, "no step at or before this one"),
+            ({"target": "x" * 256, "at_step": "1"}, "at most 255 characters"),
+            ({"target": "a\0", "at_step": "1"}, "Null characters are not allowed."),
+            ({"target": "", "at_step": "1"}, "This field is required."),
+            ({"target": "x", "at_step": "-1"}, "greater than or equal to 0"),
+            ({"target": "x", "at_step": str(2**63)}, "less than or equal to"),
+            ({"target": "x", "at_step": "9" * 5000}, "Enter a whole number."),
+        ],
+    )
+    def test_what_cannot_be_is_an_error_at_the_field(
+        self, root: Client, run: str, form: dict[str, str], message: str
+    ) -> None:
+        before = everything_stored()
+        assert message in body(root.post(addresses.of("fork", run), form))
+        assert everything_stored() == before
+        assert log() == []
+
+    def test_any_id_may_be_the_target(self, root: Client, run: str) -> None:
+        for target in (" ", "..", "a/b", "<b>", "日本"):
+            root.post(addresses.of("fork", run), {"target": target, "at_step": "2"})
+            assert Session.objects.filter(pk=target).exists()
+
+
+class TestDelete:
+    def test_it_removes_the_session_with_its_steps(self, root: Client, run: str) -> None:
+        many_steps("other", 3)
+        assert "Steps: 6" in body(root.get(addresses.of("delete", run)))
+        response = root.post(addresses.of("delete", run), {"post": "yes"})
+        assert response["Location"] == addresses.sessions()
+        assert set(Step.objects.values_list("session_id", flat=True)) == {"other"}
+        assert [entry[:2] for entry in log()] == [(DELETION, run)]
+
+    def test_several_go_at_once(self, root: Client, run: str) -> None:
+        for session_id in ("b", "a", ".."):
+            many_steps(session_id, 2)
+        form = {"action": "delete_selected", "_selected_action": ["b", "a", "..", "a\0", "none"]}
+        html = body(root.post(addresses.sessions(), form | {"index": "0"}))
+        assert "Steps: 6" in html
+        assert Session.objects.count() == 4
+        root.post(addresses.sessions(), form | {"index": "0", "post": "yes"})
+        assert list(Session.objects.values_list("pk", flat=True)) == [run]
+        assert Step.objects.count() == 6
+        assert sorted(entry[1] for entry in log()) == ["..", "a", "b"]
+
+    def test_the_confirmation_reads_no_step(self, root: Client) -> None:
+        many_steps("long", 200)
+        with CaptureQueriesContext(connection) as captured:
+            root.get(addresses.of("delete", "long"))
+        about_steps = [q["sql"] for q in captured if "weavegraph_checkpoints_step" in q["sql"]]
+        assert len(about_steps) == 1
+        assert "COUNT(*)" in about_steps[0]
+
+    @pytest.mark.vendor("sqlite")
+    def test_beyond_ten_thousand_steps_nobody_counts(self, root: Client) -> None:
+        many_steps("long", 10_001)
+        assert "Steps: 10,000+" in body(root.get(addresses.of("delete", "long")))
+
+
+class TestPrune:
+    url = f"{BASE}prune/"
+
+    def test_nothing_goes_before_the_counts_were_shown(self, root: Client, run: str) -> None:
+        before = everything_stored()
+        html = body(root.post(self.url, {"keep_last": "2", "stage": "preview"}))
+        assert "4 steps and 0 sessions would go" in html
+        assert 'type="hidden" name="keep_last" value="2"' in html
+        assert addresses.session(run) in html
+        assert everything_stored() == before
+        assert log() == []
+
+    def test_it_prunes_and_goes_back_to_the_list(self, root: Client, run: str) -> None:
+        response = root.post(self.url, {"keep_last": "2", "stage": "run"})
+        assert response["Location"] == addresses.sessions()
+        assert list(Step.objects.order_by("step").numbers()) == [5, 6]
+        assert wrong_snapshots() == []
+        assert log() == [
+            (DELETION, None, "Pruned 4 steps and 0 sessions (keep_last: 2).", "superuser")
+        ]
+        assert "Pruned 4 steps and 0 sessions." in body(root.get(addresses.sessions()))
+
+    def test_a_long_work_goes_on_from_request_to_request(
+        self, root: Client, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(prune, "BATCHES_A_REQUEST", 1)
+        many_steps("long", 2_500)
+        form = {"keep_last": "1", "stage": "run"}
+        totals = []
+        response = root.post(self.url, form)
+        while response.status_code == 200:
+            context = response.context_data  # type: ignore[attr-defined]
+            totals.append(context["steps"])
+            assert "Continue" in body(response)
+            counts = {"steps": str(context["steps"]), "sessions": str(context["sessions"])}
+            response = root.post(self.url, form | counts)
+        assert totals == [1_000, 2_000]
+        assert "Pruned 2,499 steps" in body(root.get(response["Location"]))
+        assert Step.objects.count() == 1
+        assert len(log()) == 3
+
+    def test_it_stops_when_the_time_is_up(self, root: Client, monkeypatch: Any) -> None:
+        monkeypatch.setattr(prune, "SECONDS_A_REQUEST", 0)
+        many_steps("long", 1_500)
+        html = body(root.post(self.url, {"keep_last": "1", "stage": "preview"}))
+        assert "At least 1,499 steps" in html
+        response = root.post(self.url, {"keep_last": "1", "stage": "run"})
+        assert response.context_data["steps"] == 1_000  # type: ignore[attr-defined]
+
+    def test_whole_sessions_go_by_their_rule(self, root: Client, run: str) -> None:
+        many_steps("idle", 2)
+        Session.objects.filter(pk="idle").update(updated_at=timezone.now() - timedelta(days=9))
+        html = body(root.post(self.url, {"delete_inactive": "1w", "stage": "preview"}))
+        assert "2 steps and 1 session would go" in html
+        root.post(self.url, {"delete_inactive": "1w", "stage": "run"})
+        assert list(Session.objects.values_list("pk", flat=True)) == [run]
+
+    def test_it_is_narrowed(self, root: Client, run: str) -> None:
+        many_steps("other", 5)
+        form = {"keep_last": "1", "session": "other", "status": "resumable", "stage": "run"}
+        root.post(self.url, form)
+        assert Step.objects.filter(session_id=run).count() == 6
+        assert Step.objects.filter(session_id="other").count() == 1
+        assert log()[0][1] == "other"
+        assert "0 steps" in body(root.post(self.url, form | {"owner": "me", "stage": "preview"}))
+
+    @pytest.mark.parametrize(
+        ("form", "message"),
+        [
+            ({}, "Give at least one of the first three rules."),
+            ({"session": "a"}, "Give at least one of the first three rules."),
+            ({"keep_last": "0"}, "greater than or equal to 1"),
+            ({"older_than": "soon"}, "Write 30d, 12h, 2w, 90m or ISO 8601."),
+            ({"older_than": "999999999999w"}, "Write 30d, 12h, 2w, 90m or ISO 8601."),
+            ({"keep_last": "1", "status": "lost"}, "Select a valid choice."),
+        ],
+    )
+    @pytest.mark.parametrize("stage", ["preview", "run"])
+    def test_what_is_no_policy_is_an_error(
+        self, root: Client, run: str, stage: str, form: dict[str, str], message: str
+    ) -> None:
+        before = everything_stored()
+        assert message in body(root.post(self.url, form | {"stage": stage}))
+        assert everything_stored() == before
+
+    def test_nothing_to_prune_offers_no_button(self, root: Client, run: str) -> None:
+        html = body(root.post(self.url, {"older_than": "999999w", "stage": "preview"}))
+        assert "0 steps and 0 sessions would go" in html
+        assert 'value="run"' not in html
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_download_streams_under_asgi_too() -> None:
+    for checkpoint in a_run("run"):
+        DjangoCheckpointer().save(checkpoint)
+
+    async def lines() -> list[bytes]:
+        client = AsyncClient()
+        await client.aforce_login(user)
+        response: Any = await client.get(addresses.of("download", "run"))
+        assert response.is_async
+        return [line async for line in response.streaming_content]
+
+    user = user_of("viewer")
+    assert [serde.loads(line) for line in async_to_sync(lines)()] == a_run("run")

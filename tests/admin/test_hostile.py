@@ -1,0 +1,123 @@
+"""What a checkpoint holds is text, whatever it says."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from django.test import Client
+from django.utils.html import escape
+
+from tests.admin.filling import addresses, body
+from tests.admin.hostile import (
+    SCRIPT,
+    SESSION_ID,
+    TEXTS,
+    a_hostile_run,
+    harmless,
+    pages_of_a_hostile_run,
+)
+from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+pytestmark = pytest.mark.django_db
+
+Structure = list[tuple[str, tuple[str, ...]]]
+
+
+class Outline(HTMLParser):
+    """The elements of a page, with the names of their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: Structure = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(sorted(name for name, _value in attrs))))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.elements.append((f"/{tag}", ()))
+
+    def handle_comment(self, data: str) -> None:
+        self.elements.append(("comment", (data,)))
+
+
+def outline(html: str) -> Structure:
+    parser = Outline()
+    parser.feed(html)
+    parser.close()
+    return parser.elements
+
+
+def save(session_id: str, change: object = None) -> str:
+    run = a_hostile_run(session_id) if change is None else a_hostile_run(session_id, harmless)
+    for checkpoint in run:
+        DjangoCheckpointer().save(checkpoint)
+    return session_id
+
+
+def test_a_hostile_run_makes_the_same_elements_as_a_harmless_one(root: Client) -> None:
+    hostile = [outline(body(root.get(url))) for url in pages_of_a_hostile_run(save(SESSION_ID))]
+    DjangoCheckpointer().delete_session(SESSION_ID)
+    twin = save(harmless(SESSION_ID), harmless)
+    pages = pages_of_a_hostile_run(twin)
+    node = harmless(SCRIPT)
+    pages[2] = addresses.session(twin, node=node)
+    for url, elements in zip(pages, hostile, strict=True):
+        assert outline(body(root.get(url))) == elements, url
+
+
+def test_the_harmless_twins_of_the_texts_differ() -> None:
+    assert len({harmless(text) for text in TEXTS}) == len(TEXTS)
+
+
+def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
+    save(SESSION_ID)
+    for url in pages_of_a_hostile_run(SESSION_ID):
+        response = root.get(url)
+        assert response.status_code == 200, url
+        html = body(response)
+        for text in TEXTS:
+            assert text == escape(text) or text not in html, url
+        assert "\0" not in html, url
+    html = body(root.get(addresses.step(SESSION_ID, 1)))
+    assert "&lt;script&gt;alert(&#x27;script&#x27;)&lt;/script&gt;" in html
+    assert "{{ request.user.password }}" in html
+    assert "a␀b" in html
+
+
+def test_the_download_of_a_hostile_run_is_a_file_with_a_clean_name(root: Client) -> None:
+    save(SESSION_ID)
+    response = root.get(addresses.of("raw", SESSION_ID, 1))
+    assert response["Content-Disposition"].startswith('attachment; filename="script-alert')
+    assert response["Content-Type"] == "application/json"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    checkpoint = DjangoCheckpointer().load(SESSION_ID, 1)
+    assert checkpoint is not None
+    assert response.content == serde.dumps(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "session_id",
+    [".", "..", "a/b", "a//b/", "_2E", "%2e%2e", "a b", " ", "a\nb", "a\r\x85\u2028b", "?#&=+;",
+     "add", "prune", "steps", "日本", "😀" * 255, "\\", '"', "x/steps/1", "a_b:c"],
+)  # fmt: skip
+def test_every_id_has_its_pages(root: Client, session_id: str) -> None:
+    checkpointer = DjangoCheckpointer()
+    for checkpoint in a_hostile_run(session_id, harmless)[:2]:
+        checkpointer.save(checkpoint)
+    for url in (
+        addresses.session(session_id),
+        addresses.step(session_id, 1),
+        addresses.compare(session_id, 1, 2),
+        addresses.of("fork", session_id),
+        addresses.of("delete", session_id),
+        addresses.of("raw", session_id, 2),
+        addresses.of("history", session_id),
+    ):
+        assert "/./" not in url
+        assert "/../" not in url
+        response = root.get(url)
+        assert response.status_code == 200, url
+    listed = body(root.get(addresses.sessions()))
+    assert f'href="{addresses.session(session_id)}"'.replace("&", "&amp;") in listed

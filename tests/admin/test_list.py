@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from tests.admin.filling import addresses, body
+from tests.strategies import a_checkpoint
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Session
+
+pytestmark = pytest.mark.django_db
+
+
+def listed(client: Client, **query: Any) -> list[str]:
+    response = client.get(addresses.sessions(), query)
+    assert response.status_code == 200
+    return [session.pk for session in response.context["cl"].result_list]
+
+
+def a_session(session_id: str, *, hours_old: float = 0, **fields: Any) -> None:
+    at = timezone.now() - timedelta(hours=hours_old)
+    Session.objects.create(id=session_id, updated_at=at, **fields)
+
+
+def test_sessions_are_listed_newest_first_ties_by_id(root: Client) -> None:
+    at = timezone.now()
+    for session_id, age in (("old", 2), ("b", 1), ("a", 1), ("new", 0)):
+        Session.objects.create(id=session_id, updated_at=at - timedelta(hours=age))
+    assert listed(root) == ["new", "a", "b", "old"]
+    column = listed_columns(root).index("updated")
+    assert listed(root, o=column) == ["old", "b", "a", "new"]
+    assert (
+        listed(root, o=f"-{column}") == listed(root, o=1) == listed(root, o="x.-99") == listed(root)
+    )
+
+
+def listed_columns(client: Client) -> list[str]:
+    return list(client.get(addresses.sessions()).context["cl"].list_display)
+
+
+def test_filters_have_fixed_choices(root: Client) -> None:
+    a_session("finished", status="finished", hours_old=0.5)
+    a_session("failed", status="resumable", last_error_count=2, hours_old=12)
+    a_session("fork", status="resumable", forked_from="finished", hours_old=100)
+    a_session("empty", hours_old=1_000)
+    assert listed(root, status="resumable") == ["failed", "fork"]
+    assert listed(root, errors="yes") == ["failed"]
+    assert listed(root, errors="no") == ["finished", "fork", "empty"]
+    assert [listed(root, updated=span) for span in ("hour", "day", "week")] == [
+        ["finished"],
+        ["finished", "failed"],
+        ["finished", "failed", "fork"],
+    ]
+    assert listed(root, forked="yes") == ["fork"]
+    assert listed(root, forked="no", status="resumable") == ["failed"]
+    everything = listed(root)
+    for name in ("status", "errors", "updated", "forked", "owner", "last_state"):
+        assert listed(root, **{name: "nonsense"}) == everything
+
+
+def test_search_finds_the_whole_id_or_else_its_beginning(root: Client) -> None:
+    for age, session_id in enumerate(["run", "run-1", "run-10", "Run-1", "run-2", "x run-1"]):
+        a_session(session_id, hours_old=age)
+    assert listed(root, q="run-1") == ["run-1"]
+    assert listed(root, q="run-") == ["run-1", "run-10", "run-2"]
+    assert listed(root, q="run-%") == listed(root, q="un-1") == listed(root, q="z") == []
+
+
+@pytest.mark.parametrize("last", ["\ud7ff", "\U0010ffff", "é", "~", "\x01"])
+def test_any_beginning_is_found_by_a_range_of_the_key(root: Client, last: str) -> None:
+    a_session(f"a{last}b")
+    a_session("b")
+    assert listed(root, q=f"a{last}") == [f"a{last}b"]
+
+
+def test_the_owner_has_a_column_where_there_is_one(root: Client) -> None:
+    a_session("nobody's")
+    assert "owner" not in listed_columns(root)
+    a_session("somebody's", owner="me")
+    assert "owner" in listed_columns(root)
+
+
+def test_a_row_says_where_the_session_stands(root: Client) -> None:
+    a_session("a", status="resumable", last_step=12_345, last_error_count=2, last_state_bytes=4_096)
+    Session.objects.filter(pk="a").update(
+        last_frontier=["Custom:plan", "Custom:act", "End", "Custom:x", 7], last_message_count=None
+    )
+    html = body(root.get(addresses.sessions()))
+    for text in ("▶", "resumable", "plan, act, End", "+1", "12,345", "4.0\xa0KB", "just now", "! "):
+        assert text.strip() in html
+
+
+def test_an_empty_list_says_what_to_do_first(root: Client) -> None:
+    assert "Save the first checkpoint" in body(root.get(addresses.sessions()))
+    a_session("a")
+    html = body(root.get(addresses.sessions(), {"q": "b"}))
+    assert "Clear search and filters" in html
+    assert "Save the first checkpoint" not in html
+
+
+def test_there_is_no_way_to_act_on_all_or_to_show_all(root: Client) -> None:
+    for number in range(60):
+        a_session(f"s{number}")
+    html = body(root.get(addresses.sessions(), {"all": ""}))
+    assert html.count('name="_selected_action"') == 25
+    assert "Show all" not in html
+    assert "Select all 60" not in html
+    root.post(
+        addresses.sessions(),
+        {"action": "delete_selected", "_selected_action": "s1", "select_across": "1"}
+        | {"index": "0", "post": "yes"},
+    )
+    assert Session.objects.count() == 59
+
+
+def test_the_list_reads_the_index_in_its_order(root: Client) -> None:
+    if connection.vendor == "sqlite":
+        plan = Session.objects.light().newest_first()[:50].explain()
+        assert "weavegraph_session_updated" in plan
+    assert listed(root) == []
+
+
+def test_a_finished_session_has_nothing_next(root: Client) -> None:
+    DjangoCheckpointer().save(a_checkpoint("done", 1, frontier=["End"]))
+    row = body(root.get(addresses.sessions()))
+    assert "●" in row
+    assert '<bdi class="weave-nodes">' not in row

@@ -1,0 +1,142 @@
+"""How many queries each page takes, and which columns they never read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.db import connection, models
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from tests.admin.filling import addresses, body, many_steps, pages_of
+from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+
+pytestmark = pytest.mark.django_db
+
+SIGNED_IN = 2
+"""Queries of the sign-in: the session of the browser, and the user."""
+
+QUERIES = {
+    "list": 3,
+    "list, filtered": 3,
+    "list, searched": 4,
+    "session": 4,
+    "session, middle": 5,
+    "session, from the oldest": 4,
+    "session, one node": 6,
+    "step": 5,
+    "value": 3,
+    "compare": 10,
+    "raw": 2,
+    "log": 3,
+    "fork": 1,
+    "delete": 3,
+    "prune": 0,
+}
+"""Queries of each page, without those of the sign-in."""
+
+
+def urls(session_id: str, count: int) -> dict[str, str]:
+    pages = pages_of(session_id, count // 2)
+    del pages["download"]
+    return pages | {
+        "list, filtered": f"{pages['list']}?status=resumable&errors=no&updated=week&forked=no",
+        "list, searched": f"{pages['list']}?q=many",
+        "session, middle": addresses.session(session_id, before=count // 2),
+        "session, from the oldest": addresses.session(session_id, after=1),
+    }
+
+
+def counted(client: Client, session_id: str, count: int) -> dict[str, int]:
+    numbers = {}
+    for name, url in urls(session_id, count).items():
+        client.get(url)
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert client.get(url).status_code == 200
+        numbers[name] = len(captured) - SIGNED_IN
+    return numbers
+
+
+def test_the_number_of_queries_is_the_same_at_10_and_100_steps(root: Client) -> None:
+    many_steps("many-10", 10)
+    many_steps("many-100", 100)
+    assert counted(root, "many-10", 10) == QUERIES
+    assert counted(root, "many-100", 100) == QUERIES
+
+
+@pytest.mark.vendor("sqlite")
+def test_the_number_of_queries_is_the_same_at_10_000_steps(root: Client) -> None:
+    many_steps("many-10000", 10_000)
+    assert counted(root, "many-10000", 10_000) == QUERIES
+
+
+@pytest.mark.parametrize(
+    "count", [10, 100, pytest.param(10_100, marks=pytest.mark.vendor("sqlite"))]
+)
+def test_the_list_takes_as_many_queries_whatever_its_length(root: Client, count: int) -> None:
+    many_steps("many-first", 10)
+    sessions = [Session(id=f"s{number:06}", status="resumable") for number in range(count)]
+    Session.objects.bulk_create(sessions, batch_size=500)
+    numbers = counted(root, "many-first", 10)
+    assert numbers == QUERIES
+    text = body(root.get(addresses.sessions()))
+    assert text.count('name="_selected_action"') == min(count + 1, 25)
+    assert ("10,000+" in text) == (count > 10_000)
+
+
+@contextmanager
+def lists_that_refuse_more() -> Iterator[None]:
+    """Make what lists read refuse to read a deferred column, where Django has it."""
+    refuse = getattr(models, "FETCH_RAISE", None)
+    if refuse is None:
+        yield
+        return
+    session_light, step_light = SessionQuerySet.light, StepQuerySet.light
+
+    def light(original: Any) -> Any:
+        return lambda rows: original(rows).fetch_mode(refuse)
+
+    with (
+        patch.object(SessionQuerySet, "light", light(session_light)),
+        patch.object(StepQuerySet, "light", light(step_light)),
+    ):
+        yield
+
+
+SHOWS_A_STATE = {"step", "value", "compare", "raw"}
+
+
+def test_only_pages_that_show_a_state_read_one(root: Client) -> None:
+    many_steps("many", 60)
+    with lists_that_refuse_more():
+        for name, url in urls("many", 60).items():
+            with CaptureQueriesContext(connection) as captured:
+                assert root.get(url).status_code == 200, name
+            selected = [query["sql"].partition(" FROM ")[0] for query in captured]
+            quote = connection.ops.quote_name
+            reads = [
+                sql
+                for sql in selected
+                if quote("state") in sql or ("last_state" in sql and quote("last_state") in sql)
+            ]
+            assert not reads, name
+            loads = [query for query in captured if "concurrency_limit FROM" in query["sql"]]
+            assert len(loads) == {"compare": 2}.get(name, int(name in SHOWS_A_STATE)), name
+
+
+def test_a_download_reads_one_state_at_a_time(root: Client) -> None:
+    many_steps("many", 20)
+    response = root.get(addresses.of("download", "many"))
+    with CaptureQueriesContext(connection) as captured:
+        lines = iter(response.streaming_content)  # type: ignore[attr-defined]
+        next(lines)
+        assert len(captured) == 2
+        assert len(list(lines)) == 19
+    assert len(captured) == 22

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.admin.test_weave import a_record
+from weavegraph_checkpoints.admin.timeline import (
+    HEIGHT,
+    MOST_POINTS,
+    WIDTH,
+    Point,
+    evenly_spaced,
+    in_a_row,
+    rise_of_errors,
+    timeline_of,
+)
+
+
+def a_point(step: int, size: int | None = 0, errors: int | None = 0) -> Point:
+    return Point(step=step, bytes=size, errors=errors)
+
+
+@given(first=st.integers(0, 2**63 - 1), span=st.integers(0, 10**7))
+def test_evenly_spaced_steps_are_few_and_hold_both_ends(first: int, span: int) -> None:
+    steps = evenly_spaced(first, first + span)
+    assert len(steps) == min(span + 1, MOST_POINTS)
+    assert (steps[0], steps[-1]) == (first, first + span)
+    distances = {after - before for before, after in pairwise(steps)}
+    assert not distances or max(distances) - min(distances) <= 1
+    assert 0 not in distances
+
+
+def test_a_step_is_shown_beside_the_one_before_it() -> None:
+    newest_first = [
+        a_record(9, at=10, messages=5, errors=1, bytes=70),
+        a_record(7, at=4, messages=3, errors=1, bytes=90),
+        a_record(2, at=1, messages=None, errors=0, bytes=None),
+    ]
+    newest, middle = in_a_row(newest_first, 2)
+    assert (newest.since, newest.messages_more, newest.errors_more, newest.bytes_more) == (
+        timedelta(seconds=6),
+        2,
+        0,
+        -20,
+    )
+    assert (middle.since, middle.messages_more, middle.errors_more, middle.bytes_more) == (
+        timedelta(seconds=3),
+        None,
+        1,
+        None,
+    )
+
+
+def test_the_first_step_has_nothing_before_it() -> None:
+    (only,) = in_a_row([a_record(0)], 50)
+    assert (only.since, only.messages_more, only.errors_more, only.bytes_more) == (None,) * 4
+    assert not only.is_late
+
+
+def test_a_step_that_was_saved_after_its_successor_is_late() -> None:
+    newest, late = in_a_row([a_record(2, at=5), a_record(1, at=8)], 50)
+    assert late.is_late
+    assert not newest.is_late
+    assert newest.since == timedelta(seconds=-3)
+
+
+def test_the_line_goes_from_edge_to_edge_and_the_largest_touches_the_top() -> None:
+    timeline = timeline_of([a_point(10, 50), a_point(20, 200), a_point(30, 100)])
+    assert timeline is not None
+    assert timeline.line == f"0.0,75.0 {WIDTH / 2:.1f},0.0 {WIDTH:.1f},50.0"
+    assert [timeline.first.step, timeline.largest.step, timeline.last.step] == [10, 20, 30]
+    assert HEIGHT == 100
+
+
+@pytest.mark.parametrize("sizes", [[], [5], [5, None], [None, None]])
+def test_less_than_two_sizes_have_no_line(sizes: list[int | None]) -> None:
+    assert timeline_of([a_point(step, size) for step, size in enumerate(sizes)]) is None
+
+
+def test_empty_states_have_a_line_along_the_bottom() -> None:
+    timeline = timeline_of([a_point(0, 0), a_point(1, 0)])
+    assert timeline is not None
+    assert timeline.line == f"0.0,100.0 {WIDTH:.1f},100.0"
+
+
+@pytest.mark.parametrize(
+    ("errors", "count", "expected"),
+    [
+        ([0, 0, 1, 1, 2], 2, (3, 4)),
+        ([0, 0, 1, 1, 2], 1, (1, 2)),
+        ([1, 1, 1], 1, (-1, 0)),
+        ([0, 2, 0, 2, 2], 2, (2, 3)),
+        ([0, None, 1], 1, (1, 2)),
+        ([0, 0], 1, None),
+        ([], 1, None),
+    ],
+)
+def test_the_rise_of_the_errors_lies_between_two_steps(
+    errors: list[int | None], count: int, expected: tuple[int, int] | None
+) -> None:
+    points = [a_point(step, 0, number) for step, number in enumerate(errors)]
+    assert rise_of_errors(points, count) == expected

@@ -1,0 +1,89 @@
+"""Makes the pictures of the docs from a run of the demo: ``make screenshots``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+WIDTH = 1200
+LIGHT, DARK = "light", "dark"
+CLOSE_NAVIGATION = "localStorage.setItem('django.admin.navSidebarIsOpen', 'false')"
+
+
+def pictures(last_step: int, error_step: int) -> list[tuple[str, str, str, int]]:
+    """Return the name of each picture, its page, its theme and its height."""
+    from tests.admin.filling import addresses
+
+    run = "demo-1"
+    killed = addresses.session(run, before=last_step // 2 + 25)
+    return [
+        ("sessions", addresses.sessions(), LIGHT, 470),
+        ("weave", killed, LIGHT, 720),
+        ("weave-dark", killed, DARK, 720),
+        ("step", addresses.step(run, error_step), LIGHT, 720),
+        ("compare", addresses.compare(run, error_step - 1, error_step), LIGHT, 720),
+    ]
+
+
+@contextmanager
+def served(folder: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Run the demo and serve its admin; give the URL, a cookie, the last step and an error's."""
+    os.environ["DATABASE_URL"] = f"sqlite:///{folder}/demo.sqlite3"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    import django
+
+    django.setup()
+
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+    from django.contrib.staticfiles.handlers import StaticFilesHandler
+    from django.core.management import call_command
+    from django.test import Client
+    from django.test.testcases import LiveServerThread
+
+    from weavegraph_checkpoints.models import Step
+
+    call_command("demo", "--no-serve")
+    client = Client()
+    client.force_login(get_user_model().objects.get(username="demo"))
+    thread = LiveServerThread("127.0.0.1", StaticFilesHandler)
+    thread.daemon = True
+    thread.start()
+    thread.is_ready.wait()
+    steps = Step.objects.of("demo-1").order_by("step").numbers()
+    last_and_error = list(steps)[-1], steps.filter(error_count=1)[0]
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    yield f"http://127.0.0.1:{thread.port}", cookie, last_and_error
+    thread.terminate()
+
+
+def main(target: Path) -> None:
+    """Write all pictures into a folder."""
+    with tempfile.TemporaryDirectory() as folder, served(folder) as (url, cookie, steps):
+        from playwright.sync_api import sync_playwright
+
+        from tests.browser.conftest import launch
+
+        with sync_playwright() as playwright:
+            browser = launch(playwright)
+            for name, path, theme, height in pictures(*steps):
+                options: dict[str, Any] = {"color_scheme": theme, "base_url": url}
+                size = {"width": WIDTH, "height": height}
+                context = browser.new_context(viewport=size, **options)
+                context.add_cookies([{"name": "sessionid", "value": cookie, "url": url}])
+                page = context.new_page()
+                page.add_init_script(CLOSE_NAVIGATION)
+                page.goto(path)
+                page.screenshot(path=target / f"{name}.png")
+                context.close()
+            browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

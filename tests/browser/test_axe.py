@@ -1,0 +1,89 @@
+"""axe finds nothing in what we render, on any page, in either theme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.admin.filling import a_run, addresses, many_steps
+from tests.browser.conftest import Opener
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Session
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+STOCK = {"label-title-only": "an icon is the only label of the search field"}
+"""What axe finds in the stock admin's own markup, by rule."""
+
+OURS = "[class*=weave-]"
+"""Every element of ours, or one around it, has a class of this kind."""
+
+IS_OURS = "([target, ours]) => document.querySelector(target).closest(ours) !== null"
+
+
+@pytest.fixture
+def runs(transactional_db: None) -> None:
+    for checkpoint in a_run("run"):
+        DjangoCheckpointer().save(checkpoint)
+    DjangoCheckpointer().fork_session("run", "fork", at_step=4)
+    many_steps("long", 120)
+    Session.objects.create(id="empty", owner="me")
+
+
+def findings(page: Page) -> list[tuple[bool, str, str]]:
+    """Return what axe finds: whether in our markup, the rule, and the element."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [
+        (page.evaluate(IS_OURS, [node["target"][0], OURS]), violation["id"], node["html"])
+        for violation in Axe().run(page).response["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.usefixtures("runs")
+def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> None:
+    urls = [
+        addresses.sessions(),
+        f"{addresses.sessions()}?q=nothing",
+        addresses.session("run"),
+        addresses.session("fork"),
+        addresses.session("empty"),
+        addresses.session("long", before=70),
+        addresses.session("long", node="plan"),
+        addresses.step("run", 5),
+        addresses.step("run", 1),
+        addresses.of("value", "run", 5, query={"at": "/extra/map"}),
+        addresses.compare("run", 2, 5),
+        addresses.compare("run", 5, 2),
+        addresses.of("fork", "run"),
+        addresses.of("prune"),
+        addresses.of("delete", "run"),
+    ]
+    page = open_page(urls[0], theme=theme)
+    ours, stock = [], {}
+    for url in urls:
+        page.goto(url)
+        page.evaluate("document.querySelectorAll('#content details').forEach((d) => d.open = true)")
+        for is_ours, rule, element in findings(page):
+            if is_ours:
+                ours.append((url, rule, element))
+            else:
+                stock[rule] = element
+    assert ours == []
+    assert stock.keys() <= STOCK.keys(), stock
+
+
+@pytest.mark.usefixtures("runs")
+def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
+    page = open_page(addresses.of("fork", "run"))
+    page.get_by_label("Id of the new session").fill("fork")
+    page.get_by_role("button", name="Fork").click()
+    assert page.get_by_text("A session of this id exists already.").is_visible()
+    assert page.get_by_label("Id of the new session").get_attribute("aria-invalid") == "true"
+    assert [found for found in findings(page) if found[0]] == []

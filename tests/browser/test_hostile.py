@@ -1,0 +1,35 @@
+"""A hostile run is walked page by page: no dialog, no violation, no request of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.admin.hostile import SESSION_ID, a_hostile_run, pages_of_a_hostile_run
+from tests.browser.conftest import Opener, overflows
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def hostile(transactional_db: None) -> None:
+    for checkpoint in a_hostile_run(SESSION_ID):
+        DjangoCheckpointer().save(checkpoint)
+
+
+@pytest.mark.parametrize("width", [1440, 360])
+@pytest.mark.usefixtures("hostile")
+def test_every_page_stays_what_it_is(open_page: Opener, width: int) -> None:
+    pages = pages_of_a_hostile_run(SESSION_ID)
+    page = open_page(pages[0], width=width)
+    for url in pages:
+        page.goto(url)
+        assert page.locator("h1").count() == 1, url
+        assert page.locator("#footer").count() == 1, url
+        assert page.locator("#content iframe, #content script, #content style").count() == 0, url
+        assert page.locator("#content img").count() == page.locator("#content img[alt]").count()
+        assert page.locator("[onerror], [onmouseover]").count() == 0, url
+        assert page.evaluate("document.baseURI").startswith("http://localhost"), url
+        page.evaluate("document.querySelectorAll('#content details').forEach((d) => d.open = true)")
+        if "weavegraph_checkpoints/session/_" in url:
+            assert overflows(page) <= 0, url

@@ -1,0 +1,178 @@
+"""A person who has never seen the run finds why it failed, and goes on from before that."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.admin.filling import addresses
+from tests.browser.conftest import Opener, overflows
+from tests.strategies import a_checkpoint
+from weavegraph_checkpoints import (
+    Checkpoint,
+    ErrorEvent,
+    Message,
+    NodeKind,
+    NodeScope,
+    VersionedState,
+    WeaveError,
+)
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Session
+
+pytestmark = pytest.mark.browser
+
+FAILED = "orders/2026-11/run-317"
+
+
+@pytest.fixture
+def failed_among_500(transactional_db: None) -> None:
+    """Five hundred runs, one of which stopped with an error."""
+    sessions = [
+        Session(id=f"orders/2026-11/run-{number}", status="finished") for number in range(500)
+    ]
+    Session.objects.bulk_create([row for row in sessions if row.id != FAILED])
+    checkpointer = DjangoCheckpointer()
+    error = ErrorEvent(
+        error=WeaveError(
+            message="the supplier did not answer in 30 s",
+            cause=WeaveError(message="connection reset by peer"),
+        ),
+        scope=NodeScope(kind="order", step=4),
+        tags=["network"],
+    )
+    for step in range(1, 6):
+        checkpointer.save(
+            Checkpoint(
+                session_id=FAILED,
+                step=step,
+                state=VersionedState.new(
+                    [Message.assistant(f"thought {number}") for number in range(step)],
+                    {"stock": 10 - step},
+                    [error] if step >= 4 else [],
+                ),
+                frontier=["order"],
+                versions_seen={},
+                ran_nodes=["order" if step % 2 == 0 else "plan"],
+            )
+        )
+    assert checkpointer.load_latest(FAILED) is not None
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "script"),
+    [(1440, "light", True), (360, "dark", True), (1440, "dark", False), (360, "light", False)],
+)
+@pytest.mark.usefixtures("failed_among_500")
+def test_find_the_failed_run_read_why_and_go_on_before_it(
+    open_page: Opener, width: int, theme: str, script: bool
+) -> None:
+    page = open_page(addresses.sessions(), width=width, theme=theme, script=script)
+
+    # Find it among 500.
+    page.get_by_role("link", name="has errors").click()
+    page.get_by_role("link", name=FAILED).click()
+    assert page.locator("h1", has_text=FAILED).is_visible()
+    assert page.locator(".weave-fact-first", has_text="resumable").is_visible()
+    assert page.locator(".weave-fact-first", has_text="order").is_visible()
+    assert overflows(page) <= 0
+
+    # Read why.
+    page.get_by_role("link", name="the newest appeared at step 4").click()
+    assert page.get_by_role("heading", name="node order at step 4").is_visible()
+    assert page.get_by_text("the supplier did not answer in 30 s").first.is_visible()
+    assert page.get_by_text("connection reset by peer", exact=True).is_visible()
+
+    # Step back, and see what changed.
+    if script:
+        page.keyboard.press("j")
+        page.wait_for_url("**/steps/3/")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_url("**/steps/4/")
+        page.keyboard.press("c")
+    else:
+        page.get_by_role("link", name="Step 3").click()
+        page.get_by_role("link", name="Step 4").click()
+        page.get_by_role("link", name="What changed since the step before").click()
+    page.wait_for_url("**/compare/?from=3&to=4")
+    summary = page.locator(".weave-summary").inner_text()
+    assert summary.startswith("+1 message, 1 extra changed, 1 error added, +")
+    assert page.get_by_text("thought 3", exact=True).is_visible()
+
+    # Fork where it was still well.
+    page.get_by_role("link", name="Step 3").click()
+    page.get_by_role("link", name="Fork here").click()
+    assert page.get_by_label("At step").input_value() == "3"
+    page.get_by_label("Id of the new session").fill("second-try")
+    page.get_by_role("button", name="Fork").click()
+    assert page.get_by_text(f"Forked from {FAILED} at step 3.").is_visible()
+    assert page.locator("h1", has_text="second-try").is_visible()
+
+    # Resume.
+    checkpointer = DjangoCheckpointer()
+    latest = checkpointer.load_latest("second-try")
+    assert latest is not None
+    assert (latest.step, len(latest.state.errors.items)) == (3, 0)
+    checkpointer.save(a_checkpoint("second-try", 4, state=latest.state, frontier=[NodeKind.END]))
+    page.reload()
+    assert page.locator(".weave-fact-first", has_text="finished").is_visible()
+    assert page.get_by_role("link", name="Newest step").get_attribute("href") == addresses.step(
+        "second-try", 4
+    )
+
+
+@pytest.mark.usefixtures("failed_among_500")
+def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> None:
+    page = open_page(addresses.session(FAILED))
+    page.get_by_label("From 1", exact=True).check()
+    page.get_by_label("To 5", exact=True).check()
+    page.get_by_role("button", name="Compare the chosen steps").click()
+    assert "+4 messages" in page.locator(".weave-summary").inner_text()
+    page.get_by_role("link", name="Swap").click()
+    assert "−4 messages" in page.locator(".weave-summary").inner_text()
+
+
+@pytest.mark.usefixtures("failed_among_500")
+def test_keys_do_nothing_in_inputs_or_with_modifiers(open_page: Opener) -> None:
+    page = open_page(addresses.step(FAILED, 3))
+    for chord in ("Control+k", "Alt+k", "Meta+k", "x"):
+        page.keyboard.press(chord)
+    assert page.url.endswith("/steps/3/")
+    page.keyboard.press("?")
+    assert page.locator("#weave-keys").get_attribute("open") is not None
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    page.keyboard.press("e")
+    page.wait_for_url("**/steps/4/")
+    page.goto(addresses.compare(FAILED, 3, 4))
+    page.get_by_label("From step").press("ArrowLeft")
+    page.get_by_label("From step").press("j")
+    assert page.get_by_label("From step").input_value() in ("j3", "3j")
+    assert page.url.endswith("?from=3&to=4")
+
+
+@pytest.mark.usefixtures("failed_among_500")
+def test_the_order_of_tabs_is_that_of_the_page(open_page: Opener) -> None:
+    page = open_page(addresses.session(FAILED))
+    page.locator("a.weave-button", has_text="Newest step").focus()
+    names = []
+    for _ in range(8):
+        names.append(page.evaluate("document.activeElement.textContent.trim()"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", names
+        page.keyboard.press("Tab")
+    assert names[:6] == ["Newest step", "Compare", "Fork", "Download", "Log", "Delete"]
+    assert names[6].startswith("the newest appeared at step 4")
+    levels = page.evaluate(
+        "[...document.querySelectorAll('#content :is(h1, h2, h3)')].map((h) => h.tagName)"
+    )
+    assert levels[0] == "H1"
+    assert set(levels[1:]) == {"H2"}
+
+
+@pytest.mark.usefixtures("failed_among_500")
+def test_the_raw_json_is_copied(open_page: Opener) -> None:
+    page = open_page(addresses.step(FAILED, 3))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator("#weave-raw").text_content()

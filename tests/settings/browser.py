@@ -1,0 +1,8 @@
+"""SQLite, and the strictest policy of content on every page."""
+
+from __future__ import annotations
+
+from tests.settings.sqlite import *  # noqa: F403
+from tests.settings.sqlite import MIDDLEWARE
+
+MIDDLEWARE = ["tests.browser.policy.strict_policy", *MIDDLEWARE]
