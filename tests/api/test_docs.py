@@ -113,6 +113,14 @@ def _javascript(ids: list[str], folder: Path) -> list[str]:
     return json.loads(_printed("node", str(script), json.dumps(ids)))  # type: ignore[no-any-return]
 
 
+def _starts(program: str) -> bool:
+    """Say whether a program is there; rustup's has to have a toolchain too."""
+    path = shutil.which(program)
+    return (
+        path is not None and not subprocess.run([path, "--version"], capture_output=True).returncode
+    )
+
+
 def _rust(ids: list[str], folder: Path) -> list[str]:
     driver = 'fn main() { for id in std::env::args().skip(1) { println!("{}", segment(&id)); } }'
     script = folder / "segment.rs"
@@ -130,8 +138,8 @@ def _printed(*command: str) -> str:
 # A language is tried where this machine has it.
 TRIED: dict[str, Callable[[list[str], Path], list[str]]] = {
     "python": _python,
-    **({"javascript": _javascript} if shutil.which("node") else {}),
-    **({"rust": _rust} if shutil.which("rustc") else {}),
+    **({"javascript": _javascript} if _starts("node") else {}),
+    **({"rust": _rust} if _starts("rustc") else {}),
 }
 
 
