@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.checks import check_settings
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
 
 
 def an_owner(request: object) -> str | None:
@@ -43,10 +44,12 @@ def test_max_state_bytes(configure: Any, value: int | None) -> None:
     assert conf.max_state_bytes() == value
 
 
-@pytest.mark.parametrize("value", [[], [{}], ({"keep_last": 3}, {"older_than": "30d"})])
+@pytest.mark.parametrize(
+    "value", [[], [{"keep_last": 1}], ({"keep_last": 3}, {"older_than": "30d"})]
+)
 def test_retention(configure: Any, value: Any) -> None:
     assert configure(RETENTION=value) == []
-    assert conf.retention() == list(value)
+    assert conf.retention() == [RetentionPolicy.from_mapping(policy) for policy in value]
 
 
 def test_api_owner(configure: Any) -> None:
@@ -58,7 +61,7 @@ def test_api_owner(configure: Any) -> None:
 
 MALFORMED: dict[str, list[Any]] = {
     "MAX_STATE_BYTES": [0, -1, True, 1.5, "7", [], {}],
-    "RETENTION": [None, {}, "30d", 5, [1], [None], {"keep_last": 3}, [{}, "x"]],
+    "RETENTION": [None, {}, "30d", 5, [1], [None], {"keep_last": 3}, [{}], [{"keep_last": 1}, "x"]],
     "API_OWNER": [
         "",
         "x",

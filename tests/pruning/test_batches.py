@@ -130,6 +130,15 @@ def test_a_long_read_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> 
         assert reports[-1].steps == 10
 
 
+@pytest.mark.parametrize("policy", [KEEP_TWO, INACTIVE], ids=["steps", "sessions"])
+def test_a_batch_that_takes_several_statements(policy: RetentionPolicy) -> None:
+    table = {f"s{n}": plain(range(130), updated_at=LONG_AGO) for n in range(9)}
+    plant(table)
+    model = Model(table)
+    assert prune(policy, batch_size=5000) == model.prune(policy)
+    assert stored() == model.left()
+
+
 def test_step_pruning_leaves_the_session_row_alone() -> None:
     plant({"s": plain(range(9), owner="me", updated_at=LONG_AGO), "t": plain(range(3))})
     sessions, _ = everything_stored()

@@ -408,7 +408,7 @@ def test_recursion_bombs_are_refused(opening: str, closing: str, around: str) ->
 def test_a_bomb_of_causes_is_refused() -> None:
     text = json.dumps(with_value((*EVENT, "error", "cause"), "@bomb@"))
     bomb = '{"message":"","cause":' * 50_000 + "null" + "}" * 50_000
-    assert refused(text.replace('"@bomb@"', bomb)).path.startswith("$")
+    assert refused(text.replace('"@bomb@"', bomb)).message == "nested too deep"
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,9 @@ def test_malformed_values_are_refused(value: str) -> None:
 def test_bad_utf_8_is_refused_anywhere(bad: bytes, spot: str) -> None:
     text = json.dumps(DOCUMENT | {"unknown": "also unknown"})
     assert spot in text
-    assert refused(text.encode().replace(spot.encode(), b'"' + bad + spot[1:].encode())).path == "$"
+    refusal = refused(text.encode().replace(spot.encode(), b'"' + bad + spot[1:].encode()))
+    assert refusal.path == "$"
+    assert refusal.message.startswith("not valid UTF-8")
 
 
 def test_lone_surrogates_in_text_are_refused() -> None:

@@ -410,7 +410,7 @@ def test_a_lower_limit_of_the_interpreter_on_integers_is_a_serialization_error()
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:
-        with pytest.raises(SerializationError):
+        with pytest.raises(SerializationError, match="640 digits"):
             dumps_state(state)
     finally:
         sys.set_int_max_str_digits(before)
