@@ -135,6 +135,14 @@ def _printed(*command: str) -> str:
     return done.stdout
 
 
+def _starts(program: str) -> bool:
+    """Say whether a program is there and works: that of a toolchain manager may not."""
+    if shutil.which(program) is None:
+        return False
+    done = subprocess.run([program, "--version"], capture_output=True, timeout=60, check=False)
+    return done.returncode == 0
+
+
 # A language is tried where this machine has it.
 TRIED: dict[str, Callable[[list[str], Path], list[str]]] = {
     "python": _python,

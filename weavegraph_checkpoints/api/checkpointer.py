@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import QuerySet
@@ -14,6 +15,24 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer, check_follow
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, StepQueryResult
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
 from weavegraph_checkpoints.models import Session
+
+SMALL_COLUMNS = (
+    "id",
+    "owner",
+    "status",
+    "concurrency_limit",
+    "created_at",
+    "updated_at",
+    "last_step",
+    "revision",
+    "last_message_count",
+    "last_error_count",
+    "last_state_bytes",
+    "last_frontier",
+    "forked_from",
+    "forked_at_step",
+)
+"""Of a session: what its lists read, and its answers show."""
 
 
 class ApiCheckpointer(DjangoCheckpointer):
@@ -29,13 +48,15 @@ class ApiCheckpointer(DjangoCheckpointer):
         except InvalidCheckpoint as error:
             raise ImproperlyConfigured(f"API_OWNER returned no owner: {error}") from error
 
-    def sessions(self) -> QuerySet[Session]:
-        """Return the sessions, without their states."""
-        return Session.objects.owned_by(self.owner).light()
+    def sessions(self) -> QuerySet[Any]:
+        """Return the small columns of the sessions."""
+        return Session.objects.owned_by(self.owner).values(*SMALL_COLUMNS)
 
-    def fresh_session(self, session_id: str) -> Session:
+    def fresh_session(self, session_id: str) -> dict[str, Any]:
         """Return a session that was just written, from where it was written."""
-        return self.sessions().using(self._for_write().connection.alias).get(pk=session_id)
+        alias = self._for_write().connection.alias
+        found: dict[str, Any] = self.sessions().using(alias).get(pk=session_id)
+        return found
 
     def version(self, session_id: str) -> Version | None:
         """Return the version of what ``latest`` returns. One query, of small columns."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.fields import empty
 from rest_framework.request import Request
 
 from weavegraph_checkpoints.api.errors import Invalid
@@ -15,6 +17,9 @@ from weavegraph_checkpoints.api.views import whole_number
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, instants
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.models import Session
+
+if TYPE_CHECKING:
+    Field = serializers.Field[Any, Any, Any, Any]
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Checkpoint))
 """The fields of a checkpoint."""
@@ -86,12 +91,21 @@ class Parameters(serializers.Serializer):  # type: ignore[type-arg]
         Raises ``Invalid`` with the name of the first that is refused.
         """
         given = request.query_params
-        parameters = cls(data={name: given[name] for name in cls().get_fields() if name in given})
-        if not parameters.is_valid():
-            name, messages = next(iter(parameters.errors.items()))
-            raise Invalid(str(messages[0]), path=name)
-        values: dict[str, Any] = parameters.validated_data
+        values = {}
+        for name, parameter in _parameters(cls).items():
+            if name in given or parameter.required:
+                try:
+                    values[name] = parameter.run_validation(given.get(name, empty))
+                except serializers.ValidationError as error:
+                    message, *_ = error.detail
+                    raise Invalid(str(message), path=name) from None
         return values
+
+
+@cache
+def _parameters(cls: type[Parameters]) -> dict[str, Field]:
+    """Return the fields of a class, which hold nothing of a request; a copy is dear."""
+    return cls().get_fields()
 
 
 class SessionParameters(Parameters):
@@ -137,7 +151,7 @@ class StepParameters(Parameters):
     )
     fields_ = FieldsField(required=False)
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    def get_fields(self) -> dict[str, Field]:
         # `fields` is taken: it is how a serializer names its own.
         fields = super().get_fields()
         fields["fields"] = fields.pop("fields_")
@@ -166,7 +180,7 @@ class SaveParameters(Parameters):
 class DiffParameters(Parameters):
     """Between which steps to compare."""
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    def get_fields(self) -> dict[str, Field]:
         return {
             "from": NumberField(help_text="The step to compare from."),
             "to": NumberField(help_text="The step to compare to."),

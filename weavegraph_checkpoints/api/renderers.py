@@ -24,10 +24,8 @@ class CheckpointDocument:
 
     def encode(self) -> bytes:
         """Return the document as UTF-8 JSON. Raises ``SerializationError``."""
-        body = serde.dumps(self.checkpoint)
-        if self.fields is not None:
-            members = _MEMBERS.decode(body)
-            body = _ENCODER.encode({key: members[key] for key in members if key in self.fields})
+        wanted = () if self.fields is None else (self.fields,)
+        body = serde.dumps(self.checkpoint, *wanted)
         url = msgspec.json.encode(self.url)
         rest = (b"}",) if body == b"{}" else (b",", memoryview(body)[1:])
         return b"".join((b'{"url":', url, *rest))
@@ -43,7 +41,6 @@ def _plain(value: Any) -> Any:
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
-_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class JSONRenderer(renderers.BaseRenderer):

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from weavegraph_checkpoints.api.checkpointer import SMALL_COLUMNS
+from weavegraph_checkpoints.domain.instants import to_text
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP, is_session_id
 from weavegraph_checkpoints.models import Session
-
-
-class InstantField(serializers.DateTimeField):
-    """RFC 3339 in UTC, whatever time zone and format the project has."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(format="iso-8601", default_timezone=UTC, **options)
 
 
 class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """A session without its state."""
 
-    url = serializers.SerializerMethodField(help_text="The address of this session.")
-    created_at = InstantField(read_only=True)
-    updated_at = InstantField(read_only=True)
+    url = serializers.URLField(read_only=True, help_text="The address of this session.")
     last_frontier = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
@@ -34,29 +26,18 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     class Meta:
         model = Session
-        fields = (
-            "id",
-            "url",
-            "owner",
-            "status",
-            "concurrency_limit",
-            "created_at",
-            "updated_at",
-            "last_step",
-            "revision",
-            "last_message_count",
-            "last_error_count",
-            "last_state_bytes",
-            "last_frontier",
-            "forked_from",
-            "forked_at_step",
-        )
+        fields = ("id", "url", *SMALL_COLUMNS[1:])
         read_only_fields = fields
 
-    def get_url(self, session: Session) -> str:
-        """Return the absolute address of a session."""
-        url: str = self.context["view"].url_of(session.pk)
-        return url
+    def to_representation(self, session: dict[str, Any]) -> dict[str, Any]:
+        """Return the members of a session; times are in UTC whatever the project has.
+
+        By hand: field by field it would be most of the time of a page.
+        """
+        session_id = session["id"]
+        url = self.context["view"].url_of(session_id)
+        times = {name: to_text(session[name]) for name in ("created_at", "updated_at")}
+        return {"id": session_id, "url": url, **session, **times}
 
 
 @extend_schema_field(

@@ -44,10 +44,10 @@ class SessionViewSet(
     lookup_url_kwarg = "session"
     lookup_value_regex = "[^/]+"
 
-    def get_queryset(self) -> QuerySet[Session]:
+    def get_queryset(self) -> QuerySet[Any]:
         return self.checkpointer.sessions()
 
-    def get_object(self) -> Session:
+    def get_object(self) -> Any:
         """Return the session that the address names. Raises ``NotFound``."""
         session = self.get_queryset().filter(pk=self.session_id).first()
         if session is None:

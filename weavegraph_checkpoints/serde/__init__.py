@@ -6,6 +6,7 @@ refused with its path, and nothing is ever stripped, replaced or turned into ``n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -98,6 +99,25 @@ class _PlacedDocument(_CheckpointDocument, frozen=True, kw_only=True):
     step: _Step | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
 
+_FIELDS: dict[str, Callable[[Checkpoint], Any]] = {
+    "session_id": lambda checkpoint: checkpoint.session_id,
+    "step": lambda checkpoint: checkpoint.step,
+    "state": lambda checkpoint: state_document(checkpoint.state),
+    "frontier": lambda checkpoint: _encoded(checkpoint.frontier),
+    "versions_seen": lambda checkpoint: checkpoint.versions_seen,
+    "concurrency_limit": lambda checkpoint: checkpoint.concurrency_limit,
+    "created_at": lambda checkpoint: instants.to_text(checkpoint.created_at),
+    "ran_nodes": lambda checkpoint: _encoded(checkpoint.ran_nodes),
+    "skipped_nodes": lambda checkpoint: _encoded(checkpoint.skipped_nodes),
+    "updated_channels": lambda checkpoint: checkpoint.updated_channels,
+}
+"""How each field of a checkpoint is written, in their order."""
+
+
+def _encoded(nodes: tuple[NodeKind, ...]) -> list[str]:
+    return [node.encoded for node in nodes]
+
+
 _ENCODER = msgspec.json.Encoder()
 _CHECKPOINT = msgspec.json.Decoder(_CheckpointDocument)
 _PLACED = msgspec.json.Decoder(_PlacedDocument)
@@ -107,27 +127,16 @@ _VERSIONS_SEEN = msgspec.json.Decoder(VersionsSeen)
 _ANY = msgspec.json.Decoder(Any)
 
 
-def dumps(checkpoint: Checkpoint) -> bytes:
-    """Return a checkpoint as UTF-8 JSON.
+def dumps(checkpoint: Checkpoint, fields: Collection[str] = _FIELDS) -> bytes:
+    """Return a checkpoint, or some of its fields, as UTF-8 JSON.
 
     Raises ``SerializationError`` with the path (``$.state.extra.map.total``) of a value
     that JSON cannot hold, or of free values nested beyond 200 levels.
     """
-    check_state(checkpoint.state, "$.state")
-    return _encode(
-        {
-            "session_id": checkpoint.session_id,
-            "step": checkpoint.step,
-            "state": state_document(checkpoint.state),
-            "frontier": [node.encoded for node in checkpoint.frontier],
-            "versions_seen": checkpoint.versions_seen,
-            "concurrency_limit": checkpoint.concurrency_limit,
-            "created_at": instants.to_text(checkpoint.created_at),
-            "ran_nodes": [node.encoded for node in checkpoint.ran_nodes],
-            "skipped_nodes": [node.encoded for node in checkpoint.skipped_nodes],
-            "updated_channels": checkpoint.updated_channels,
-        }
-    )
+    if "state" in fields:
+        check_state(checkpoint.state, "$.state")
+    members = {name: write(checkpoint) for name, write in _FIELDS.items() if name in fields}
+    return _encode(members)
 
 
 def loads(data: bytes | str) -> Checkpoint:
@@ -199,7 +208,7 @@ def loads_state(data: bytes | str) -> VersionedState:
 
 def dumps_nodes(nodes: tuple[NodeKind, ...]) -> str:
     """Return nodes as the JSON of a ``frontier`` or ``ran_nodes`` column."""
-    return _ENCODER.encode([node.encoded for node in nodes]).decode()
+    return _ENCODER.encode(_encoded(nodes)).decode()
 
 
 def dumps_json(value: object) -> str:
