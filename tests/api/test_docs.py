@@ -113,14 +113,6 @@ def _javascript(ids: list[str], folder: Path) -> list[str]:
     return json.loads(_printed("node", str(script), json.dumps(ids)))  # type: ignore[no-any-return]
 
 
-def _starts(program: str) -> bool:
-    """Say whether a program is there; rustup's has to have a toolchain too."""
-    path = shutil.which(program)
-    return (
-        path is not None and not subprocess.run([path, "--version"], capture_output=True).returncode
-    )
-
-
 def _rust(ids: list[str], folder: Path) -> list[str]:
     driver = 'fn main() { for id in std::env::args().skip(1) { println!("{}", segment(&id)); } }'
     script = folder / "segment.rs"

@@ -68,6 +68,8 @@ class Backend(ABC):
     """Ends a SELECT of sessions that are about to get or lose steps."""
     delete_lock: str
     """Ends a SELECT of sessions that are about to be deleted."""
+    steps_by_number = STEP
+    """The table of steps in a SELECT of some by their session and numbers."""
     delete_steps = f"DELETE FROM {STEP}"
     """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     text_cast = ""

@@ -28,9 +28,11 @@ class MariaDBBackend(Backend):
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
     on_step_conflict = _REPLACE
-    # On a small table MariaDB may scan them all instead, and lock rows of other sessions, or
-    # wait for them, on the way. Only this form of DELETE can name an index.
-    delete_steps = f"DELETE {STEP} FROM {STEP} FORCE INDEX (weavegraph_step_unique)"
+    # MariaDB may scan all steps instead: for each part of a session that is most of a large
+    # table; on a small one it locks rows of other sessions, or waits for them, on the way.
+    # Only this form of DELETE can name an index.
+    steps_by_number = f"{STEP} FORCE INDEX (weavegraph_step_unique)"
+    delete_steps = f"DELETE {STEP} FROM {steps_by_number}"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:

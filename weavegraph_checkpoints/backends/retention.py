@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from weavegraph_checkpoints.backends.base import (
     SESSION,
-    STEP,
     Backend,
     SessionRow,
     in_utc,
@@ -40,6 +39,7 @@ class RetentionStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
+        self.steps = backend.steps_by_number
 
     def sessions(self, policy: RetentionPolicy | None, after: str, limit: int) -> list[SessionRow]:
         """Return the next sessions, by id, that a policy concerns; all without a policy."""
@@ -82,7 +82,7 @@ class RetentionStatements:
             return {}
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT session_id, COUNT(*) FROM {STEP}"
+                f"SELECT session_id, COUNT(*) FROM {self.steps}"
                 f" WHERE session_id IN ({_marks(session_ids)}) GROUP BY session_id",
                 session_ids,
             )
@@ -122,16 +122,18 @@ class RetentionStatements:
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT session_id, step, COALESCE(state_bytes, 0){is_old}"
-                f" FROM {STEP} WHERE {condition}",
+                f" FROM {self.steps} WHERE {condition}",
                 [*instants, *parameters],
             )
             return cursor.fetchall()  # type: ignore[no-any-return]
 
     def oldest_steps(self, session_ids: Sequence[str], above: int, limit: int) -> list[StepRecord]:
         """Return steps of some sessions above a number, oldest first within each session."""
+        # MariaDB would sort all the rest of a long session to find its first rows, were the
+        # session named in the order.
+        order = "step" if len(session_ids) == 1 else "session_id, step"
         return self._records(
-            f"session_id IN ({_marks(session_ids)}) AND step > %s"
-            " ORDER BY session_id, step LIMIT %s",
+            f"session_id IN ({_marks(session_ids)}) AND step > %s ORDER BY {order} LIMIT %s",
             [*session_ids, above, limit],
         )
 
@@ -139,7 +141,7 @@ class RetentionStatements:
         """Say whether some sessions have any step up to a number."""
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT 1 FROM {STEP} WHERE session_id IN ({_marks(session_ids)})"
+                f"SELECT 1 FROM {self.steps} WHERE session_id IN ({_marks(session_ids)})"
                 " AND step <= %s LIMIT 1",
                 [*session_ids, up_to],
             )
@@ -168,7 +170,7 @@ class RetentionStatements:
             # which an index still leads through.
             sql = " UNION ALL ".join(
                 [
-                    f"SELECT id FROM {SESSION} WHERE id = %s AND EXISTS (SELECT 1 FROM {STEP}"
+                    f"SELECT id FROM {SESSION} WHERE id = %s AND EXISTS (SELECT 1 FROM {self.steps}"
                     " WHERE session_id = %s AND step > %s ORDER BY step DESC"
                     " LIMIT 1 OFFSET %s)"
                 ]
@@ -196,7 +198,8 @@ class RetentionStatements:
     def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT session_id, step, COALESCE(state_bytes, 0) FROM {STEP} WHERE {condition}",
+                f"SELECT session_id, step, COALESCE(state_bytes, 0) FROM {self.steps}"
+                f" WHERE {condition}",
                 parameters,
             )
             return list(map(StepRecord._make, cursor.fetchall()))
