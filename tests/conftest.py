@@ -28,6 +28,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # The API is optional: without its packages there is nothing to collect here.
 collect_ignore = [] if find_spec("rest_framework") else ["api"]
+# What knows no database is tested once, beside the database that every machine has.
+if connection.vendor != "sqlite":
+    collect_ignore += ["domain", "serde", "test_importable.py", "test_layers.py"]
 
 
 # A shell without job control starts its background processes with SIGINT ignored, and so
