@@ -8,7 +8,7 @@ import pytest
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template import loader
-from django.test import Client, override_settings
+from django.test import Client
 from django.urls import path
 
 from tests.admin.filling import a_run, body
@@ -39,8 +39,12 @@ urlpatterns = [
     path("narrow/", site.urls),
     path("admin/", admin.site.urls),
 ]
-narrow = override_settings(ROOT_URLCONF=__name__)
 addresses = Addresses("narrow")
+
+
+@pytest.fixture
+def narrow(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def two_owners(db: None) -> None:
             DjangoCheckpointer(owner=owner).save(checkpoint)
 
 
-@narrow
+@pytest.mark.usefixtures("narrow")
 def test_a_narrowed_admin_narrows_every_page(root: Client) -> None:
     listed = body(root.get(addresses.sessions()))
     assert "of-me" in listed
@@ -72,7 +76,7 @@ def test_a_narrowed_admin_narrows_every_page(root: Client) -> None:
     assert root.get(addresses.of("prune")).status_code == 403
 
 
-@narrow
+@pytest.mark.usefixtures("narrow")
 def test_links_stay_in_their_site(root: Client) -> None:
     assert addresses.session("of-me").startswith("/narrow/")
     html = body(root.get(addresses.step("of-me", 3)))
@@ -80,7 +84,7 @@ def test_links_stay_in_their_site(root: Client) -> None:
     assert 'href="/admin/' not in html
 
 
-@narrow
+@pytest.mark.usefixtures("narrow")
 def test_a_template_can_be_replaced(root: Client, tmp_path: Any, settings: Any) -> None:
     (tmp_path / "own.html").write_text(
         '{% extends "admin/weavegraph_checkpoints/session/session.html" %}'
