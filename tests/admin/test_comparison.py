@@ -122,6 +122,13 @@ def test_extras_have_a_path_and_both_values() -> None:
     ]
 
 
+def test_items_of_a_list_come_and_go() -> None:
+    short, long = with_state(extra={"a": [1, 4]}), with_state(extra={"a": [1, 2, 3, 4]})
+    (came,), (went,) = compare(short, long).extras.rows, compare(long, short).extras.rows
+    assert (came.kind, came.path, came.before, came.after.text) == ("new", "a[1…]", None, "[2, 3]")
+    assert (went.kind, went.path, went.before.text, went.after) == ("gone", "a[1…]", "[2, 3]", None)
+
+
 def test_beyond_two_hundred_rows_the_rest_is_counted() -> None:
     comparison = compare(
         with_state(extra={}), with_state(extra={str(number): number for number in range(250)})

@@ -255,17 +255,14 @@ def _value_section(found: Sequence[Change]) -> Section:
 
 
 def _value_change(change: Change) -> ValueChange:
-    if change.before is ABSENT:
-        kind = "new"
-    elif change.after is ABSENT:
-        kind = "gone"
-    else:
-        kind = "other"
+    came = change.before is ABSENT or (change.at is not None and not change.before)
+    went = change.after is ABSENT or (change.at is not None and not change.after)
+    kind = "new" if came else "gone" if went else "other"
     return ValueChange(
         kind=kind,
         path=_path_text(change.path) + ("" if change.at is None else f"[{change.at}…]"),
-        before=None if change.before is ABSENT else _cut("gone", json_text(change.before)),
-        after=None if change.after is ABSENT else _cut("new", json_text(change.after)),
+        before=None if came else _cut("gone", json_text(change.before)),
+        after=None if went else _cut("new", json_text(change.after)),
     )
 
 
