@@ -123,8 +123,8 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
 @pytest.mark.usefixtures("failed_among_500")
 def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> None:
     page = open_page(addresses.session(FAILED))
-    page.get_by_label("From 1", exact=True).check()
-    page.get_by_label("To 5", exact=True).check()
+    page.get_by_role("radio", name="From 1", exact=True).check()
+    page.get_by_role("radio", name="To 5", exact=True).check()
     page.get_by_role("button", name="Compare the chosen steps").click()
     assert "+4 messages" in page.locator(".weave-summary").inner_text()
     page.get_by_role("link", name="Swap").click()
