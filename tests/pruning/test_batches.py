@@ -262,22 +262,3 @@ def test_narrowing_reads_sessions_in_the_order_of_their_ids() -> None:
         cursor.execute(f"EXPLAIN QUERY PLAN {reads[0]}")
         plan = " ".join(str(row) for row in cursor.fetchall())
     assert "TEMP B-TREE" not in plan
-
-
-@pytest.mark.vendor("mysql")
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_a_part_of_a_long_session_is_read_without_the_rest(
-    policy: RetentionPolicy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "STEPS_A_READ", 100)
-    plant({"s": plain(range(400), updated_at=LONG_AGO)})
-    statements = sent(lambda: prune(policy, batch_size=100))
-    reads = [sql for sql in statements if "COALESCE" in sql and "LIMIT" in sql]
-    plans = []
-    with connection.cursor() as cursor:
-        for sql in reads:
-            cursor.execute(f"EXPLAIN {sql}")
-            (columns,) = [[str(value) for value in row] for row in cursor.fetchall()]
-            plans.append(" ".join(columns))
-    assert plans
-    assert all("range" in plan and "filesort" not in plan for plan in plans), plans
