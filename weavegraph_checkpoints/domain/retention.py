@@ -155,7 +155,7 @@ def parse_duration(text: str, path: str = "$") -> timedelta:
             return timedelta(**{_UNITS[short.group(2)]: int(short.group(1))})
         if text.startswith("P"):
             return msgspec.convert(text, timedelta)
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError, msgspec.ValidationError):
         pass
     raise InvalidPolicy(f"not a duration: {shown(text)}; write 30d, 12h, 2w, 90m or ISO 8601", path)
 
