@@ -14,6 +14,7 @@ import platform
 import resource
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -161,11 +162,12 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return (
+    return textwrap.fill(
         f"Measured on {datetime.now(UTC):%Y-%m-%d} on {model}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()}, Django {django.__version__}; seed {SEED}, "
-        f"load {os.getloadavg()[0]:.1f} at the start."
+        f"load {os.getloadavg()[0]:.1f} at the start.",
+        width=100,
     )
 
 
