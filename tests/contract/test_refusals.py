@@ -23,7 +23,7 @@ from weavegraph_checkpoints import (
     WeaveError,
 )
 from weavegraph_checkpoints.checkpointer import Checkpointer, DjangoCheckpointer
-from weavegraph_checkpoints.serde import dumps_state
+from weavegraph_checkpoints.serde import dumps, dumps_state
 
 NOT_JSON = {
     "nan": (VersionedState.new(extra={"a": float("nan")}), "$.state.extra.map.a"),
@@ -201,4 +201,18 @@ def test_a_malformed_limit_is_a_fault_of_the_settings(
     settings.WEAVEGRAPH_CHECKPOINTS = {"MAX_STATE_BYTES": "7 MiB"}
     with pytest.raises(ImproperlyConfigured):
         checkpointer.save(a_checkpoint())
+    assert checkpointer.list_sessions() == []
+
+
+@pytest.mark.parametrize("counter", [float("nan"), -1, 2**64, True, b"1", None])
+def test_versions_that_were_spoilt_after_they_were_checked_are_refused(
+    checkpointer: Checkpointer, counter: Any
+) -> None:
+    checkpoint = a_checkpoint(versions_seen={"a": {"messages": 1}})
+    checkpoint.versions_seen["a"]["messages"] = counter
+    with pytest.raises(InvalidCheckpoint) as caught:
+        checkpointer.save(checkpoint)
+    assert caught.value.path == "$.versions_seen.a.messages"
+    with pytest.raises(InvalidCheckpoint):
+        dumps(checkpoint)
     assert checkpointer.list_sessions() == []

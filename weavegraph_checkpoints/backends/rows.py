@@ -10,6 +10,7 @@ import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.domain import Checkpoint
+from weavegraph_checkpoints.domain.checkpoint import checked_versions_seen
 from weavegraph_checkpoints.exceptions import StateTooLarge
 from weavegraph_checkpoints.serde import dumps_nodes, dumps_state
 
@@ -61,7 +62,8 @@ class StepRow:
     def of(cls, checkpoint: Checkpoint, max_state_bytes: int | None) -> StepRow:
         """Serialise a checkpoint.
 
-        Raises ``SerializationError``, and ``StateTooLarge`` for a state of more than
+        Raises ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
+        spoilt since they were checked, and ``StateTooLarge`` for a state of more than
         ``max_state_bytes`` bytes.
         """
         state = dumps_state(checkpoint.state, path="$.state")
@@ -80,7 +82,7 @@ class StepRow:
             ran_nodes=dumps_nodes(checkpoint.ran_nodes),
             skipped_nodes=dumps_nodes(checkpoint.skipped_nodes),
             updated_channels=encode(checkpoint.updated_channels).decode(),
-            versions_seen=encode(checkpoint.versions_seen).decode(),
+            versions_seen=encode(checked_versions_seen(checkpoint.versions_seen)).decode(),
             state=state.decode(),
         )
 

@@ -144,7 +144,7 @@ def _check_resumption(record: Checkpoint | SessionState) -> None:
         raise InvalidCheckpoint(f"expected a VersionedState, not {shown(record.state)}", "$.state")
     keep = object.__setattr__
     keep(record, "frontier", _nodes(record.frontier, "frontier"))
-    keep(record, "versions_seen", _versions_seen(record.versions_seen))
+    keep(record, "versions_seen", checked_versions_seen(record.versions_seen))
 
 
 def _nodes(nodes: Iterable[NodeKind | str], name: str) -> tuple[NodeKind, ...]:
@@ -172,7 +172,12 @@ def _channels(channels: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def _versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen:
+def checked_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen:
+    """Return a copy, two levels deep, of the versions that nodes have seen.
+
+    Raises ``InvalidCheckpoint`` with the path of a key that is no text that can be stored,
+    and of a counter that is no integer from 0 to 2^64−1.
+    """
     copy = {}
     for node, versions in _items(seen, "$.versions_seen"):
         check_text(node, "$.versions_seen")

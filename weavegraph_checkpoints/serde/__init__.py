@@ -13,7 +13,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from weavegraph_checkpoints.domain import instants
-from weavegraph_checkpoints.domain.checkpoint import Checkpoint, VersionsSeen
+from weavegraph_checkpoints.domain.checkpoint import (
+    Checkpoint,
+    VersionsSeen,
+    checked_versions_seen,
+)
 from weavegraph_checkpoints.domain.limits import (
     MAX_CHANNEL_VERSION,
     MAX_CONCURRENCY_LIMIT,
@@ -104,7 +108,7 @@ _FIELDS: dict[str, Callable[[Checkpoint], Any]] = {
     "step": lambda checkpoint: checkpoint.step,
     "state": lambda checkpoint: state_document(checkpoint.state),
     "frontier": lambda checkpoint: _encoded(checkpoint.frontier),
-    "versions_seen": lambda checkpoint: checkpoint.versions_seen,
+    "versions_seen": lambda checkpoint: checked_versions_seen(checkpoint.versions_seen),
     "concurrency_limit": lambda checkpoint: checkpoint.concurrency_limit,
     "created_at": lambda checkpoint: instants.to_text(checkpoint.created_at),
     "ran_nodes": lambda checkpoint: _encoded(checkpoint.ran_nodes),
@@ -131,7 +135,8 @@ def dumps(checkpoint: Checkpoint, fields: Collection[str] = _FIELDS) -> bytes:
     """Return a checkpoint, or some of its fields, as UTF-8 JSON.
 
     Raises ``SerializationError`` with the path (``$.state.extra.map.total``) of a value
-    that JSON cannot hold, or of free values nested beyond 200 levels.
+    that JSON cannot hold, or of free values nested beyond 200 levels, and
+    ``InvalidCheckpoint`` for ``versions_seen`` that were spoilt after they were checked.
     """
     if "state" in fields:
         check_state(checkpoint.state, "$.state")
