@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -17,6 +14,7 @@ import pytest
 from django.db import connection
 
 from tests.builders import a_history, everything_stored, wrong_snapshots
+from tests.commands.processes import PATIENCE, start
 from tests.commands.running import run
 from tests.interchange.crate import crate_file, rows_of, times_of
 from tests.interchange.stored import assert_stored, by_session
@@ -168,7 +166,7 @@ def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
     path = crate_file(tmp_path / "crate.sqlite3", history)
     for _ in range(3):
         count = Step.objects.count()
-        start(["import_weavegraph", str(path)], kill, partial(more_steps_than, count))
+        stop("import_weavegraph", path, kill, partial(more_steps_than, count))
         assert wrong_snapshots() == []
     run("import_weavegraph", str(path))
     assert Step.objects.count() == 1500
@@ -176,7 +174,7 @@ def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
     target = tmp_path / "export.sqlite3"
     for _ in range(3):
         size = target.stat().st_size if target.exists() else 0
-        start(["export_weavegraph", str(target)], kill, partial(larger_than, target, size))
+        stop("export_weavegraph", target, kill, partial(larger_than, target, size))
     run("export_weavegraph", str(target))
     assert "1500 there already" in run("import_weavegraph", str(target)).out
     assert everything_stored() == before
@@ -190,21 +188,15 @@ def larger_than(path: Path, size: int) -> bool:
     return path.exists() and path.stat().st_size > size
 
 
-def start(args: list[str], kill: signal.Signals, when: Callable[[], bool]) -> None:
+def stop(command: str, argument: Path, kill: signal.Signals, when: Callable[[], bool]) -> None:
     """Run a command in a process of its own, and end it once it is on its way."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "django", *args],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(command, str(argument))
     while process.poll() is None:
         time.sleep(0.02)
         if when():
             process.send_signal(kill)
             break
-    _, error = process.communicate()
+    _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 130, -kill), error
 
 

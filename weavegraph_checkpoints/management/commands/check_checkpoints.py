@@ -16,6 +16,7 @@ from weavegraph_checkpoints.management.databases import (
     check_database,
     check_tables,
 )
+from weavegraph_checkpoints.management.interruption import Interruption
 from weavegraph_checkpoints.management.progress import Progress
 from weavegraph_checkpoints.management.wording import counted, on_one_line, quoted
 
@@ -78,11 +79,15 @@ class Command(BaseCommand):
         if self.stderr.isatty() and self.verbosity:
             extent = health.extent(using=database)
             total = extent.sessions + extent.steps
-        with Progress(self.stderr, unit="rows", verbosity=self.verbosity, total=total) as progress:
+        with (
+            Interruption() as interruption,
+            Progress(self.stderr, unit="rows", verbosity=self.verbosity, total=total) as progress,
+        ):
 
             def on_progress(checked: Extent) -> None:
                 self.checked = checked
                 progress.update(checked.sessions + checked.steps)
+                interruption.check()
 
             try:
                 for finding in health.verify(
@@ -90,6 +95,7 @@ class Command(BaseCommand):
                 ):
                     with progress.aside():
                         self._write(finding)
+                    interruption.check()
             except KeyboardInterrupt:
                 return False
         return True

@@ -21,6 +21,7 @@ from weavegraph_checkpoints.management.databases import (
     check_database,
     check_tables,
 )
+from weavegraph_checkpoints.management.interruption import Interruption
 from weavegraph_checkpoints.management.progress import Progress
 from weavegraph_checkpoints.management.wording import counted, on_one_line
 
@@ -117,15 +118,20 @@ class Command(BaseCommand):
         total = None
         if self.stderr.isatty() and verbosity and choices["sessions"] is None:
             total = source.extent()[1]
-        with Progress(self.stderr, unit="steps", verbosity=verbosity, total=total) as progress:
+        with (
+            Interruption() as interruption,
+            Progress(self.stderr, unit="steps", verbosity=verbosity, total=total) as progress,
+        ):
 
             def on_progress(result: ImportResult) -> None:
                 self.result = result
                 progress.update(result.steps)
+                interruption.check()
 
             def on_invalid(found: Invalid) -> None:
                 with progress.aside():
                     self.stderr.write(f"left out: {on_one_line(str(found))}")
+                interruption.check()
 
             import_history(
                 source,
