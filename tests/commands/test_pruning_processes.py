@@ -18,12 +18,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 BATCH = 5
 ARGUMENTS = ["prune_checkpoints", "--keep-last=1", f"--batch-size={BATCH}"]
-SESSIONS, STEPS = 6, 1001
+SESSIONS, STEPS = 4, 501
 
 
 @pytest.fixture
 def planted() -> int:
-    """Histories that take 1200 batches; returns how many steps there are."""
+    """Histories that take 400 batches; returns how many steps there are."""
     plant({f"s{number}": plain(range(STEPS)) for number in range(SESSIONS)})
     return SESSIONS * STEPS
 

@@ -169,6 +169,7 @@ class TestDemo:
         assert user.is_superuser
         assert user.check_password(password[1])
 
+    @pytest.mark.vendor("sqlite")
     def test_it_works_from_nothing_and_again(self, tmp_path: Path) -> None:
         extra = tmp_path / "site"
         extra.mkdir()

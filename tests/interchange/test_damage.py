@@ -27,7 +27,7 @@ from weavegraph_checkpoints.models import Session, Step
 pytestmark = pytest.mark.usefixtures("tables")
 
 SIZE = REAL_FILE.stat().st_size
-EXAMPLES = settings(max_examples=60 if connection.vendor == "sqlite" else 15)
+EXAMPLES = settings(max_examples=40 if connection.vendor == "sqlite" else 10)
 COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
 PLACES = st.integers(0, 8191) | st.integers(0, SIZE - 1)
 
