@@ -12,6 +12,7 @@ SERVE ?= yes
 PORT ?= 8000
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
+WITHOUT_API_TESTS ?= tests
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -146,7 +147,7 @@ endif
 .PHONY: test-without-api
 test-without-api: $(WITHOUT_API)/.stamp ## Test on SQLite where the REST framework is not installed
 	@! $(WITHOUT_API)/bin/python -c 'import rest_framework' 2>/dev/null
-	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS)
+	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS) $(WITHOUT_API_TESTS)
 
 .PHONY: fuzz
 fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120)
