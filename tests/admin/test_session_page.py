@@ -173,3 +173,15 @@ def test_a_run_whose_errors_went_away_has_no_strip(root: Client) -> None:
     checkpointer.save(a_checkpoint("run", 1, state=VersionedState.new(errors=[event])))
     checkpointer.save(a_checkpoint("run", 2))
     assert "weave-errors" not in body(root.get(addresses.session("run")))
+
+
+def test_of_many_nodes_in_one_place_the_first_are_shown(root: Client) -> None:
+    nodes = [f"node-{number}" for number in range(10)]
+    step = a_checkpoint("run", 1, frontier=nodes, ran_nodes=nodes, skipped_nodes=nodes[:8])
+    DjangoCheckpointer().save(step)
+    context = shown(root, "run")
+    assert (context["next_nodes"], context["next_hidden"]) == (nodes[:8], 2)
+    ran, skipped, channels = context["steps"][0]["names"]
+    assert (ran["shown"], ran["hidden"]) == (nodes[:8], 2)
+    assert (skipped["shown"], skipped["hidden"], channels["shown"]) == (nodes[:8], 0, [])
+    assert body(root.get(addresses.session("run"))).count("+2</span>") == 2

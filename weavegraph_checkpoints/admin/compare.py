@@ -111,7 +111,7 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
     try:
         old, new = (_load(admin, side) for side in (before, after))
     except SerializationError as error:
-        return {"broken": str(error)}
+        return {"broken": words.visible(str(error))}
     if old is None or new is None:
         return {"broken": _("One of the steps was deleted meanwhile.")}
     comparison = compare(old, new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -19,6 +20,9 @@ from weavegraph_checkpoints.domain.limits import is_storable_text
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
+
+MOST_NAMES = 8
+"""Of the nodes or channels in one place."""
 
 
 def session_page(
@@ -129,18 +133,20 @@ def _query(request: HttpRequest, **changes: str) -> str:
 def _header(session: Session, addresses: Addresses) -> dict[str, Any]:
     is_finished = session.status == Session.Status.FINISHED
     frontier = () if is_finished else words.texts(session.last_frontier)
-    nodes = [words.visible(words.node(name)) for name in frontier]
+    nodes = _some([words.node(name) for name in frontier])
     is_empty = session.status == Session.Status.EMPTY
     last = None if is_empty else session.last_step
     return {
         "status": status(session),
-        "next_nodes": nodes,
+        "next_nodes": nodes["shown"],
+        "next_hidden": nodes["hidden"],
         "last": last,
         "last_url": None if last is None else addresses.step(session.pk, last),
         "messages_count": words.number(session.last_message_count or 0),
         "size": None if session.last_state_bytes is None else words.size(session.last_state_bytes),
         "created": moment(session.created_at),
         "updated": moment(session.updated_at),
+        "owner": words.visible(session.owner),
         "origin": words.visible(session.forked_from),
         "origin_url": addresses.session(session.forked_from) if session.forked_from else None,
         "origin_step_url": _origin_step(session, addresses),
@@ -206,15 +212,25 @@ def _step_row(facts: StepFacts) -> dict[str, Any]:
         "step": facts.step,
         "since": "" if facts.since is None else words.duration(facts.since),
         "is_late": facts.is_late,
-        "ran": [words.visible(words.node(name)) for name in facts.ran],
-        "skipped": [words.visible(words.node(name)) for name in facts.skipped],
-        "channels": [words.visible(name) for name in facts.channels],
+        "names": [
+            _some([words.node(name) for name in facts.ran]),
+            _some([words.node(name) for name in facts.skipped]),
+            _some(facts.channels),
+        ],
         "messages": _number(facts.messages),
         "messages_more": words.signed(facts.messages_more or 0),
         "errors": _number(facts.errors),
         "errors_more": words.signed(facts.errors_more or 0),
         "size": "" if facts.bytes is None else words.size(facts.bytes),
         "size_more": words.signed_size(facts.bytes_more or 0),
+    }
+
+
+def _some(names: Sequence[str]) -> dict[str, Any]:
+    """Return the first of some names, and how many more there are."""
+    return {
+        "shown": [words.visible(name) for name in names[:MOST_NAMES]],
+        "hidden": max(0, len(names) - MOST_NAMES),
     }
 
 
