@@ -25,7 +25,7 @@ class Deletion(HistoryAdmin):
         """Ask whether a session shall go, and delete it."""
         session = self.session_or_404(request, object_id)
         name = f"\N{FIRST STRONG ISOLATE}{words.visible(session.pk)}\N{POP DIRECTIONAL ISOLATE}"
-        context = {**self.crumbs(session), "object": name}
+        context = {**self.crumbs(session), "object": name, "escaped_object": name}
         segment = DOTS.get(object_id, object_id)
         return super().delete_view(request, segment, context | (extra_context or {}))
 
