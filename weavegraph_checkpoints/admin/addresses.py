@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from django.contrib.admin.utils import quote, unquote
@@ -52,6 +52,11 @@ class Addresses:
     def step(self, session_id: str, step: int, **query: object) -> str:
         """Return the URL of one step."""
         return self.of("step", session_id, step, query=query)
+
+    def steps(self, session_id: str, steps: Iterable[int]) -> dict[int, str]:
+        """Return the URL of each of several steps of a session."""
+        before, _, after = self.of("step", session_id, 0).rpartition("0")
+        return {step: f"{before}{step}{after}" for step in steps}
 
     def compare(self, session_id: str, before: int, after: int, other: str = "") -> str:
         """Return the URL of the comparison of two steps, the second of ``other`` if given."""

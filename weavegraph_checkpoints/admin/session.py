@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -41,6 +41,7 @@ def session_page(
     every_node = request.GET.get("nodes") == "all"
     weave = weave_of(list(reversed(page.steps)), most=None if every_node else MOST_NODES)
     addresses = admin.addresses
+    urls = addresses.steps(session.pk, (facts.step for facts in page.steps))
     errors = session.last_error_count or 0
     newest, first = (
         records.where_errors_reached(steps, points, count) if errors else None
@@ -60,10 +61,10 @@ def session_page(
             "timeline_view": f"0 -4 {WIDTH} {HEIGHT + 8}",
             "weave": weave,
             "weave_rows": _weave_rows(weave, addresses, session),
-            "weave_columns": _weave_columns(weave, addresses, session),
+            "weave_columns": _weave_columns(weave, urls),
             "every_node": every_node,
             "all_nodes_url": f"?{_query(request, nodes='all')}",
-            "steps": _step_rows(page, addresses, session),
+            "steps": _step_rows(page, urls),
             "node": "" if node is None else words.visible(words.node(node.encoded)),
             "node_parameter": "" if node is None else node.encoded,
             **_turns(page, addresses, session, node),
@@ -168,11 +169,11 @@ def _linked(addresses: Addresses, session: Session, step: int | None) -> dict[st
     return None if step is None else {"step": step, "url": addresses.step(session.pk, step)}
 
 
-def _weave_columns(weave: Weave, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
+def _weave_columns(weave: Weave, urls: Mapping[int, str]) -> list[dict[str, Any]]:
     return [
         {
             "step": column.step,
-            "url": addresses.step(session.pk, column.step),
+            "url": urls[column.step],
             "has_new_errors": column.has_new_errors,
             "gap": None if column.gap is None else words.duration(column.gap),
         }
@@ -192,13 +193,13 @@ def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[di
     ]
 
 
-def _step_rows(page: StepPage, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
+def _step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
     rows, day = [], ""
     for facts in page.steps:
         its_day = exact(facts.created_at)[:10]
         rows.append(
             {
-                "url": addresses.step(session.pk, facts.step),
+                "url": urls[facts.step],
                 "when": clock(facts.created_at, with_date=its_day != day),
                 **_step_row(facts),
             }

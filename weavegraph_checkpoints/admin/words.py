@@ -26,6 +26,8 @@ ODD = re.compile("[\0\x1c-\x1e\x85\u2029\u2066-\u2069]")
 
 def number(value: int) -> str:
     """Return an integer with its thousands set apart."""
+    if -1_000 < value < 1_000:
+        return str(value)
     return number_format(value, use_l10n=True, force_grouping=True)
 
 
