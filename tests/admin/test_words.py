@@ -98,7 +98,7 @@ def test_the_null_character_is_visible() -> None:
     [
         ("a\u2066b\u2069c", "a\u2066b\u2069c"),
         ("a\u2067b\u2068c\u2069", "a�b\u2068c\u2069"),
-        ("\u2069a\u202eb", "�a\u202eb"),
+        ("\u2069a\u202eb\u202dc\u200fd", "�a�b�c\u200fd"),
         ("a\u2029b\x85c\x1ed", "a¶b␤c␞d"),
     ],
 )

@@ -21,7 +21,7 @@ from weavegraph_checkpoints.domain import (
 
 MINUS = "−"
 SIGNS = {"\0": "␀", "\x1c": "␜", "\x1d": "␝", "\x1e": "␞", "\x85": "␤", "\u2029": "¶"}
-ODD = re.compile("[\0\x1c-\x1e\x85\u2029\u2066-\u2069]")
+ODD = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
 
 
 def number(value: int) -> str:
@@ -113,7 +113,8 @@ def visible(text: str) -> str:
 
     A browser drops U+0000. The end of a paragraph, or a mark that isolates a direction of
     writing with no counterpart in the text, would change the direction of what stands
-    around it. Signs take their place.
+    around it; one that overrides it makes the text read as what it is not. Signs take
+    their place.
     """
     if not ODD.search(text):
         return text
