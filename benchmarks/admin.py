@@ -31,6 +31,7 @@ T = TypeVar("T")
 PAGE = ROOT / "docs" / "admin.md"
 MARKS = ("<!-- measured -->\n", "<!-- /measured -->")
 SESSIONS, STEPS = 1_000_000, 100_000
+"""How many the documented table is made with; ``--sessions`` and ``--steps`` try it with fewer."""
 LONG = "the-long-one"
 REPEATS = 15
 PLAIN = "plain page: 2 columns, 10 rows"
@@ -79,7 +80,7 @@ def use_own(name: str, folder: str) -> None:
     connection.settings_dict["NAME"] = connection.settings_dict["TEST"]["NAME"]
 
 
-def fill(name: str, folder: str) -> None:
+def fill(name: str, folder: str, sessions: int, steps: int) -> None:
     """Make the database, its sessions, and one session of many steps."""
     configure(name, folder)
     from django.contrib.auth.models import Group, User
@@ -103,7 +104,7 @@ def fill(name: str, folder: str) -> None:
             " CASE n %% 3 WHEN 0 THEN 'resumable' ELSE 'finished' END,"
             " CASE n %% 10 WHEN 0 THEN 'run-1' ELSE '' END, 1,"
             " CASE n %% 1000 WHEN 0 THEN 2 ELSE 0 END, 200, '[\"Custom:plan\"]', '{}', %s"
-            f" FROM {numbers.format(count=SESSIONS)}",
+            f" FROM {numbers.format(count=sessions)}",
             [SMALL_STATE],
         )
         cursor.execute(
@@ -112,15 +113,15 @@ def fill(name: str, folder: str) -> None:
             " last_state_bytes, last_frontier, last_versions_seen, last_state) VALUES"
             f" (%s, '', 1, {age.format(seconds='0')}, {age.format(seconds='0')}, %s, 1,"
             " 'resumable', '', 1, 3, 2000, '[\"Custom:plan\"]', '{}', %s)",
-            [LONG, STEPS, STATE],
+            [LONG, steps, STATE],
         )
         cursor.execute(
             f"INSERT INTO {STEP} (session_id, step, created_at, message_count, error_count,"
             " state_bytes, frontier, ran_nodes, skipped_nodes, versions_seen, state)"
-            f" SELECT %s, n, {age.format(seconds=f'{STEPS} - n')}, 1,"
-            f" CASE WHEN n > {STEPS} * 0.9 THEN 3 ELSE 0 END, 1900 + n %% 200,"
+            f" SELECT %s, n, {age.format(seconds=f'{steps} - n')}, 1,"
+            f" CASE WHEN n > {steps} * 0.9 THEN 3 ELSE 0 END, 1900 + n %% 200,"
             ' \'["Custom:plan"]\', \'["Custom:plan", "Custom:act"]\', \'["Custom:review"]\','
-            f' \'{{"Custom:plan": {{"messages": 1}}}}\', %s FROM {numbers.format(count=STEPS)}',
+            f' \'{{"Custom:plan": {{"messages": 1}}}}\', %s FROM {numbers.format(count=steps)}',
             [LONG, STATE],
         )
         cursor.execute("ANALYZE")
@@ -135,17 +136,19 @@ def drop(name: str, folder: str) -> None:
     connection.creation._destroy_test_db(connection.settings_dict["TEST"]["NAME"], verbosity=0)
 
 
-def pages() -> dict[str, tuple[str, tuple[Any, ...], str]]:
+def pages(sessions: int, steps: int) -> dict[str, tuple[str, tuple[Any, ...], str]]:
     """Return what each page is, as its name, its arguments and its query."""
-    middle = STEPS // 2
+    middle = steps // 2
+    last = min(sessions, 10_000) // 25
     return {
         "sessions": ("changelist", (), ""),
-        "sessions, last page": ("changelist", (), "p=200"),
+        "sessions, last page": ("changelist", (), f"p={last}"),
         "sessions, of a status": ("changelist", (), "status=resumable"),
         "sessions, with errors": ("changelist", (), "errors=yes"),
         "sessions, of the last week": ("changelist", (), "updated=week"),
         "sessions, forked": ("changelist", (), "forked=yes"),
-        "search: a whole id": ("changelist", (), "q=run-500000"),
+        "sessions, of a status, with errors": ("changelist", (), "status=resumable&errors=yes"),
+        "search: a whole id": ("changelist", (), f"q=run-{sessions // 2}"),
         "search: a beginning": ("changelist", (), "q=run-77"),
         "search: nothing": ("changelist", (), "q=nothing"),
         "steps, newest": ("change", (LONG,), ""),
@@ -161,7 +164,9 @@ def pages() -> dict[str, tuple[str, tuple[Any, ...], str]]:
     }
 
 
-def measure(name: str, folder: str, page: str) -> tuple[float, float, float]:
+def measure(
+    name: str, folder: str, page: tuple[str, tuple[Any, ...], str]
+) -> tuple[float, float, float]:
     """Measure one page beside the plain one: milliseconds of each, and megabytes more."""
     use_own(name, folder)
     from django.contrib.auth.models import User
@@ -171,7 +176,7 @@ def measure(name: str, folder: str, page: str) -> tuple[float, float, float]:
     client = Client()
     client.force_login(User.objects.get(username="root"))
     plain_url = reverse("plain:auth_group_changelist")
-    name_of_page, args, query = pages()[page]
+    name_of_page, args, query = page
     path = reverse(f"admin:weavegraph_checkpoints_session_{name_of_page}", args=args)
     url = f"{path}?{query}" if query else path
     for _ in range(2):
@@ -203,16 +208,16 @@ def in_a_process(function: Callable[..., T], *args: Any) -> T:
         return executor.submit(function, *args).result()
 
 
-def lines(databases: list[str], folder: str) -> Iterator[str]:
+def lines(databases: list[str], folder: str, sessions: int, steps: int) -> Iterator[str]:
     """Yield the lines of the table."""
     measured: dict[str, dict[str, tuple[float, float, float]]] = {}
     for database in databases:
         sys.stderr.write(f"{database}: filling\n")
-        in_a_process(fill, database, folder)
+        in_a_process(fill, database, folder, sessions, steps)
         try:
             measured[database] = {}
-            for name in pages():
-                measured[database][name] = in_a_process(measure, database, folder, name)
+            for name, page in pages(sessions, steps).items():
+                measured[database][name] = in_a_process(measure, database, folder, page)
                 sys.stderr.write(f"{database}: {name}: {measured[database][name]}\n")
         finally:
             in_a_process(drop, database, folder)
@@ -236,11 +241,13 @@ def lines(databases: list[str], folder: str) -> Iterator[str]:
 def main() -> None:
     """Measure, and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--print", action="store_true", help="print the table, write nothing")
     options = parser.parse_args()
     databases = ["SQLite"] + ["PostgreSQL"] * bool(os.environ.get("TEST_POSTGRES_URL"))
     with tempfile.TemporaryDirectory() as folder:
-        table = "\n".join(lines(databases, folder))
+        table = "\n".join(lines(databases, folder, options.sessions, options.steps))
     about = f"Python {platform.python_version()}, Django {_django_version()}"
     text = f"\n{about}; medians of {REPEATS}.\n\n{table}\n\n"
     if options.print:

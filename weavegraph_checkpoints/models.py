@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.core.checks import CheckMessage
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from weavegraph_checkpoints.fields import InstantField, SessionIdField, StateField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+
+# As expressions: MariaDB, which knows no condition, then makes no index at all of them.
+NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
 
 # In this order Django dumps and loads the steps before the sessions: while steps are
 # loaded the trigger finds no session, and each session then comes in as it was.
@@ -102,7 +108,23 @@ class Session(models.Model):
             models.Index(fields=["-updated_at", "id"], name="weavegraph_session_updated"),
             models.Index(fields=["status", "-updated_at"], name="weavegraph_session_status"),
             models.Index(fields=["owner", "-updated_at"], name="weavegraph_session_owner"),
+            models.Index(
+                *NEWEST_FIRST,
+                condition=models.Q(last_error_count__gt=0),
+                name="weavegraph_session_failed",
+            ),
+            models.Index(
+                *NEWEST_FIRST,
+                condition=models.Q(forked_from__gt=""),
+                name="weavegraph_session_forked",
+            ),
         ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[CheckMessage]:
+        """Return what is wrong; that MariaDB has no indexes with a condition is not."""
+        known = {"models.W037", "models.W043"}
+        return [found for found in super().check(**kwargs) if found.id not in known]

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import io
+import shlex
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
+from django.core.management import call_command
 from django.db import connection
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.html import escape
 
 from tests.admin.conftest import user_of
 from tests.admin.filling import BASE, a_run, addresses, body, many_steps
@@ -155,6 +159,23 @@ class TestPrune:
         assert "At least 1,499 steps" in html
         response = root.post(self.url, {"keep_last": "1", "stage": "run"})
         assert response.context_data["steps"] == 1_000  # type: ignore[attr-defined]
+
+    def test_what_a_request_cannot_find_is_left_to_the_command(
+        self, root: Client, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(prune, "SECONDS_A_REQUEST", 0)
+        many_steps("a run", 2)
+        form = {"keep_last": "5", "session": "a run", "stage": "run"}
+        response = root.post(self.url, form | {"steps": "7", "sessions": "0"})
+        html = body(response)
+        assert "Pruned 7 steps and 0 sessions so far. Whatever is left is too far" in html
+        assert "Continue" not in html
+        command = "manage.py prune_checkpoints --keep-last=5 --session='a run'"
+        assert response.context_data["command"] == command  # type: ignore[attr-defined]
+        call_command(*shlex.split(command)[1:], "--dry-run", stdout=io.StringIO())
+        assert escape(command) in html
+        assert escape(command) in body(root.post(self.url, form | {"stage": "preview"}))
+        assert log() == []
 
     def test_whole_sessions_go_by_their_rule(self, root: Client, run: str) -> None:
         many_steps("idle", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -84,6 +85,19 @@ def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
     assert "&lt;script&gt;alert(&#x27;script&#x27;)&lt;/script&gt;" in html
     assert "{{ request.user.password }}" in html
     assert "a␀b" in html
+
+
+def test_no_name_turns_what_stands_around_it(root: Client) -> None:
+    save(SESSION_ID)
+    for url in (*pages_of_a_hostile_run(SESSION_ID), addresses.of("delete", SESSION_ID)):
+        names = re.findall(r"<bdi[^>]*>([^<]*)</bdi>", body(root.get(url)))
+        assert names, url
+        for name in names:
+            opened = sum(name.count(mark) for mark in "\u2066\u2067\u2068")
+            assert opened == name.count("\u2069"), url
+    question = body(root.get(addresses.of("delete", SESSION_ID)))
+    assert "\u2068&lt;script" in question
+    assert "\u2067" not in question
 
 
 def test_the_download_of_a_hostile_run_is_a_file_with_a_clean_name(root: Client) -> None:

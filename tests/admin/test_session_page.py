@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 
 from tests.admin.filling import START, addresses, body, many_steps
 from tests.strategies import a_checkpoint
@@ -173,3 +173,28 @@ def test_a_run_whose_errors_went_away_has_no_strip(root: Client) -> None:
     checkpointer.save(a_checkpoint("run", 1, state=VersionedState.new(errors=[event])))
     checkpointer.save(a_checkpoint("run", 2))
     assert "weave-errors" not in body(root.get(addresses.session("run")))
+
+
+def test_of_many_nodes_in_one_place_the_first_are_shown(root: Client) -> None:
+    nodes = [f"node-{number}" for number in range(10)]
+    step = a_checkpoint("run", 1, frontier=nodes, ran_nodes=nodes, skipped_nodes=nodes[:8])
+    DjangoCheckpointer().save(step)
+    context = shown(root, "run")
+    assert (context["next_nodes"], context["next_hidden"]) == (nodes[:8], 2)
+    ran, skipped, channels = context["steps"][0]["names"]
+    assert (ran["shown"], ran["hidden"]) == (nodes[:8], 2)
+    assert (skipped["shown"], skipped["hidden"], channels["shown"]) == (nodes[:8], 0, [])
+    assert body(root.get(addresses.session("run"))).count("+2</span>") == 2
+
+
+def test_a_number_in_an_address_or_a_field_is_never_grouped(root: Client) -> None:
+    for step in (1_500, 1_501):
+        DjangoCheckpointer().save(a_checkpoint("run", step))
+    with override_settings(USE_THOUSAND_SEPARATOR=True):
+        session = body(root.get(addresses.session("run")))
+        assert session.count('value="1501"') == 2
+        assert f'href="{addresses.step("run", 1_501)}"' in session
+        compare = body(root.get(addresses.compare("run", 1_500, 1_501)))
+        assert 'value="1500"' in compare
+        fork = body(root.get(addresses.of("fork", "run")))
+        assert 'value="1501"' in fork

@@ -109,3 +109,4 @@ def test_pointers_escape_slashes_and_tildes() -> None:
 
 def test_text_is_shown_in_its_own_script_and_control_characters_escaped() -> None:
     assert json_text("日本\0\n") == '"日本\\u0000\\n"'
+    assert json_text("\u202ea\u2067") == '"\\u202ea\\u2067"'

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,11 @@ def test_of_many_nodes_the_most_active_are_shown() -> None:
 def test_no_steps_make_an_empty_weave() -> None:
     weave = weave_of([])
     assert (weave.columns, weave.rows, weave.hidden, weave.has_gaps) == ((), (), 0, False)
+
+
+@pytest.mark.parametrize(("last", "is_long"), [(99, False), (100, True)])
+def test_long_numbers_of_steps_are_turned(last: int, is_long: bool) -> None:
+    assert weave_of(facts(a_record(98), a_record(last))).has_long_numbers is is_long
 
 
 names = st.lists(st.sampled_from([f"Custom:{letter}" for letter in "abcdef"]), max_size=4)

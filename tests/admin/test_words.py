@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from weavegraph_checkpoints import AppScope, NodeScope, RunnerScope, SchedulerScope
 from weavegraph_checkpoints.admin import words
@@ -89,3 +91,25 @@ def test_a_column_that_is_no_list_of_texts_has_none() -> None:
 
 def test_the_null_character_is_visible() -> None:
     assert words.visible("a\0b") == "a␀b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\u2066b\u2069c", "a\u2066b\u2069c"),
+        ("a\u2067b\u2068c\u2069", "a�b\u2068c\u2069"),
+        ("\u2069a\u202eb\u202dc\u200fd", "�a�b�c\u200fd"),
+        ("a\u2029b\x85c\x1ed", "a¶b␤c␞d"),
+    ],
+)
+def test_no_text_turns_what_stands_around_it(text: str, expected: str) -> None:
+    assert words.visible(text) == expected
+
+
+@given(st.text(alphabet="a\u2066\u2067\u2068\u2069\0"))
+def test_every_isolation_ends_where_the_text_does(text: str) -> None:
+    depth, lowest = 0, 0
+    for mark in words.visible(text):
+        depth += (mark in "\u2066\u2067\u2068") - (mark == "\u2069")
+        lowest = min(lowest, depth)
+    assert (depth, lowest) == (0, 0)

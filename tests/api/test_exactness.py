@@ -14,8 +14,8 @@ from tests.api.clients import ALL, a_client, put, session_url, step_url
 from tests.strategies import a_checkpoint, checkpoints, states
 from tests.strict import assert_same, checkpoint_as_read
 from weavegraph_checkpoints import VersionedState, serde
-from weavegraph_checkpoints.api.segments import to_segment
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.segments import to_segment
 
 NUMBERS = [
     "1e23",

@@ -16,8 +16,8 @@ from hypothesis.extra.django import TestCase
 from tests.api.clients import SESSIONS, assert_error, post, put, segment, session_url
 from tests.strategies import a_checkpoint, session_ids
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.api.segments import from_segment, to_segment
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.segments import from_segment, to_segment
 
 AWKWARD = [
     "a/b",

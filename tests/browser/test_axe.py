@@ -8,6 +8,8 @@ import pytest
 
 from tests.admin.filling import a_run, addresses, many_steps
 from tests.browser.conftest import Opener
+from tests.strategies import a_checkpoint
+from weavegraph_checkpoints import VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
@@ -32,6 +34,8 @@ def runs(transactional_db: None) -> None:
     DjangoCheckpointer().fork_session("run", "fork", at_step=4)
     many_steps("long", 120)
     Session.objects.create(id="empty", owner="me")
+    large = VersionedState.new_with_user_message("large " * 200_000)
+    DjangoCheckpointer().save(a_checkpoint("large", 1, state=large))
 
 
 def findings(page: Page) -> list[tuple[bool, str, str]]:
@@ -61,9 +65,12 @@ def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> N
         addresses.of("value", "run", 5, query={"at": "/extra/map"}),
         addresses.compare("run", 2, 5),
         addresses.compare("run", 5, 2),
+        addresses.compare("run", 2, 3, "fork"),
+        addresses.step("large", 1),
         addresses.of("fork", "run"),
         addresses.of("prune"),
         addresses.of("delete", "run"),
+        addresses.of("history", "fork"),
     ]
     page = open_page(urls[0], theme=theme)
     ours, stock = [], {}
@@ -86,4 +93,20 @@ def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
     page.get_by_role("button", name="Fork").click()
     assert page.get_by_text("A session of this id exists already.").is_visible()
     assert page.get_by_label("Id of the new session").get_attribute("aria-invalid") == "true"
+    assert [found for found in findings(page) if found[0]] == []
+
+
+@pytest.mark.usefixtures("runs")
+def test_axe_finds_nothing_in_what_a_form_leads_to(open_page: Opener) -> None:
+    page = open_page(addresses.of("prune"), theme="dark")
+    page.get_by_label("Keep the last").fill("2")
+    page.get_by_role("button", name="Count what would go").click()
+    assert page.get_by_role("heading", name="Sessions that lose most").is_visible()
+    assert [found for found in findings(page) if found[0]] == []
+    page.get_by_role("button", name="Prune").click()
+    assert page.get_by_text("Pruned ").is_visible()
+    page.get_by_label("Select this object for an action").first.check()
+    page.get_by_label("Action:").select_option("delete_selected")
+    page.get_by_role("button", name="Run").click()
+    assert page.get_by_role("button", name="Yes").is_visible()
     assert [found for found in findings(page) if found[0]] == []

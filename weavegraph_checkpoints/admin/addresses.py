@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from django.contrib.admin.utils import quote, unquote
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
+
+from weavegraph_checkpoints.domain.segments import to_segment
 
 PREFIX = "weavegraph_checkpoints_session"
 DOTS = {"_2E": ".", "_2E_2E": ".."}
@@ -51,10 +53,24 @@ class Addresses:
         """Return the URL of one step."""
         return self.of("step", session_id, step, query=query)
 
+    def steps(self, session_id: str, steps: Iterable[int]) -> dict[int, str]:
+        """Return the URL of each of several steps of a session."""
+        before, _, after = self.of("step", session_id, 0).rpartition("0")
+        return {step: f"{before}{step}{after}" for step in steps}
+
     def compare(self, session_id: str, before: int, after: int, other: str = "") -> str:
         """Return the URL of the comparison of two steps, the second of ``other`` if given."""
         query: dict[str, object] = {"from": before, "to": after}
         return self.of("compare", session_id, query=query | ({"other": other} if other else {}))
+
+
+def patch_address(session_id: str, before: int, after: int) -> str | None:
+    """Return where REST gives a comparison as JSON Patch, ``None`` where it is not mounted."""
+    try:
+        url = reverse("weavegraph-session-diff", args=[to_segment(session_id)])
+    except NoReverseMatch:
+        return None
+    return f"{url}?{urlencode({'from': before, 'to': after})}"
 
 
 def file_name(session_id: str, ending: str) -> str:

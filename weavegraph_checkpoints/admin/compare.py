@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints.admin import records, words
-from weavegraph_checkpoints.admin.addresses import Addresses
+from weavegraph_checkpoints.admin.addresses import Addresses, patch_address
 from weavegraph_checkpoints.admin.comparison import Comparison, compare
 from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
 from weavegraph_checkpoints.admin.session import neighbours, not_there
@@ -103,6 +103,7 @@ def _links(addresses: Addresses, before: _Side, after: _Side) -> dict[str, Any]:
         "after_url": addresses.step(after.session.pk, new),
         "previous_url": pair(records.before),
         "next_url": pair(records.after),
+        "patch_url": None if other else patch_address(before.session.pk, old, new),
     }
 
 
@@ -110,7 +111,7 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
     try:
         old, new = (_load(admin, side) for side in (before, after))
     except SerializationError as error:
-        return {"broken": str(error)}
+        return {"broken": words.visible(str(error))}
     if old is None or new is None:
         return {"broken": _("One of the steps was deleted meanwhile.")}
     comparison = compare(old, new)

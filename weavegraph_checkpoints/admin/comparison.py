@@ -270,4 +270,4 @@ def _path_text(path: Path) -> str:
     text = ""
     for key in path:
         text = member(text, key)
-    return text.removeprefix(".")
+    return words.visible(text.removeprefix("."))

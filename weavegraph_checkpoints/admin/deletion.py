@@ -24,7 +24,8 @@ class Deletion(HistoryAdmin):
     ) -> HttpResponse:
         """Ask whether a session shall go, and delete it."""
         session = self.session_or_404(request, object_id)
-        context = self.crumbs(session)
+        name = f"\N{FIRST STRONG ISOLATE}{words.visible(session.pk)}\N{POP DIRECTIONAL ISOLATE}"
+        context = {**self.crumbs(session), "object": name, "escaped_object": name}
         segment = DOTS.get(object_id, object_id)
         return super().delete_view(request, segment, context | (extra_context or {}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.contrib import messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import router
+from django.db import DEFAULT_DB_ALIAS, router
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -124,10 +125,12 @@ def prune_page(request: HttpRequest, admin: HistoryAdmin) -> HttpResponse:
                 messages.success(request, _("Pruned %(what)s.") % {"what": _counted(*totals)})
                 return HttpResponseRedirect(admin.addresses.sessions())
             context |= {"steps": totals[0], "sessions": totals[1], "so_far": _counted(*totals)}
+            context |= {"found_nothing": not (result.steps or result.sessions)}
         else:
             result = _preview(policy)
             context |= {"preview": result, "would_go": _counted(result.steps, result.sessions)}
             context |= {"bytes": words.size(result.bytes), "largest": _largest(admin, result)}
+        context |= {"command": _command(form)}
     return admin.render(request, admin.prune_template, context | {"form": form})
 
 
@@ -156,6 +159,20 @@ def _timed(policy: RetentionPolicy, **options: Any) -> PruneResult:
         return pruning.prune(policy, using=using, on_progress=on_progress, **options)
     except _TimeIsUp:
         return reached
+
+
+def _command(form: PruneForm) -> str:
+    """Return the command that does the same, however long it takes."""
+    using = router.db_for_write(Session)
+    values = {name: form.data.get(name) for name in form.fields} | {
+        "database": using if using != DEFAULT_DB_ALIAS else None
+    }
+    options = [
+        f"--{name.replace('_', '-')}={shlex.quote(value)}"
+        for name, value in values.items()
+        if value
+    ]
+    return " ".join(["manage.py prune_checkpoints", *options])
 
 
 def _log(request: HttpRequest, result: PruneResult, form: PruneForm) -> None:

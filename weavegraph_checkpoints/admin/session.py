@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -20,6 +21,9 @@ from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
 
+MOST_NAMES = 8
+"""Of the nodes or channels in one place."""
+
 
 def session_page(
     request: HttpRequest, admin: HistoryAdmin, object_id: str, extra_context: dict[str, Any]
@@ -37,6 +41,7 @@ def session_page(
     every_node = request.GET.get("nodes") == "all"
     weave = weave_of(list(reversed(page.steps)), most=None if every_node else MOST_NODES)
     addresses = admin.addresses
+    urls = addresses.steps(session.pk, (facts.step for facts in page.steps))
     errors = session.last_error_count or 0
     newest, first = (
         records.where_errors_reached(steps, points, count) if errors else None
@@ -56,10 +61,10 @@ def session_page(
             "timeline_view": f"0 -4 {WIDTH} {HEIGHT + 8}",
             "weave": weave,
             "weave_rows": _weave_rows(weave, addresses, session),
-            "weave_columns": _weave_columns(weave, addresses, session),
+            "weave_columns": _weave_columns(weave, urls),
             "every_node": every_node,
             "all_nodes_url": f"?{_query(request, nodes='all')}",
-            "steps": _step_rows(page, addresses, session),
+            "steps": _step_rows(page, urls),
             "node": "" if node is None else words.visible(words.node(node.encoded)),
             "node_parameter": "" if node is None else node.encoded,
             **_turns(page, addresses, session, node),
@@ -129,18 +134,20 @@ def _query(request: HttpRequest, **changes: str) -> str:
 def _header(session: Session, addresses: Addresses) -> dict[str, Any]:
     is_finished = session.status == Session.Status.FINISHED
     frontier = () if is_finished else words.texts(session.last_frontier)
-    nodes = [words.visible(words.node(name)) for name in frontier]
+    nodes = _some([words.node(name) for name in frontier])
     is_empty = session.status == Session.Status.EMPTY
     last = None if is_empty else session.last_step
     return {
         "status": status(session),
-        "next_nodes": nodes,
+        "next_nodes": nodes["shown"],
+        "next_hidden": nodes["hidden"],
         "last": last,
         "last_url": None if last is None else addresses.step(session.pk, last),
         "messages_count": words.number(session.last_message_count or 0),
         "size": None if session.last_state_bytes is None else words.size(session.last_state_bytes),
         "created": moment(session.created_at),
         "updated": moment(session.updated_at),
+        "owner": words.visible(session.owner),
         "origin": words.visible(session.forked_from),
         "origin_url": addresses.session(session.forked_from) if session.forked_from else None,
         "origin_step_url": _origin_step(session, addresses),
@@ -162,11 +169,11 @@ def _linked(addresses: Addresses, session: Session, step: int | None) -> dict[st
     return None if step is None else {"step": step, "url": addresses.step(session.pk, step)}
 
 
-def _weave_columns(weave: Weave, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
+def _weave_columns(weave: Weave, urls: Mapping[int, str]) -> list[dict[str, Any]]:
     return [
         {
             "step": column.step,
-            "url": addresses.step(session.pk, column.step),
+            "url": urls[column.step],
             "has_new_errors": column.has_new_errors,
             "gap": None if column.gap is None else words.duration(column.gap),
         }
@@ -186,13 +193,13 @@ def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[di
     ]
 
 
-def _step_rows(page: StepPage, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
+def _step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
     rows, day = [], ""
     for facts in page.steps:
         its_day = exact(facts.created_at)[:10]
         rows.append(
             {
-                "url": addresses.step(session.pk, facts.step),
+                "url": urls[facts.step],
                 "when": clock(facts.created_at, with_date=its_day != day),
                 **_step_row(facts),
             }
@@ -206,15 +213,25 @@ def _step_row(facts: StepFacts) -> dict[str, Any]:
         "step": facts.step,
         "since": "" if facts.since is None else words.duration(facts.since),
         "is_late": facts.is_late,
-        "ran": [words.visible(words.node(name)) for name in facts.ran],
-        "skipped": [words.visible(words.node(name)) for name in facts.skipped],
-        "channels": [words.visible(name) for name in facts.channels],
+        "names": [
+            _some([words.node(name) for name in facts.ran]),
+            _some([words.node(name) for name in facts.skipped]),
+            _some(facts.channels),
+        ],
         "messages": _number(facts.messages),
         "messages_more": words.signed(facts.messages_more or 0),
         "errors": _number(facts.errors),
         "errors_more": words.signed(facts.errors_more or 0),
         "size": "" if facts.bytes is None else words.size(facts.bytes),
         "size_more": words.signed_size(facts.bytes_more or 0),
+    }
+
+
+def _some(names: Sequence[str]) -> dict[str, Any]:
+    """Return the first of some names, and how many more there are."""
+    return {
+        "shown": [words.visible(name) for name in names[:MOST_NAMES]],
+        "hidden": max(0, len(names) - MOST_NAMES),
     }
 
 

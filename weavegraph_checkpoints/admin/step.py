@@ -64,7 +64,9 @@ def step_page(
     try:
         checkpoint = admin.reader_of(session).load(session.pk, number)
     except SerializationError as error:
-        return admin.render(request, admin.step_template, context | {"broken": str(error)})
+        return admin.render(
+            request, admin.step_template, context | {"broken": words.visible(str(error))}
+        )
     if checkpoint is None:
         raise Http404(not_there(number, []))
     return admin.render(
@@ -204,7 +206,7 @@ def _error(index: int, event: ErrorEvent, is_new: bool) -> dict[str, Any]:
         "when": event.when,
         "scope": words.visible(words.scope(event.scope)),
         "message": causes[0]["message"],
-        "summary": causes[0]["message"][:SUMMARY],
+        "summary": words.visible(causes[0]["message"][:SUMMARY]),
         "details": causes[0]["details"],
         "causes": causes[1:],
         "more_causes": error is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ SHOWN_LEVELS = 12
 MOST_ENTRIES = 200
 MOST_LINES = 2_000
 LONG_TEXT = 8_000
+TURNING = re.compile("[\x85\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +61,12 @@ def value_lines(value: Any, path: Path) -> list[Line]:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON; ``1``, ``1.0`` and ``"1"`` look different."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as JSON; ``1``, ``1.0`` and ``"1"`` look different.
+
+    What turns the direction of writing, or ends a paragraph, is escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def pointer_of(path: Path) -> str:

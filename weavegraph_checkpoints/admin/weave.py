@@ -11,6 +11,7 @@ from statistics import median
 from weavegraph_checkpoints.admin.timeline import StepFacts
 
 MOST_NODES = 40
+LONGEST_FLAT = 99
 LONG_GAP = 10
 """A gap is long from this many times the median on."""
 
@@ -58,6 +59,11 @@ class Weave:
     def hidden(self) -> int:
         """How many nodes are not shown."""
         return self.node_count - len(self.rows)
+
+    @property
+    def has_long_numbers(self) -> bool:
+        """Whether the number of a step takes more room than a cell has."""
+        return any(column.step > LONGEST_FLAT for column in self.columns)
 
     @property
     def has_errors(self) -> bool:

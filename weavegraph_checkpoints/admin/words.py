@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,10 +20,14 @@ from weavegraph_checkpoints.domain import (
 )
 
 MINUS = "−"
+SIGNS = {"\0": "␀", "\x1c": "␜", "\x1d": "␝", "\x1e": "␞", "\x85": "␤", "\u2029": "¶"}
+ODD = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
 
 
 def number(value: int) -> str:
     """Return an integer with its thousands set apart."""
+    if -1_000 < value < 1_000:
+        return str(value)
     return number_format(value, use_l10n=True, force_grouping=True)
 
 
@@ -104,8 +109,31 @@ def node(encoded: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text with U+0000, which a browser drops, as the sign for it."""
-    return text.replace("\0", "␀")
+    """Return text that is all seen, and keeps to its place.
+
+    A browser drops U+0000. The end of a paragraph, or a mark that isolates a direction of
+    writing with no counterpart in the text, would change the direction of what stands
+    around it; one that overrides it makes the text read as what it is not. Signs take
+    their place.
+    """
+    if not ODD.search(text):
+        return text
+    paired = _paired(text)
+    return ODD.sub(
+        lambda found: found[0] if found.start() in paired else SIGNS.get(found[0], "�"), text
+    )
+
+
+def _paired(text: str) -> set[int]:
+    """Return where the marks of isolation are that have a counterpart."""
+    opened: list[int] = []
+    paired: set[int] = set()
+    for found in re.finditer("[\u2066-\u2069]", text):
+        if found[0] != "\u2069":
+            opened.append(found.start())
+        elif opened:
+            paired |= {opened.pop(), found.start()}
+    return paired
 
 
 def texts(values: Any) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ from weavegraph_checkpoints.api.parameters import (
     SessionParameters,
     StepParameters,
 )
-from weavegraph_checkpoints.api.segments import ENCODED, PLAIN
 from weavegraph_checkpoints.api.serializers import ForkSerializer, SessionSerializer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
+from weavegraph_checkpoints.domain.segments import ENCODED, PLAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -120,6 +120,18 @@ class Migration(migrations.Migration):
                         fields=["status", "-updated_at"], name="weavegraph_session_status"
                     ),
                     models.Index(fields=["owner", "-updated_at"], name="weavegraph_session_owner"),
+                    models.Index(
+                        models.OrderBy(models.F("updated_at"), descending=True),
+                        models.F("id"),
+                        condition=models.Q(("last_error_count__gt", 0)),
+                        name="weavegraph_session_failed",
+                    ),
+                    models.Index(
+                        models.OrderBy(models.F("updated_at"), descending=True),
+                        models.F("id"),
+                        condition=models.Q(("forked_from__gt", "")),
+                        name="weavegraph_session_forked",
+                    ),
                 ],
             },
         ),
