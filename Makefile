@@ -12,6 +12,7 @@ SERVE ?= yes
 PORT ?= 8000
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= 1
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -149,8 +150,8 @@ test-without-api: $(WITHOUT_API)/.stamp ## Test on SQLite where the REST framewo
 	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120)
-	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) \
+fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120 FUZZ_SEED=1)
+	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) WEAVEGRAPH_FUZZ_SEED=$(FUZZ_SEED) \
 	    $(BIN)/python -m pytest --ds=tests.settings.sqlite tests/api/test_fuzz.py $(PYTEST_ARGS)
 
 .PHONY: test-browser
