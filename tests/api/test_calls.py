@@ -16,7 +16,8 @@ from tests.api.clients import (
     session_url,
     step_url,
 )
-from tests.builders import save_history
+from tests.api.table import CALLS, Call
+from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -264,6 +265,21 @@ def test_addresses_that_are_none(api: Client) -> None:
     for path in ("sessions//", "sessions//latest/", "sessions/a/b/", "sessions/a/steps/1/2/"):
         assert_error(api.get(f"/api/{path}"), 404, "not_found")
     assert Client().get("/api/sessions/a/b/").status_code == 403
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_address_without_its_last_slash(
+    api: Client, checkpointer: DjangoCheckpointer, settings: Any, call: Call, debug: bool
+) -> None:
+    settings.DEBUG = debug
+    save_history(checkpointer, "run", [1, 2])
+    before = everything_stored()
+    address, _, query = (SESSIONS + call.path).partition("?")
+    body = call.body or b""
+    answer = api.generic(call.method.upper(), f"{address[:-1]}?{query}", body, "application/json")
+    assert "slash" in assert_error(answer, 404, "not_found")["detail"]
+    assert everything_stored() == before
 
 
 def test_methods_that_are_not_allowed(api: Client) -> None:
