@@ -42,6 +42,19 @@ class HoldsNode(models.Lookup):
         return sql, (*params, node_parameter(as_node(self.rhs), connection.vendor))
 
 
+def ids_beginning_with(prefix: str) -> tuple[str, str | None]:
+    """Return the first id that can begin with ``prefix``, and the first after all of them.
+
+    A range of the primary key, which sorts by code point: SQLite's ``LIKE`` would take
+    ``a`` for ``A``.
+    """
+    begun = prefix.rstrip(chr(sys.maxunicode))
+    if not begun:
+        return prefix, None
+    following = ord(begun[-1]) + 1
+    return prefix, begun[:-1] + chr(_AFTER_SURROGATES.get(following, following))
+
+
 class SessionQuerySet(models.QuerySet[Any]):
     """Sessions."""
 
@@ -54,17 +67,10 @@ class SessionQuerySet(models.QuerySet[Any]):
         return self.all() if owner is None else self.filter(owner=owner)
 
     def id_begins_with(self, prefix: str) -> Self:
-        """Narrow to the sessions whose id begins with ``prefix``, byte for byte.
-
-        A range of the primary key, which sorts by code point: SQLite's ``LIKE`` would take
-        ``a`` for ``A``.
-        """
-        bounds = {"id__gte": prefix}
-        begun = prefix.rstrip(chr(sys.maxunicode))
-        if begun:
-            following = ord(begun[-1]) + 1
-            bounds["id__lt"] = begun[:-1] + chr(_AFTER_SURROGATES.get(following, following))
-        return self.filter(**bounds) if prefix else self.all()
+        """Narrow to the sessions whose id begins with ``prefix``, byte for byte."""
+        first, after = ids_beginning_with(prefix)
+        begun = self.filter(id__gte=first) if first else self.all()
+        return begun if after is None else begun.filter(id__lt=after)
 
     def light(self) -> Self:
         """Leave the state out, which lists never read."""

@@ -6,33 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import QuerySet
 from rest_framework.request import Request
 
 from weavegraph_checkpoints import conf
-from weavegraph_checkpoints.backends import StepRow, Version
+from weavegraph_checkpoints.backends import Backend, StepRow, Version
+from weavegraph_checkpoints.backends.sessions import SessionRows
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer, check_follows
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, StepQueryResult
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
-from weavegraph_checkpoints.models import Session
-
-SMALL_COLUMNS = (
-    "id",
-    "owner",
-    "status",
-    "concurrency_limit",
-    "created_at",
-    "updated_at",
-    "last_step",
-    "revision",
-    "last_message_count",
-    "last_error_count",
-    "last_state_bytes",
-    "last_frontier",
-    "forked_from",
-    "forked_at_step",
-)
-"""Of a session: what its lists read, and its answers show."""
 
 
 class ApiCheckpointer(DjangoCheckpointer):
@@ -48,15 +29,14 @@ class ApiCheckpointer(DjangoCheckpointer):
         except InvalidCheckpoint as error:
             raise ImproperlyConfigured(f"API_OWNER returned no owner: {error}") from error
 
-    def sessions(self) -> QuerySet[Any]:
-        """Return the small columns of the sessions."""
-        return Session.objects.owned_by(self.owner).values(*SMALL_COLUMNS)
+    def sessions(self) -> SessionRows:
+        """Return the sessions, of which no state is read."""
+        return self._owned(self._for_read())
 
-    def fresh_session(self, session_id: str) -> dict[str, Any]:
-        """Return a session that was just written, from where it was written."""
-        alias = self._for_write().connection.alias
-        found: dict[str, Any] = self.sessions().using(alias).get(pk=session_id)
-        return found
+    def session(self, session_id: str, *, fresh: bool = False) -> dict[str, Any] | None:
+        """Return the small columns of a session; a ``fresh`` one was just written."""
+        backend = self._for_write() if fresh else self._for_read()
+        return self._owned(backend).narrowed(("id = %s", session_id)).first()
 
     def version(self, session_id: str) -> Version | None:
         """Return the version of what ``latest`` returns. One query, of small columns."""
@@ -69,6 +49,10 @@ class ApiCheckpointer(DjangoCheckpointer):
     def steps(self, session_id: str, query: StepQuery, *, with_state: bool) -> StepQueryResult:
         """Return what ``query_steps`` does; without the state none is read."""
         return self._query_steps(session_id, query, with_state=with_state)
+
+    def _owned(self, backend: Backend) -> SessionRows:
+        rows = SessionRows(backend=backend)
+        return rows if self.owner is None else rows.narrowed(("owner = %s", self.owner))
 
     @property
     def _sender(self) -> type:

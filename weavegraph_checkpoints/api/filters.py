@@ -4,40 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from weavegraph_checkpoints.api.parameters import SessionParameters
+from weavegraph_checkpoints.backends.sessions import SessionRows
+from weavegraph_checkpoints.querysets import ids_beginning_with
 
 _ORDERS = {
-    "-updated_at": ("-updated_at", "id"),
-    "updated_at": ("updated_at", "id"),
-    "-id": ("-id",),
-    "id": ("id",),
-}
-_LOOKUPS = {
+    "-updated_at": "updated_at DESC, id",
+    "updated_at": "updated_at, id",
+    "-id": "id DESC",
     "id": "id",
-    "status": "status",
-    "owner": "owner",
-    "updated_after": "updated_at__gte",
-    "updated_before": "updated_at__lte",
+}
+_CONDITIONS = {
+    "id": "id = %s",
+    "status": "status = %s",
+    "owner": "owner = %s",
+    "updated_after": "updated_at >= %s",
+    "updated_before": "updated_at <= %s",
 }
 
 
 class SessionFilter(BaseFilterBackend):
-    """Takes values from the query, and the names of columns from here."""
+    """Takes values from the query, and all SQL from here."""
 
-    def filter_queryset(
-        self, request: Request, queryset: QuerySet[Any], view: APIView
-    ) -> QuerySet[Any]:
+    def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:
         """Return the sessions that the parameters name. Raises ``Invalid``."""
         given = SessionParameters.of(request)
-        wanted: dict[str, Any] = {
-            lookup: given[name] for name, lookup in _LOOKUPS.items() if name in given
-        }
-        queryset = queryset.filter(**wanted).order_by(
-            *_ORDERS[given.get("ordering", "-updated_at")]
+        rows: SessionRows = queryset
+        rows = rows.narrowed(
+            *((sql, given[name]) for name, sql in _CONDITIONS.items() if name in given)
         )
-        return queryset.id_begins_with(given.get("search", ""))  # type: ignore[attr-defined, no-any-return]
+        first, after = ids_beginning_with(given.get("search", ""))
+        if first:
+            rows = rows.narrowed(("id >= %s", first))
+        if after is not None:
+            rows = rows.narrowed(("id < %s", after))
+        return rows.ordered(_ORDERS[given.get("ordering", "-updated_at")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils.http import http_date
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -44,12 +43,12 @@ class SessionViewSet(
     lookup_url_kwarg = "session"
     lookup_value_regex = "[^/]+"
 
-    def get_queryset(self) -> QuerySet[Any]:
+    def get_queryset(self) -> Any:
         return self.checkpointer.sessions()
 
     def get_object(self) -> Any:
         """Return the session that the address names. Raises ``NotFound``."""
-        session = self.get_queryset().filter(pk=self.session_id).first()
+        session = self.checkpointer.session(self.session_id)
         if session is None:
             raise errors.no_session(self.session_id)
         return session
@@ -87,7 +86,9 @@ class SessionViewSet(
         made = self.checkpointer.fork_session(
             self.session_id, wanted["target"], at_step=wanted.get("at_step")
         )
-        session = self.checkpointer.fresh_session(made.session_id)
+        session = self.checkpointer.session(made.session_id, fresh=True)
+        if session is None:
+            raise errors.no_session(made.session_id)
         data = self.get_serializer(session).data
         headers = {"Location": data["url"]}
         return Response(data, status=status.HTTP_201_CREATED, headers=headers)

@@ -58,7 +58,7 @@ class StepViewSet(CheckpointsView, GenericViewSet[Step]):
             StepParameters.query(values),
             with_state=fields is None or "state" in fields,
         )
-        if not page.page_info.total_count and not self._is_there():
+        if not page.page_info.total_count and self.checkpointer.session(self.session_id) is None:
             raise errors.no_session(self.session_id)
         documents = [self._document(each, fields) for each in page.checkpoints]
         return Response({"checkpoints": documents, "page_info": page.page_info})
@@ -106,6 +106,3 @@ class StepViewSet(CheckpointsView, GenericViewSet[Step]):
     ) -> CheckpointDocument:
         url = self.url_of(checkpoint.session_id, checkpoint.step)
         return CheckpointDocument(checkpoint, url, fields)
-
-    def _is_there(self) -> bool:
-        return self.checkpointer.sessions().filter(pk=self.session_id).exists()

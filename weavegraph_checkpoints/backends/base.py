@@ -232,8 +232,8 @@ class Backend(ABC):
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
-                f" {self._text('last_state')}, {self._text('last_frontier')},"
-                f" {self._text('last_versions_seen')}, created_at, revision FROM {SESSION}"
+                f" {self.text('last_state')}, {self.text('last_frontier')},"
+                f" {self.text('last_versions_seen')}, created_at, revision FROM {SESSION}"
                 f" WHERE id = %s AND last_state IS NOT NULL{condition}",
                 [session_id, *parameters],
             )
@@ -315,8 +315,8 @@ class Backend(ABC):
     def _checkpoints(
         self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        state = self._text("state") if with_state else _NO_STATE
-        columns = ", ".join([state, *map(self._text, _JSON_COLUMNS)])
+        state = self.text("state") if with_state else _NO_STATE
+        columns = ", ".join([state, *map(self.text, _JSON_COLUMNS)])
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
@@ -327,7 +327,8 @@ class Backend(ABC):
             for row in cursor:
                 yield self._checkpoint(session_id, row)
 
-    def _text(self, column: str) -> str:
+    def text(self, column: str) -> str:
+        """Return the SQL of a JSON column as text."""
         return f"{column}{self.text_cast}"
 
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:
