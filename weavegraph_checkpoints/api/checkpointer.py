@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +9,7 @@ from rest_framework.request import Request
 
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.backends import Backend, StepRow, Version
+from weavegraph_checkpoints.backends.base import Permit
 from weavegraph_checkpoints.backends.sessions import SessionRows
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer, check_follows
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, StepQueryResult
@@ -59,11 +59,8 @@ class ApiCheckpointer(DjangoCheckpointer):
         # Receivers need not know by which way a checkpoint came.
         return DjangoCheckpointer
 
-    def put(self, row: StepRow, permit: Callable[[bool], None], *, create: bool) -> bool:
-        """Save a step, and say whether it is new; ``permit`` is asked with the same.
-
-        What it raises leaves no trace. Without ``create`` no session is made.
-        """
+    def put(self, row: StepRow, permit: Permit | None, *, create: bool) -> bool:
+        """Save a step, and say whether it is new; see ``Backend.put``."""
         return self._write(row, lambda backend: backend.put(row, self.owner, permit, create=create))
 
     def put_after(self, row: StepRow, expected_last_step: int) -> None:

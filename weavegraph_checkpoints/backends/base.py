@@ -42,6 +42,14 @@ _JSON_COLUMNS = (
 )
 
 
+Permit = Callable[[bool], None]
+"""Is told whether a step is new, and raises what forbids to save it."""
+
+
+def _permit_both(is_new: bool) -> None:
+    pass
+
+
 class SessionRow(NamedTuple):
     """What decides whether a session may be touched."""
 
@@ -99,15 +107,15 @@ class Backend(ABC):
     def write(self, row: StepRow) -> None:
         """Write a step into a locked session; one that is there is replaced whole."""
 
-    def put(
-        self, row: StepRow, owner: str | None, permit: Callable[[bool], None], *, create: bool
-    ) -> bool:
+    def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
         """Save a step in one transaction, and say whether it is new.
 
         ``permit`` is told so while the session is locked and nothing is written; what it
-        raises leaves no trace. Without ``create`` a missing session stays missing: to make
-        one only to roll it back could end in a deadlock. Raises ``SessionNotFound``.
+        raises leaves no trace; ``None`` permits both. Without ``create`` a missing session
+        stays missing: to make one only to roll it back could end in a deadlock. Raises
+        ``SessionNotFound``.
         """
+        permit = permit or _permit_both
         with transaction.atomic(self.connection.alias):
             if create:
                 check_writable(self.lock_or_create(row, owner), row, owner, None)
