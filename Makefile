@@ -76,7 +76,7 @@ ifneq (,$(TEST_POSTGRES_URL))
 $(STAMPS)/mariadb: | $(STAMPS)/postgres
 endif
 
-$(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
+$(STAMPS)/bench $(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
 		$(STAMPS)/test
 	$(PIP) install --group $*
 	@touch $@
@@ -183,6 +183,11 @@ bench-pruning: $(READY) ## Measure pruning up to 1 000 000 steps, and write docs
 .PHONY: bench-interchange
 bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, and write docs/interchange.md
 	$(BIN)/python benchmarks/interchange.py --write
+
+.PHONY: bench-api
+bench-api: $(READY) $(STAMPS)/bench ## Measure the REST API beside bare views, and write the tables of docs/rest.md
+	$(BIN)/python benchmarks/api.py --write
+	$(BIN)/python benchmarks/api_load.py --write
 
 # --- the checks -------------------------------------------------------------------------------
 

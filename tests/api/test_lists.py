@@ -283,7 +283,7 @@ def test_lists_read_no_state_and_ask_as_often_at_any_size(
             if path != session_url(f"deep-{size}", "steps/"):
                 assert not any(_names_the_state(sql) for sql in statements)
         counts.append(asked)
-    assert counts[0] == counts[1] == [2, 2, 1, 2, 2]
+    assert counts[0] == counts[1] == [1, 1, 1, 2, 2]
 
 
 def test_the_statements_of_the_other_calls(api: Client, checkpointer: DjangoCheckpointer) -> None:

@@ -26,6 +26,17 @@ class SessionPagination(LimitOffsetPagination):
     def get_offset(self, request: Request) -> int:
         return _number(request, "offset", 0)
 
+    def paginate_queryset(
+        self, queryset: Any, request: Request, view: APIView | None = None
+    ) -> list[Any]:
+        """Return the page that a request asks for, which is counted in the same statement."""
+        self.request = request
+        self.limit = self.get_limit(request)
+        self.offset = self.get_offset(request)
+        self.count, rows = queryset.page(self.offset, self.limit)
+        self.display_page_controls = self.count > self.limit
+        return rows
+
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         described = {
             "limit": f"At most so many: {DEFAULT_LIMIT} without it, never more than {MAX_LIMIT}.",

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
-from weavegraph_checkpoints.domain import Checkpoint, StepQuery
+from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import (
     ConcurrencyConflict,
     SessionExists,
@@ -30,8 +30,8 @@ SESSION_COLUMNS = (
     "id, owner, concurrency_limit, created_at, updated_at, last_step, revision, status, forked_from"
 )
 
-# Stands in for the column where the state is not wanted.
-_NO_STATE = """'{"messages":{"version":1},"extra":{"version":1}}'"""
+# Stands in for the state where it is not wanted.
+_NO_STATE = VersionedState()
 
 _JSON_COLUMNS = (
     "frontier",
@@ -323,17 +323,20 @@ class Backend(ABC):
     def _checkpoints(
         self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        state = self.text("state") if with_state else _NO_STATE
-        columns = ", ".join([state, *map(self.text, _JSON_COLUMNS)])
+        state = self.text("state") if with_state else "NULL"
+        names = ", ".join([state, *map(self.text, _JSON_COLUMNS)])
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
-                f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {columns}"
+                f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {names}"
                 f" FROM {STEP} WHERE {condition}",
                 [session_id, *parameters],
             )
-            for row in cursor:
-                yield self._checkpoint(session_id, row)
+            for step, created_at, limit, state, *columns in cursor:
+                yield self._checkpoint(
+                    session_id,
+                    (step, created_at, limit, state if with_state else _NO_STATE, *columns),
+                )
 
     def text(self, column: str) -> str:
         """Return the SQL of a JSON column as text."""
