@@ -20,6 +20,7 @@ from tests.api.table import CALLS, Call
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
 from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.api.checkpointer import ApiCheckpointer
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
 
@@ -241,6 +242,14 @@ def test_fork(api: Client, checkpointer: DjangoCheckpointer) -> None:
     assert api.get(fork["url"]).json() == fork
     whole = post(api, session_url("a", "fork/"), {"target": "c", "at_step": None})
     assert whole.json()["last_step"] == 4
+
+
+def test_a_fork_that_is_deleted_before_it_is_read(
+    api: Client, checkpointer: DjangoCheckpointer, monkeypatch: Any
+) -> None:
+    checkpointer.save(a_checkpoint("a", 1))
+    monkeypatch.setattr(ApiCheckpointer, "session", lambda *args, **options: None)
+    assert_error(post(api, session_url("a", "fork/"), {"target": "b"}), 404, "not_found")
 
 
 def test_fork_conflicts_and_what_is_missing(api: Client, checkpointer: DjangoCheckpointer) -> None:

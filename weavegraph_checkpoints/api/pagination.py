@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from weavegraph_checkpoints.api.errors import Invalid
 from weavegraph_checkpoints.api.views import whole_number
+from weavegraph_checkpoints.backends.sessions import SessionRows
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.query import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -33,9 +34,10 @@ class SessionPagination(LimitOffsetPagination):
         self.request = request
         self.limit = self.get_limit(request)
         self.offset = self.get_offset(request)
-        self.count, rows = queryset.page(self.offset, self.limit)
+        rows: SessionRows = queryset
+        self.count, page = rows.page(self.offset, self.limit)
         self.display_page_controls = self.count > self.limit
-        return rows
+        return page
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         described = {

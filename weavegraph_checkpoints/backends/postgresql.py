@@ -89,7 +89,7 @@ class PostgreSQLBackend(Backend):
     ) -> bool:
         *locked, is_new = (None,) if found is None else found
         if is_new is None:
-            check_writable(tuple(locked) or None, row, owner, expected)  # type: ignore[arg-type]
+            check_writable(tuple(locked) or None, row, owner, expected)
         return bool(is_new)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
