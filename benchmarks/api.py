@@ -85,17 +85,17 @@ class Place:
 
 
 def milliseconds(*works: Callable[[], Any]) -> list[float]:
-    """Return the time of one call of each, the best of many, taken in turns.
+    """Return the processor's time of one call of each, the best of many, taken in turns.
 
-    In turns, so that what else the machine does meets all alike.
+    So that what else the machine does counts little, and meets all alike.
     """
     best = [float("inf")] * len(works)
     began = time.perf_counter()
     while time.perf_counter() - began < SECONDS:
         for position, work in enumerate(works):
-            start = time.perf_counter()
+            start = time.process_time()
             work()
-            best[position] = min(best[position], time.perf_counter() - start)
+            best[position] = min(best[position], time.process_time() - start)
     return [each * 1000 for each in best]
 
 
