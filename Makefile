@@ -186,8 +186,8 @@ bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, an
 
 .PHONY: bench-api
 bench-api: $(READY) $(STAMPS)/bench ## Measure the REST API beside bare views, and write the tables of docs/rest.md
-	$(BIN)/python benchmarks/api.py --write
 	$(BIN)/python benchmarks/api_load.py --write
+	$(BIN)/python benchmarks/api.py --write
 
 # --- the checks -------------------------------------------------------------------------------
 
