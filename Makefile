@@ -12,6 +12,7 @@ SERVE ?= yes
 PORT ?= 8000
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
+FUZZ_SEED ?= 1
 WITHOUT_API_TESTS ?= tests
 
 BIN := $(VENV)/bin
@@ -76,7 +77,7 @@ ifneq (,$(TEST_POSTGRES_URL))
 $(STAMPS)/mariadb: | $(STAMPS)/postgres
 endif
 
-$(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
+$(STAMPS)/bench $(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
 		$(STAMPS)/test
 	$(PIP) install --group $*
 	@touch $@
@@ -150,8 +151,8 @@ test-without-api: $(WITHOUT_API)/.stamp ## Test on SQLite where the REST framewo
 	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS) $(WITHOUT_API_TESTS)
 
 .PHONY: fuzz
-fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120)
-	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) \
+fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120 FUZZ_SEED=1)
+	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) WEAVEGRAPH_FUZZ_SEED=$(FUZZ_SEED) \
 	    $(BIN)/python -m pytest --ds=tests.settings.sqlite tests/api/test_fuzz.py $(PYTEST_ARGS)
 
 .PHONY: test-browser
@@ -183,6 +184,11 @@ bench-pruning: $(READY) ## Measure pruning up to 1 000 000 steps, and write docs
 .PHONY: bench-interchange
 bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, and write docs/interchange.md
 	$(BIN)/python benchmarks/interchange.py --write
+
+.PHONY: bench-api
+bench-api: $(READY) $(STAMPS)/bench ## Measure the REST API beside bare views, and write the tables of docs/rest.md
+	$(BIN)/python benchmarks/api_load.py --write
+	$(BIN)/python benchmarks/api.py --write
 
 # --- the checks -------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 """Measures the REST API under load, beside bare views of REST framework.
 
-    python benchmarks/api_load.py postgres://user:password@127.0.0.1:5432/postgres
+    python benchmarks/api_load.py [--write] postgres://user:password@127.0.0.1:5432/postgres
 
 gunicorn serves both with two workers, on a PostgreSQL database of its own; clients in processes of
 their own ask as fast as they are answered. The two sides of each pair take turns, so that what else
-the machine does meets both alike. Prints requests per second, the median and the 99th percentile.
+the machine does meets both alike; the ratio is the median of those of each turn.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import rest_page
 from example_project.database_url import parse_database_url
 
 SESSIONS = 40
@@ -36,6 +37,9 @@ STEPS = 40
 MESSAGES = 20
 TEXT = "Look at the failing test, read the traceback, and say what to change. " * 4
 GOAL = 0.8
+HEADER = (
+    "| call | requests/s | bare view | ratio | p99 | bare view |\n|---|---:|---:|---:|---:|---:|"
+)
 
 
 @dataclass
@@ -54,21 +58,25 @@ def pairs() -> list[tuple[Side, Side]]:
     """Return what is compared with what."""
     session = "/api/sessions/run-{session:02}"
     return [
-        (Side("latest/", "GET", f"{session}/latest/"), Side("bare", "GET", "/bare/latest/")),
+        (Side("`latest/`", "GET", f"{session}/latest/"), Side("bare", "GET", "/bare/latest/")),
         (
-            Side("PUT, checked", "PUT", f"{session}/steps/{{step}}/?expected_last_step={{last}}"),
+            Side(
+                "`PUT` with `expected_last_step`",
+                "PUT",
+                f"{session}/steps/{{step}}/?expected_last_step={{last}}",
+            ),
             Side("bare", "PUT", "/bare/put-{session}-{step}/"),
         ),
         (
-            Side("PUT, unchecked", "PUT", f"{session}/steps/{{step}}/"),
+            Side("`PUT` without it", "PUT", f"{session}/steps/{{step}}/"),
             Side("bare", "PUT", "/bare/put-{session}-{step}/"),
         ),
         (
-            Side("25 steps", "GET", f"{session}/steps/?limit=25"),
+            Side("25 steps with their states", "GET", f"{session}/steps/?limit=25"),
             Side("bare", "GET", "/bare/steps/"),
         ),
         (
-            Side("25 steps, no state", "GET", f"{session}/steps/?limit=25&{LIGHT}"),
+            Side("25 steps without, by `fields`", "GET", f"{session}/steps/?limit=25&{LIGHT}"),
             Side("bare", "GET", "/bare/light/"),
         ),
         (
@@ -84,22 +92,35 @@ LIGHT = "fields=step,created_at,frontier,ran_nodes"
 def main() -> None:
     """Fill a database, serve it, measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("url", help="a PostgreSQL server where a database may be made")
+    parser.add_argument(
+        "url",
+        nargs="?",
+        default=os.environ.get("TEST_POSTGRES_URL"),
+        help="a PostgreSQL server where a database may be made (TEST_POSTGRES_URL without it)",
+    )
+    parser.add_argument("--write", action="store_true", help="write the table into docs/rest.md")
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each side in a round")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each side in a round")
     options = parser.parse_args()
+    if options.url is None:
+        parser.error("name a PostgreSQL server")
+    lines = [rest_page.machine(), "", HEADER]
+    print(HEADER)
     server = parse_database_url(options.url, base_dir=ROOT)
     own = server | {"NAME": f"weavegraph_benchmark_{os.getpid()}", "CONN_MAX_AGE": None}
     with database(server, own["NAME"]):
         os.environ["BENCHMARK_DATABASE"] = json.dumps(own)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            token, size = pool.apply(prepare)
+            token = pool.apply(prepare)
         with gunicorn() as port:
             keep_answers(port, token, own)
             for own_side, bare in pairs():
                 measure(own_side, bare, port, token, options)
-                show(own_side, bare, size)
+                lines.append(row(own_side, bare))
+                print(lines[-1], flush=True)
+    if options.write:
+        rest_page.write("load", lines)
 
 
 @contextmanager
@@ -125,8 +146,8 @@ def database(server: dict[str, Any], name: str) -> Iterator[None]:
         run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def prepare() -> tuple[str, int]:
-    """Make the tables, a user and the histories; return the token and the size of a state."""
+def prepare() -> str:
+    """Make the tables, a user and the histories; return the token."""
     table = import_module("benchmarks.api_server").TABLE  # which sets Django up
     from django.contrib.auth.models import Permission, User
     from django.core.management import call_command
@@ -148,7 +169,7 @@ def prepare() -> tuple[str, int]:
             checkpointer.save(serde.loads_at(body_of(step), f"run-{number:02}", step))
     token = Token.objects.create(user=user)
     connection.close()
-    return token.key, len(body_of(STEPS))
+    return token.key
 
 
 def body_of(step: int) -> bytes:
@@ -264,17 +285,18 @@ def client(
     return taken
 
 
-def show(own: Side, bare: Side, size: int) -> None:
-    """Print the row of a pair."""
-    print(f"{own.name} (a state of {size} bytes)")
-    for side in (own, bare):
-        slowest = quantiles(side.seconds, n=100)[98]
-        print(
-            f"    {side.name:20} {median(side.rates):7.0f} requests/s"
-            f"  median {median(side.seconds) * 1000:6.2f} ms  p99 {slowest * 1000:6.2f} ms"
-        )
-    ratio = median(own.rates) / median(bare.rates)
-    print(f"    {ratio:.2f} of the bare view{'' if ratio >= GOAL else f', below {GOAL}'}")
+def row(own: Side, bare: Side) -> str:
+    """Return the row of a pair."""
+    ratio = median(one / other for one, other in zip(own.rates, bare.rates, strict=True))
+    slowest = [f"{quantiles(side.seconds, n=100)[98] * 1000:.0f} ms" for side in (own, bare)]
+    cells = (
+        own.name,
+        f"{median(own.rates):.0f}",
+        f"{median(bare.rates):.0f}",
+        f"{ratio:.2f}{'' if ratio >= GOAL else f', below {GOAL}'}",
+        *slowest,
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

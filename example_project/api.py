@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 calls = path("", include("weavegraph_checkpoints.api.urls"))
 
@@ -17,5 +18,6 @@ urlpatterns = [
         ),
         name="schema",
     ),
-    path("", SpectacularSwaggerView.as_view(url_name="schema")),
 ]
+if apps.is_installed("drf_spectacular_sidecar"):
+    urlpatterns.append(path("", SpectacularSwaggerSplitView.as_view(url_name="schema")))

@@ -16,9 +16,11 @@ from tests.api.clients import (
     session_url,
     step_url,
 )
-from tests.builders import save_history
+from tests.api.table import CALLS, Call
+from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
 from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.api.checkpointer import ApiCheckpointer
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
 
@@ -242,6 +244,14 @@ def test_fork(api: Client, checkpointer: DjangoCheckpointer) -> None:
     assert whole.json()["last_step"] == 4
 
 
+def test_a_fork_that_is_deleted_before_it_is_read(
+    api: Client, checkpointer: DjangoCheckpointer, monkeypatch: Any
+) -> None:
+    checkpointer.save(a_checkpoint("a", 1))
+    monkeypatch.setattr(ApiCheckpointer, "fresh_session", lambda *args: None)
+    assert_error(post(api, session_url("a", "fork/"), {"target": "b"}), 404, "not_found")
+
+
 def test_fork_conflicts_and_what_is_missing(api: Client, checkpointer: DjangoCheckpointer) -> None:
     save_history(checkpointer, "a", [2, 3])
     save_history(checkpointer, "b", [1])
@@ -264,6 +274,21 @@ def test_addresses_that_are_none(api: Client) -> None:
     for path in ("sessions//", "sessions//latest/", "sessions/a/b/", "sessions/a/steps/1/2/"):
         assert_error(api.get(f"/api/{path}"), 404, "not_found")
     assert Client().get("/api/sessions/a/b/").status_code == 403
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_address_without_its_last_slash(
+    api: Client, checkpointer: DjangoCheckpointer, settings: Any, call: Call, debug: bool
+) -> None:
+    settings.DEBUG = debug
+    save_history(checkpointer, "run", [1, 2])
+    before = everything_stored()
+    address, _, query = (SESSIONS + call.path).partition("?")
+    body = call.body or b""
+    answer = api.generic(call.method.upper(), f"{address[:-1]}?{query}", body, "application/json")
+    assert "slash" in assert_error(answer, 404, "not_found")["detail"]
+    assert everything_stored() == before
 
 
 def test_methods_that_are_not_allowed(api: Client) -> None:

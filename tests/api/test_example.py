@@ -11,8 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.test import Client
 
 from tests.api.clients import ALL, SESSIONS, a_client, post
@@ -31,7 +34,21 @@ def test_the_schema_and_its_page(client: Client) -> None:
     assert schema["info"]["title"] == "Checkpoints"
     page = client.get("/api/")
     assert page.status_code == 200
-    assert b"/api/schema/" in page.content
+    script = client.get(next(each for each in addresses_in(page) if "script" in each))
+    assert b'url: "/api/schema/"' in script.content
+
+
+@in_the_example
+def test_the_page_of_the_schema_is_this_servers_alone(client: Client) -> None:
+    files = [each for each in addresses_in(client.get("/api/")) if "script" not in each]
+    assert len(files) == 4
+    for each in files:
+        assert finders.find(each.removeprefix("/static/")), each
+
+
+def addresses_in(page: Any) -> list[str]:
+    """Return what a page has a browser ask for."""
+    return re.findall(r'(?:src|href)="([^"]*)"', page.content.decode())
 
 
 @in_the_example
@@ -112,3 +129,11 @@ def test_the_line_of_the_demo_works(demo: subprocess.Popen[str]) -> None:
     page = json.loads(answer.stdout)
     assert len(page["checkpoints"]) == 3
     assert set(page["checkpoints"][0]) == {"url", "step", "ran_nodes"}
+
+    base = re.match(r"http://[^/]+", command[-1])
+    assert base is not None
+    with urlopen(f"{base.group(0)}/api/", timeout=60) as described:
+        bundle = re.search(r'src="(/static/[^"]*bundle.js)"', described.read().decode())
+    assert bundle is not None
+    with urlopen(base.group(0) + bundle.group(1), timeout=60) as script:
+        assert script.status == 200

@@ -1,4 +1,4 @@
-"""The policy that every page of the admin must keep."""
+"""The policies that every page of the admin, and that of the REST API's schema, must keep."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from django.http import HttpRequest, HttpResponse
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'"
 )
+SCHEMA_PAGE = "/api/"
+# Swagger UI fetches the schema, and brings styles and pictures of its own in the page.
+SCHEMA_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; connect-src 'self'"
+)
 
 
 def strict_policy(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Set the policy on every answer."""
+    """Set its policy on every answer."""
 
     def answer(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response["Content-Security-Policy"] = POLICY
+        is_schema_page = request.path == SCHEMA_PAGE
+        response["Content-Security-Policy"] = SCHEMA_PAGE_POLICY if is_schema_page else POLICY
         return response
 
     return answer

@@ -35,6 +35,8 @@ INSTALLED_APPS = [
 # The API is optional, and so are its tests: CONTRIBUTING.md says how to run without it.
 if find_spec("rest_framework"):
     INSTALLED_APPS += ["rest_framework", "rest_framework.authtoken", "drf_spectacular"]
+    INSTALLED_APPS += ["drf_spectacular_sidecar"]
+SPECTACULAR_SETTINGS = {"SWAGGER_UI_DIST": "SIDECAR", "SWAGGER_UI_FAVICON_HREF": "SIDECAR"}
 
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -11,6 +10,7 @@ from rest_framework.request import Request
 
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.backends import StepRow, Version
+from weavegraph_checkpoints.backends.base import Permit
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer, check_follows
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, StepQueryResult
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
@@ -52,10 +52,10 @@ class ApiCheckpointer(DjangoCheckpointer):
         """Return the small columns of the sessions."""
         return Session.objects.owned_by(self.owner).values(*SMALL_COLUMNS)
 
-    def fresh_session(self, session_id: str) -> dict[str, Any]:
+    def fresh_session(self, session_id: str) -> dict[str, Any] | None:
         """Return a session that was just written, from where it was written."""
         alias = self._for_write().connection.alias
-        found: dict[str, Any] = self.sessions().using(alias).get(pk=session_id)
+        found: dict[str, Any] | None = self.sessions().using(alias).filter(pk=session_id).first()
         return found
 
     def version(self, session_id: str) -> Version | None:
@@ -75,11 +75,8 @@ class ApiCheckpointer(DjangoCheckpointer):
         # Receivers need not know by which way a checkpoint came.
         return DjangoCheckpointer
 
-    def put(self, row: StepRow, permit: Callable[[bool], None], *, create: bool) -> bool:
-        """Save a step, and say whether it is new; ``permit`` is asked with the same.
-
-        What it raises leaves no trace. Without ``create`` no session is made.
-        """
+    def put(self, row: StepRow, permit: Permit | None, *, create: bool) -> bool:
+        """Save a step, and say whether it is new; see ``Backend.put``."""
         return self._write(row, lambda backend: backend.put(row, self.owner, permit, create=create))
 
     def put_after(self, row: StepRow, expected_last_step: int) -> None:

@@ -25,6 +25,9 @@ _NEEDED = {
 """By action the permissions of which one is needed; to read is ``VIEW``."""
 
 
+_BY_SAVE = {ADD_STEP: True, CHANGE_STEP: False}
+
+
 class CheckpointPermission(BasePermission):
     """Lets in who is signed in and has a permission for the call, reading included.
 
@@ -43,11 +46,15 @@ class CheckpointPermission(BasePermission):
         return any(user.has_perm(each) for each in _NEEDED.get(action, {VIEW}))
 
 
-def permit_save(request: Request) -> Callable[[bool], None]:
-    """Return what raises ``PermissionDenied`` when told whether a step is new."""
+def permit_save(request: Request) -> Callable[[bool], None] | None:
+    """Return what raises ``PermissionDenied`` when told whether a step is new.
+
+    ``None`` for who may add and replace.
+    """
+    may = {is_new: request.user.has_perm(each) for each, is_new in _BY_SAVE.items()}
 
     def permit(is_new: bool) -> None:
-        if not request.user.has_perm(ADD_STEP if is_new else CHANGE_STEP):
+        if not may[is_new]:
             raise PermissionDenied()
 
-    return permit
+    return None if all(may.values()) else permit

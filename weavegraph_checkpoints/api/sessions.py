@@ -88,6 +88,8 @@ class SessionViewSet(
             self.session_id, wanted["target"], at_step=wanted.get("at_step")
         )
         session = self.checkpointer.fresh_session(made.session_id)
+        if session is None:
+            raise errors.no_session(made.session_id)
         data = self.get_serializer(session).data
         headers = {"Location": data["url"]}
         return Response(data, status=status.HTTP_201_CREATED, headers=headers)

@@ -76,7 +76,7 @@ class StepViewSet(CheckpointsView, GenericViewSet[Step]):
         session_id, step = self.place
         expected = SaveParameters.of(request).get("expected_last_step")
         permit = permit_save(request)
-        if expected is not None:
+        if expected is not None and permit is not None:
             permit(True)
         row = request.data
         if not isinstance(row, StepRow):

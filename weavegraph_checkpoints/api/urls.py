@@ -15,5 +15,5 @@ router.register("sessions/(?P<session>[^/]+)/steps", StepViewSet, basename="weav
 
 urlpatterns = [
     *router.urls,
-    re_path(r"^sessions/[\s\S]*/$", NowhereView.as_view(), name="weavegraph-nowhere"),
+    re_path(r"^sessions(/[\s\S]*)?$", NowhereView.as_view(), name="weavegraph-nowhere"),
 ]

@@ -101,10 +101,15 @@ class CheckpointsView(APIView):
 
 
 class NowhereView(CheckpointsView):
-    """Answers addresses below ``sessions/`` that are none in the shape of this API."""
+    """Answers addresses from ``sessions`` on that are none in the shape of this API.
+
+    Those without their last slash too, for which ``APPEND_SLASH`` has a redirect that loses
+    the body, and an exception while a project is debugged.
+    """
 
     schema = None  # type: ignore[assignment]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        raise errors.NotFound("nothing is at this address")
+        hint = "" if request.path.endswith("/") else ": addresses end with a slash"
+        raise errors.NotFound(f"nothing is at this address{hint}")

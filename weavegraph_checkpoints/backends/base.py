@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
-from weavegraph_checkpoints.domain import Checkpoint, StepQuery
+from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import (
     ConcurrencyConflict,
     SessionExists,
@@ -30,8 +30,8 @@ SESSION_COLUMNS = (
     "id, owner, concurrency_limit, created_at, updated_at, last_step, revision, status, forked_from"
 )
 
-# Stands in for the column where the state is not wanted.
-_NO_STATE = """'{"messages":{"version":1},"extra":{"version":1}}'"""
+# Stands in for the state where it is not wanted.
+_NO_STATE = VersionedState()
 
 _JSON_COLUMNS = (
     "frontier",
@@ -40,6 +40,14 @@ _JSON_COLUMNS = (
     "skipped_nodes",
     "updated_channels",
 )
+
+
+Permit = Callable[[bool], None]
+"""Is told whether a step is new, and raises what forbids to save it."""
+
+
+def _permit_both(is_new: bool) -> None:
+    pass
 
 
 class SessionRow(NamedTuple):
@@ -99,15 +107,15 @@ class Backend(ABC):
     def write(self, row: StepRow) -> None:
         """Write a step into a locked session; one that is there is replaced whole."""
 
-    def put(
-        self, row: StepRow, owner: str | None, permit: Callable[[bool], None], *, create: bool
-    ) -> bool:
+    def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
         """Save a step in one transaction, and say whether it is new.
 
         ``permit`` is told so while the session is locked and nothing is written; what it
-        raises leaves no trace. Without ``create`` a missing session stays missing: to make
-        one only to roll it back could end in a deadlock. Raises ``SessionNotFound``.
+        raises leaves no trace; ``None`` permits both. Without ``create`` a missing session
+        stays missing: to make one only to roll it back could end in a deadlock. Raises
+        ``SessionNotFound``.
         """
+        permit = permit or _permit_both
         with transaction.atomic(self.connection.alias):
             if create:
                 check_writable(self.lock_or_create(row, owner), row, owner, None)
@@ -232,8 +240,8 @@ class Backend(ABC):
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
-                f" {self._text('last_state')}, {self._text('last_frontier')},"
-                f" {self._text('last_versions_seen')}, created_at, revision FROM {SESSION}"
+                f" {self.text('last_state')}, {self.text('last_frontier')},"
+                f" {self.text('last_versions_seen')}, created_at, revision FROM {SESSION}"
                 f" WHERE id = %s AND last_state IS NOT NULL{condition}",
                 [session_id, *parameters],
             )
@@ -315,19 +323,23 @@ class Backend(ABC):
     def _checkpoints(
         self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        state = self._text("state") if with_state else _NO_STATE
-        columns = ", ".join([state, *map(self._text, _JSON_COLUMNS)])
+        state = self.text("state") if with_state else "NULL"
+        names = ", ".join([state, *map(self.text, _JSON_COLUMNS)])
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
-                f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {columns}"
+                f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {names}"
                 f" FROM {STEP} WHERE {condition}",
                 [session_id, *parameters],
             )
-            for row in cursor:
-                yield self._checkpoint(session_id, row)
+            for step, created_at, limit, state, *columns in cursor:
+                yield self._checkpoint(
+                    session_id,
+                    (step, created_at, limit, state if with_state else _NO_STATE, *columns),
+                )
 
-    def _text(self, column: str) -> str:
+    def text(self, column: str) -> str:
+        """Return the SQL of a JSON column as text."""
         return f"{column}{self.text_cast}"
 
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:

@@ -13,6 +13,7 @@ from weavegraph_checkpoints.backends.base import (
     STEP_COLUMNS,
     STEP_VALUES,
     Backend,
+    Permit,
     check_writable,
     guard,
 )
@@ -25,8 +26,9 @@ _SAVE = (
     "WITH locked AS MATERIALIZED (SELECT owner, last_step, status"
     f" FROM {SESSION} WHERE id = %s FOR NO KEY UPDATE),"
     f" saved AS (INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {STEP_VALUES}"
-    " FROM locked WHERE TRUE{guard} " + _REPLACE + " RETURNING 1)"
-    " SELECT owner, last_step, status = 'empty', (SELECT COUNT(*) FROM saved) FROM locked"
+    # A row that was there before, and is replaced, bears the number of this transaction.
+    " FROM locked WHERE TRUE{guard} " + _REPLACE + " RETURNING xmax = 0 AS is_new)"
+    " SELECT owner, last_step, status = 'empty', (SELECT is_new FROM saved) FROM locked"
 )
 
 
@@ -44,20 +46,32 @@ class PostgreSQLBackend(Backend):
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
+        self._save(row, owner, expected)
+
+    def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
+        """See ``Backend.put``; one round trip for who may do both."""
+        if permit is None:
+            return self._save(row, owner, None)
+        return super().put(row, owner, permit, create=create)
+
+    def _save(self, row: StepRow, owner: str | None, expected: int | None) -> bool:
+        """Save a step, and say whether it is new."""
         found = self._save_into_existing(row, owner, expected)
         while found is None and not expected:
             with transaction.atomic(self.connection.alias):
                 self._create(row, owner)
                 found = self._save_into_existing(row, owner, expected)
                 if found is not None:
-                    self._check(found, row, owner, expected)
-                    return
-        self._check(found, row, owner, expected)
+                    return self._checked(found, row, owner, expected)
+        return self._checked(found, row, owner, expected)
 
     def _save_into_existing(
         self, row: StepRow, owner: str | None, expected: int | None
     ) -> tuple[Any, ...] | None:
-        """Lock a session and save; return what was locked and how many rows were saved."""
+        """Lock a session and save; return what was locked, and whether the step is new.
+
+        ``None`` stands for the latter when nothing was saved.
+        """
         condition, conditions = guard(row, owner, expected)
         with self.connection.cursor() as cursor:
             cursor.execute(
@@ -66,17 +80,17 @@ class PostgreSQLBackend(Backend):
             )
             return cursor.fetchone()  # type: ignore[no-any-return]
 
-    def _check(
+    def _checked(
         self,
         found: tuple[Any, ...] | None,
         row: StepRow,
         owner: str | None,
         expected: int | None,
-    ) -> None:
-        if found is None:
-            check_writable(None, row, owner, expected)
-        elif not found[3]:
-            check_writable(found[:3], row, owner, expected)
+    ) -> bool:
+        *locked, is_new = (None,) if found is None else found
+        if is_new is None:
+            check_writable(tuple(locked) or None, row, owner, expected)
+        return bool(is_new)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
         """See ``Backend.lock_or_create``."""

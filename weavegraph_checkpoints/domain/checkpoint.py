@@ -179,9 +179,9 @@ def checked_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen
     and of a counter that is no integer from 0 to 2^64−1.
     """
     copy = {}
-    for node, versions in _items(seen, "$.versions_seen"):
+    for node, versions in _items(seen):
         check_text(node, "$.versions_seen")
-        copy[node] = dict(_items(versions, member("$.versions_seen", node)))
+        copy[node] = dict(_items(versions, node))
         for channel, version in copy[node].items():
             if not (is_storable_text(channel) and is_integer(version, MAX_COUNTER)):
                 _refuse_version(node, channel, version)
@@ -197,7 +197,11 @@ def _refuse_version(node: str, channel: object, version: object) -> None:
     )
 
 
-def _items(mapping: object, path: str) -> Iterable[tuple[Any, Any]]:
-    if not isinstance(mapping, Mapping):
+def _items(mapping: object, *keys: str) -> Iterable[tuple[Any, Any]]:
+    # Asking an abstract class is dear, and nearly every mapping is a dict.
+    if type(mapping) is not dict and not isinstance(mapping, Mapping):
+        path = "$.versions_seen"
+        for key in keys:
+            path = member(path, key)
         raise InvalidCheckpoint(f"expected a mapping, not {shown(mapping)}", path)
     return mapping.items()

@@ -236,7 +236,7 @@ def checkpoint_from_columns(
     step: int,
     created_at: datetime,
     concurrency_limit: int,
-    state: bytes | str,
+    state: bytes | str | VersionedState,
     frontier: bytes | str,
     versions_seen: bytes | str,
     ran_nodes: bytes | str = "[]",
@@ -245,14 +245,17 @@ def checkpoint_from_columns(
 ) -> Checkpoint:
     """Return the checkpoint that the columns of one stored row make up.
 
-    Raises ``SerializationError`` that names the session, the step and the path.
+    A state that was not read is given as what stands in for it. Raises
+    ``SerializationError`` that names the session, the step and the path.
     """
     try:
+        if not isinstance(state, VersionedState):
+            state = _decode(_STATE, state, "$.state").state()
         seen = _decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
         return Checkpoint(
             session_id=session_id,
             step=step,
-            state=_decode(_STATE, state, "$.state").state(),
+            state=state,
             frontier=_names(frontier, "$.frontier"),
             versions_seen=seen,
             concurrency_limit=concurrency_limit,
