@@ -115,6 +115,26 @@ def test_a_state_that_differs_from_the_known_one_is_looked_into() -> None:
     assert path_of_duplicate(f'{{ "state" : {doubled} }}', state) == "$.state.extra.map.a"
 
 
+@pytest.mark.parametrize("text", ["é", "“ß”", "😀", "a\x7f", "\0\n", r"\xe9", r"\U0001f600", "\\"])
+def test_escapes_hide_no_key_that_stands_twice(text: str) -> None:
+    extra = {text: text, f"{text}{text}": [text]}
+    state = dumps_state(VersionedState.new(extra=extra)).decode()
+    data = json.dumps({"state": json.loads(state)})
+    check_unique_keys(data, state)
+    member = f"{json.dumps(text)}: {json.dumps(text)}"
+    assert data.count(member) == 1
+    doubled = data.replace(member, f"{member}, {member}")
+    assert path_of_duplicate(doubled, state) == path_to("$", ["state", "extra", "map", text])
+
+
+@pytest.mark.parametrize("colon", [":", r"\u003a", r"\u003A", r"\\u003a"])
+def test_colons_in_text_hide_no_key_that_stands_twice(colon: str) -> None:
+    once = f'{{"a": "{colon}{colon}", "b{colon}": 1}}'
+    check_unique_keys(once)
+    assert path_of_duplicate(f'{{"c": {once}, "c": 2}}') == "$.c"
+    assert path_of_duplicate(f'[{once[:-1]}, "a": "{colon}"}}]') == "$[0].a"
+
+
 def test_long_numbers_are_passed_over() -> None:
     check_unique_keys(f'{{"a":{"9" * 9000},"b":1e400,"c":-1.5}}')
 
