@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery
@@ -77,6 +78,10 @@ class Backend(ABC):
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
+
+    def cursor(self) -> CursorWrapper:
+        """Return a cursor for what carries states, or is asked most often."""
+        return self.connection.cursor()
 
     # Writes
 
@@ -229,7 +234,7 @@ class Backend(ABC):
     def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
         """Return the snapshot of a session and its version, from its row alone."""
         condition, parameters = _owned(owner)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
                 f" {self._text('last_state')}, {self._text('last_frontier')},"
@@ -247,7 +252,7 @@ class Backend(ABC):
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version that ``latest`` would, from small columns."""
         condition, parameters = _owned(owner)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT created_at, revision, updated_at FROM {SESSION}"
                 f" WHERE id = %s AND status <> 'empty'{condition}",
@@ -283,7 +288,7 @@ class Backend(ABC):
         for clause, value in self._filters(query):
             condition += f" AND {clause}"
             parameters.append(value)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
             (total,) = cursor.fetchone()
         rows = self._checkpoints(
@@ -317,7 +322,7 @@ class Backend(ABC):
     ) -> Iterator[Checkpoint]:
         state = self._text("state") if with_state else _NO_STATE
         columns = ", ".join([state, *map(self._text, _JSON_COLUMNS)])
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
                 f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {columns}"
