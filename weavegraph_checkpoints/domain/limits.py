@@ -80,6 +80,8 @@ def copied(values: Iterable[T], path: str) -> tuple[T, ...]:
 
     Raises ``InvalidCheckpoint`` for what is not several values, a single text included.
     """
+    if type(values) is tuple:
+        return values
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InvalidCheckpoint(f"expected a sequence, not {shown(values)}", path)
     return tuple(values)
