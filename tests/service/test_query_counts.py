@@ -268,3 +268,25 @@ def test_a_refused_value_asks_nothing_of_the_database(committed: None) -> None:
                 call()
     assert found.statements == []
     assert found.commands == []
+
+
+@pytest.mark.vendor("postgresql")
+def test_a_state_is_sent_apart_from_the_sql(small: DjangoCheckpointer) -> None:
+    (sql,) = asked(small, 10, WRITES["save"]).statements
+    assert "$13" in sql
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s", ["as Django does"])
+        assert b"as Django does" in cursor.cursor._query.query
+
+
+@pytest.mark.vendor("postgresql")
+def test_a_cursor_that_the_project_chose_is_kept(
+    small: DjangoCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Chosen(connection.connection.cursor_factory):  # type: ignore[misc]
+        pass
+
+    monkeypatch.setattr(connection.connection, "cursor_factory", Chosen)
+    (sql,) = asked(small, 10, WRITES["save"]).statements
+    assert "$" not in sql
+    assert connection.connection.cursor_factory is Chosen
