@@ -9,6 +9,7 @@ clock starts; what comes back is decoded inside the time.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ class Place:
         return f"{self.server}-{self.kind}".lower()
 
 
+NAMED = re.compile(r"%\((\w+)\)s")
 DRIVERS = {"SQLite": "sqlite3", "PostgreSQL": "psycopg", "MariaDB": "mysqlclient"}
 
 
@@ -227,6 +229,9 @@ class Bare(Candidate):
         app.close()
 
     def _statement(self, sql: str, parameters: Any, arguments: list[Any]) -> Statement:
+        if isinstance(parameters, dict):
+            parameters = [parameters[name] for name in NAMED.findall(sql)]
+            sql = NAMED.sub("%s", sql)
         if self.place.server == "SQLite":
             sql = sql.replace("%s", "?").replace("%%", "%")
         places = tuple(
@@ -569,12 +574,13 @@ def drop_database(alias: str) -> None:
 
 @contextmanager
 def connected(place: Place) -> Iterator[Any]:
-    """Connect by the bare driver, as durable as the app."""
+    """Connect by the bare driver, as durable as the app, and with its foreign keys."""
     database = place.database
     if place.server == "SQLite":
         connection: Any = sqlite3.connect(database["NAME"], isolation_level=None, timeout=20)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
     elif place.server == "PostgreSQL":
         import psycopg
 

@@ -26,6 +26,7 @@ STATE_CHARACTERS = 900
 STATES = 200
 RARE_EVERY = 40
 DEEP = "deep"
+LISTED = 50
 REPEATS = 41
 FEW_REPEATS = 7
 ROWS_AT_ONCE = 5000
@@ -247,9 +248,9 @@ class Calls:
             yield self.checkpointer.list_sessions
 
     def lists(self, narrow: Callable[[Any], Any], *, late: bool = False) -> Iterator[Call]:
-        """Read a page of 100 sessions, as the API does."""
-        start = max(self.size - 100, 0) if late else 0
-        found = narrow(self.sessions.newest_first().light())[start : start + 100]
+        """Read a page of sessions, as the API does."""
+        start = max(self.size - LISTED, 0) if late else 0
+        found = narrow(self.sessions.newest_first().light())[start : start + LISTED]
         while True:
             yield lambda: list(found.all())
 
@@ -267,7 +268,7 @@ KINDS: dict[str, Making] = {
     "fork_session": lambda calls: calls.forks(),
     "delete_session": lambda calls: calls.deletes(),
     "list_sessions": lambda calls: calls.listed(),
-    "sessions, newest 100": lambda calls: calls.lists(lambda found: found),
+    "sessions, newest 50": lambda calls: calls.lists(lambda found: found),
     "sessions of a status": lambda calls: calls.lists(
         lambda found: found.filter(status="finished")
     ),
