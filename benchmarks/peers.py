@@ -331,33 +331,27 @@ def _parts(app: Candidate, bare: Bare, steps: Any, rounds: int) -> dict[str, flo
     variants = ["bare", "bare without trigger"]
     if bare.place.server != "MariaDB":
         variants.append("bare without trigger and fsync")
-    for number in range(rounds):
+    for number, session in ((number, each) for number in range(rounds) for each in steps):
         for variant in variants:
             if "without trigger" in variant:
                 triggers.remove(using=bare.place.alias)
             with bare.without_fsync() if "fsync" in variant else nullcontext():
-                times[variant] += _spent(bare, steps, f"{variant} {number}/")
+                times[variant] += _spent(bare, session, f"{variant} {number}/")
             triggers.install(using=bare.place.alias)
-        times["app"] += _spent(app, steps, f"{number}/")
-        for session in steps:
-            for checkpoint in session:
-                began = time.perf_counter()
-                StepRow.of(checkpoint, conf.max_state_bytes())
-                row = time.perf_counter()
-                bare.encode(state_document(checkpoint.state)).decode()
-                times["row"].append(row - began)
-                times["encode"].append(time.perf_counter() - row)
+        times["app"] += _spent(app, session, f"{number}/")
+        for checkpoint in session:
+            began = time.perf_counter()
+            StepRow.of(checkpoint, conf.max_state_bytes())
+            row = time.perf_counter()
+            bare.encode(state_document(checkpoint.state)).decode()
+            times["row"].append(row - began)
+            times["encode"].append(time.perf_counter() - row)
     return {name: median(calls) for name, calls in times.items()}
 
 
-def _spent(candidate: Candidate, steps: Any, prefix: str) -> list[float]:
-    prepared = [
-        each
-        for session in steps
-        for each in candidate.prepared(prefix + session[0].session_id, session)
-    ]
+def _spent(candidate: Candidate, session: Sequence[Checkpoint], prefix: str) -> list[float]:
     spent = []
-    for each in prepared:
+    for each in candidate.prepared(prefix + session[0].session_id, session):
         began = time.perf_counter()
         candidate.save(each)
         spent.append(time.perf_counter() - began)
