@@ -14,6 +14,7 @@ PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 1
 WITHOUT_API_TESTS ?= tests
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -77,7 +78,8 @@ ifneq (,$(TEST_POSTGRES_URL))
 $(STAMPS)/mariadb: | $(STAMPS)/postgres
 endif
 
-$(STAMPS)/bench $(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix: $(STAMPS)/%: \
+$(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix \
+		$(STAMPS)/bench: $(STAMPS)/%: \
 		$(STAMPS)/test
 	$(PIP) install --group $*
 	@touch $@
@@ -176,6 +178,10 @@ matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Dja
 	PATH=$$(xargs -n 1 dirname <<< "$$pythons" | paste -s -d : -):$$PATH $(BIN)/tox run
 
 # --- the benchmarks ---------------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(READY) $(STAMPS)/bench ## Measure the app beside its peers, and at 1 000 000 steps (BENCH_ARGS=--only=peers)
+	$(BIN)/python benchmarks/performance.py $(BENCH_ARGS)
 
 .PHONY: bench-pruning
 bench-pruning: $(READY) ## Measure pruning up to 1 000 000 steps, and write docs/retention-benchmark.md

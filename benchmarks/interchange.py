@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import sqlite3
 import sys
 import tempfile
@@ -25,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import loading
-from benchmarks.pruning import alone
+from benchmarks.running import alone, peak, write_between
 
 PAGE = ROOT / "docs" / "interchange.md"
 BEGIN, END = "<!-- measured -->", "<!-- end -->"
@@ -96,8 +95,7 @@ def measure(database: loading.Database, work: str, path: str) -> Run:
     seconds = time.perf_counter() - started
     from weavegraph_checkpoints.models import Step
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return Run(steps=Step.objects.count(), seconds=seconds, peak=peak)
+    return Run(steps=Step.objects.count(), seconds=seconds, peak=peak() / 1e6)
 
 
 def _import(path: str) -> None:
@@ -192,11 +190,7 @@ def main() -> None:
             lines.append(line)
             print(line, flush=True)
     if options.write:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        after = rest.split(END)[1]
-        table = "\n".join(lines)
-        PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+        write_between(PAGE, BEGIN, END, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -28,13 +28,14 @@ def available() -> list[str]:
     return ["SQLite", *(name for name, variable in URLS.items() if os.environ.get(variable))]
 
 
-def own_database(name: str, folder: str) -> Database:
+def own_database(name: str, folder: str, suffix: str = "") -> Database:
     """Return the settings of a database that the benchmark makes and drops."""
     if name in URLS:
         database = parse_database_url(os.environ[URLS[name]], base_dir=Path(folder))
-        own = f"weavegraph_benchmark_{os.getpid()}"
+        own = f"weavegraph_benchmark_{os.getpid()}{suffix}"
     else:
-        database = parse_database_url("sqlite:///benchmark.sqlite3", base_dir=Path(folder))
+        file = f"benchmark{suffix}.sqlite3"
+        database = parse_database_url(f"sqlite:///{file}", base_dir=Path(folder))
         own = database["NAME"]
     return {**database, "TEST": {"NAME": own, "CHARSET": None if name != "MariaDB" else "utf8mb4"}}
 
@@ -86,7 +87,7 @@ def fill(database: Database, sessions: int, steps: int, seed: int, now: datetime
                 " last_step, revision, status, forked_from)"
                 " VALUES (%s, '', 1, %s, %s, %s, %s, 'resumable', '')",
                 [
-                    (name, _instant(connection, now), _instant(connection, now), steps, steps)
+                    (name, instant(connection, now), instant(connection, now), steps, steps)
                     for name in ids
                 ],
             )
@@ -99,7 +100,7 @@ def fill(database: Database, sessions: int, steps: int, seed: int, now: datetime
                 batch,
             )
     triggers.install()
-    _settle(connection)
+    settle(connection)
 
 
 def _steps(
@@ -115,7 +116,7 @@ def _steps(
                     "errors": {"version": 1, "items": []},
                 }
             )
-            made = _instant(connection, now - timedelta(hours=steps - step))
+            made = instant(connection, now - timedelta(hours=steps - step))
             yield _name(number), step, made, len(state), state
 
 
@@ -123,11 +124,12 @@ def _name(number: int) -> str:
     return f"session-{number:07}"
 
 
-def _instant(connection: Any, value: datetime) -> Any:
+def instant(connection: Any, value: datetime) -> Any:
+    """Return a time as the database takes it."""
     return connection.ops.adapt_datetimefield_value(value)
 
 
-def _settle(connection: Any) -> None:
+def settle(connection: Any) -> None:
     """Let the database know its new tables, as it would be in daily use."""
     statement = {"mysql": None, "postgresql": "VACUUM ANALYZE", "sqlite": None}[connection.vendor]
     if statement is not None:

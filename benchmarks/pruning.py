@@ -8,16 +8,10 @@ is set (``TEST_POSTGRES_URL``, ``TEST_MARIADB_URL``), prunes it, and writes the 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
-import platform
-import resource
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import loading
+from benchmarks.running import alone, machine, peak, resident
 
 PAGE = ROOT / "docs" / "retention-benchmark.md"
 MARK = "<!-- measured -->"
@@ -89,25 +84,12 @@ def measure(database: loading.Database, policy: dict[str, Any], dry_run: bool) -
     from weavegraph_checkpoints.pruning import prune
 
     connection.ensure_connection()
-    idle = _resident()
+    idle = resident()
     started = time.perf_counter()
     result = prune(RetentionPolicy(**policy), dry_run=dry_run)
     seconds = time.perf_counter() - started
     assert result.finished
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Run(steps=result.steps, seconds=seconds, idle=idle, peak=peak)
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def alone(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *args).result()
+    return Run(steps=result.steps, seconds=seconds, idle=idle, peak=peak())
 
 
 def rows(name: str, sizes: tuple[int, ...], shapes: tuple[Shape, ...]) -> Iterator[str]:
@@ -153,24 +135,6 @@ HEADER = (
 )
 
 
-def machine() -> str:
-    """Return what the figures depend on."""
-    import django
-
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return textwrap.fill(
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} on {model}, {os.cpu_count()} cores, "
-        f"{platform.system()} {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}, Django {django.__version__}; seed {SEED}, "
-        f"load {os.getloadavg()[0]:.1f} at the start.",
-        width=100,
-    )
-
-
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,7 +144,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     options = parser.parse_args()
     shapes = tuple(SHAPES[number] for number in options.shape or range(len(SHAPES)))
-    lines = [machine(), "", HEADER]
+    lines = [machine(SEED), "", HEADER]
     print("\n".join(lines), flush=True)
     for name in options.database or loading.available():
         for line in rows(name, tuple(options.size or SIZES), shapes):

@@ -24,6 +24,7 @@ SAFE_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "django.db.backends.postgresql": {
         "options": "-c synchronous_commit=on",
+        "prepare_threshold": 5,
     },
     "django.db.backends.mysql": {
         "charset": "utf8mb4",

@@ -189,7 +189,7 @@ def test_every_statement_on_steps_names_the_session(small: DjangoCheckpointer, n
     found = asked(small, 10, (READS | WRITES)[name])
     for sql in found.statements:
         columns_of_insert = re.match(rf"INSERT INTO {STEP} \(session_id, ", sql)
-        by_session = re.search(r"session_id = '", sql)
+        by_session = re.search(r"session_id = ('|\$\d)", sql)
         assert STEP not in sql or columns_of_insert or by_session or "saved AS" in sql, sql
 
 
@@ -268,3 +268,25 @@ def test_a_refused_value_asks_nothing_of_the_database(committed: None) -> None:
                 call()
     assert found.statements == []
     assert found.commands == []
+
+
+@pytest.mark.vendor("postgresql")
+def test_a_state_is_sent_apart_from_the_sql(small: DjangoCheckpointer) -> None:
+    (sql,) = asked(small, 10, WRITES["save"]).statements
+    assert "$13" in sql
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s", ["as Django does"])
+        assert b"as Django does" in cursor.cursor._query.query
+
+
+@pytest.mark.vendor("postgresql")
+def test_a_cursor_that_the_project_chose_is_kept(
+    small: DjangoCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Chosen(connection.connection.cursor_factory):  # type: ignore[misc]
+        pass
+
+    monkeypatch.setattr(connection.connection, "cursor_factory", Chosen)
+    (sql,) = asked(small, 10, WRITES["save"]).statements
+    assert "$" not in sql
+    assert connection.connection.cursor_factory is Chosen

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
@@ -85,6 +86,10 @@ class Backend(ABC):
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
+
+    def cursor(self) -> CursorWrapper:
+        """Return a cursor for what carries states, or is asked most often."""
+        return self.connection.cursor()
 
     # Writes
 
@@ -237,11 +242,11 @@ class Backend(ABC):
     def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
         """Return the snapshot of a session and its version, from its row alone."""
         condition, parameters = _owned(owner)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
-                f" {self.text('last_state')}, {self.text('last_frontier')},"
-                f" {self.text('last_versions_seen')}, created_at, revision FROM {SESSION}"
+                f" {self._text('last_state')}, {self._text('last_frontier')},"
+                f" {self._text('last_versions_seen')}, created_at, revision FROM {SESSION}"
                 f" WHERE id = %s AND last_state IS NOT NULL{condition}",
                 [session_id, *parameters],
             )
@@ -255,7 +260,7 @@ class Backend(ABC):
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version that ``latest`` would, from small columns."""
         condition, parameters = _owned(owner)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT created_at, revision, updated_at FROM {SESSION}"
                 f" WHERE id = %s AND status <> 'empty'{condition}",
@@ -291,7 +296,7 @@ class Backend(ABC):
         for clause, value in self._filters(query):
             condition += f" AND {clause}"
             parameters.append(value)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
             (total,) = cursor.fetchone()
         rows = self._checkpoints(
@@ -323,9 +328,9 @@ class Backend(ABC):
     def _checkpoints(
         self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        state = self.text("state") if with_state else "NULL"
-        names = ", ".join([state, *map(self.text, _JSON_COLUMNS)])
-        with self.connection.cursor() as cursor:
+        state = self._text("state") if with_state else "NULL"
+        names = ", ".join([state, *map(self._text, _JSON_COLUMNS)])
+        with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
                 f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {names}"
@@ -338,8 +343,7 @@ class Backend(ABC):
                     (step, created_at, limit, state if with_state else _NO_STATE, *columns),
                 )
 
-    def text(self, column: str) -> str:
-        """Return the SQL of a JSON column as text."""
+    def _text(self, column: str) -> str:
         return f"{column}{self.text_cast}"
 
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.base import (
     SESSION,
@@ -44,6 +45,26 @@ class PostgreSQLBackend(Backend):
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     text_cast = "::text"
 
+    def cursor(self) -> CursorWrapper:
+        """Return a cursor that sends parameters apart from the SQL.
+
+        Django's own quotes them into it, and the server has to read all of that again. A
+        cursor that the project has chosen is kept; so is that of psycopg 2.
+        """
+        from django.db.backends.postgresql import base
+
+        connection = self.connection
+        connection.ensure_connection()
+        raw: Any = connection.connection
+        apart = getattr(base, "ServerBindingCursor", None)
+        if apart is None or raw.cursor_factory is not base.Cursor:
+            return connection.cursor()
+        raw.cursor_factory = apart
+        try:
+            return connection.cursor()
+        finally:
+            raw.cursor_factory = base.Cursor
+
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
         self._save(row, owner, expected)
@@ -73,7 +94,7 @@ class PostgreSQLBackend(Backend):
         ``None`` stands for the latter when nothing was saved.
         """
         condition, conditions = guard(row, owner, expected)
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 _SAVE.format(guard=condition),
                 [row.session_id, *row.parameters(self.connection), *conditions],
@@ -108,7 +129,7 @@ class PostgreSQLBackend(Backend):
 
     def write(self, row: StepRow) -> None:
         """See ``Backend.write``."""
-        with self.connection.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
                 row.parameters(self.connection),

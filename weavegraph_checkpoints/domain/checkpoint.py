@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from weavegraph_checkpoints.domain import instants
@@ -148,21 +149,24 @@ def _check_resumption(record: Checkpoint | SessionState) -> None:
 
 
 def _nodes(nodes: Iterable[NodeKind | str], name: str) -> tuple[NodeKind, ...]:
-    return tuple(
-        [
-            _node(node, f"$.{name}[{position}]")
-            for position, node in enumerate(copied(nodes, f"$.{name}"))
-        ]
-    )
+    kinds: list[NodeKind] = []
+    for node in copied(nodes, f"$.{name}"):
+        try:
+            kinds.append(_named(node) if type(node) is str else _storable(as_node(node)))
+        except InvalidCheckpoint as error:
+            raise InvalidCheckpoint(error.message, f"$.{name}[{len(kinds)}]") from None
+    return tuple(kinds)
 
 
-def _node(node: NodeKind | str, path: str) -> NodeKind:
-    try:
-        kind = as_node(node)
-    except InvalidCheckpoint as error:
-        raise InvalidCheckpoint(error.message, path) from None
-    check_text(kind.encoded, path)
-    return kind
+@lru_cache(maxsize=1024)
+def _named(text: str) -> NodeKind:
+    """Return the node that a text means: a workflow has few, and every step names some."""
+    return _storable(NodeKind.decode(text))
+
+
+def _storable(node: NodeKind) -> NodeKind:
+    check_text(node.encoded, "$")
+    return node
 
 
 def _channels(channels: Iterable[str]) -> tuple[str, ...]:
@@ -179,10 +183,12 @@ def checked_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen
     and of a counter that is no integer from 0 to 2^64−1.
     """
     copy = {}
-    for node, versions in _items(seen):
+    for node, versions in _items(seen, "$.versions_seen"):
         check_text(node, "$.versions_seen")
-        copy[node] = dict(_items(versions, node))
-        for channel, version in copy[node].items():
+        if type(versions) is not dict:
+            versions = _items(versions, member("$.versions_seen", node))
+        copy[node] = own = dict(versions)
+        for channel, version in own.items():
             if not (is_storable_text(channel) and is_integer(version, MAX_COUNTER)):
                 _refuse_version(node, channel, version)
     return copy
@@ -197,11 +203,7 @@ def _refuse_version(node: str, channel: object, version: object) -> None:
     )
 
 
-def _items(mapping: object, *keys: str) -> Iterable[tuple[Any, Any]]:
-    # Asking an abstract class is dear, and nearly every mapping is a dict.
+def _items(mapping: object, path: str) -> Iterable[tuple[Any, Any]]:
     if type(mapping) is not dict and not isinstance(mapping, Mapping):
-        path = "$.versions_seen"
-        for key in keys:
-            path = member(path, key)
         raise InvalidCheckpoint(f"expected a mapping, not {shown(mapping)}", path)
     return mapping.items()

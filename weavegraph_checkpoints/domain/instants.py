@@ -39,10 +39,10 @@ def in_utc(instant: object) -> datetime:
 
     Raises ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
     """
+    if isinstance(instant, datetime) and instant.tzinfo is UTC:
+        return instant
     if not isinstance(instant, datetime) or instant.utcoffset() is None:
         raise ValueError(f"expected a timezone-aware datetime, not {shown(instant)}")
-    if instant.tzinfo is UTC:
-        return instant
     try:
         return instant.astimezone(UTC)
     except OverflowError:
