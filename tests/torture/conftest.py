@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from tqdm import tqdm
 
+from tests.servers import MariaDBServer, PostgresServer, Server
 from tests.torture import report as reports
 
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}
@@ -71,6 +72,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
+
+
+@pytest.fixture
+def server_kind() -> type[Server]:
+    """The kind of server of the settings."""
+    return {"postgresql": PostgresServer, "mysql": MariaDBServer}[connection.vendor]
 
 
 @pytest.fixture

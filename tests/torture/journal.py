@@ -21,6 +21,7 @@ class Call:
 
     kind: str
     session_id: str
+    slot: int = 0
     step: int | None = None
     token: str | None = None
     target: str | None = None
@@ -46,8 +47,8 @@ class Journal:
     """Saves that returned."""
     interrupted: int = 0
     """Calls whose process was killed before they returned."""
-    failures: Counter[str] = field(default_factory=Counter)
-    """Errors of the database that calls raised."""
+    failures: list[Call] = field(default_factory=list)
+    """Calls that raised an error of the database; its name is their result."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Errors of our own that calls raised."""
     warnings: list[str] = field(default_factory=list)
@@ -74,7 +75,7 @@ class Journal:
         elif outcome == REFUSED:
             self.refusals[result] += 1
         else:
-            self.failures[result] += 1
+            self.failures.append(call)
 
     def interrupt(self, call: Call) -> None:
         """The process of a call was killed; it may still take effect for a while."""

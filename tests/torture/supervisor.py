@@ -79,7 +79,7 @@ class Supervisor:
             self._hear(1)
             if self.journal.acknowledged > before:
                 before, deadline = self.journal.acknowledged, time.monotonic() + PATIENCE
-            assert time.monotonic() < deadline, self.journal.failures
+            assert time.monotonic() < deadline, self.journal.failures[-9:]
 
     def kill(self, count: int) -> None:
         """Kill some writers with SIGKILL at one moment, and start others."""
@@ -127,7 +127,7 @@ class Supervisor:
     def _note(self, child: Child, message: tuple[Any, ...]) -> None:
         if message[0] == "begin":
             _, kind, session_id, details, begun = message
-            child.call = Call(kind, session_id, begun=begun, **details)
+            child.call = Call(kind, session_id, child.slot, begun=begun, **details)
             self.journal.begin(child.call)
         elif message[0] == "end":
             assert child.call is not None

@@ -1,0 +1,63 @@
+"""A PostgreSQL server of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.db import OperationalError
+
+from tests.servers.base import DATABASE, Server, program
+
+
+class PostgresServer(Server):
+    """As durable as by default; ``options`` are those of ``postgres``."""
+
+    user = "weavegraph"
+    account = "postgres"
+    wal: Path | None = None
+    """Where the write-ahead log lies, if it is not beside the data."""
+
+    def install(self) -> None:
+        where = [] if self.wal is None else [f"--waldir={self.wal}"]
+        self.run(
+            "initdb",
+            f"--pgdata={self.data}",
+            f"--username={self.user}",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--wal-segsize=4",
+            *where,
+        )
+
+    def command(self) -> list[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "shared_buffers": "32MB",
+            "max_wal_size": "64MB",
+            "min_wal_size": "16MB",
+        }
+        pairs = [f"--{name}={value}" for name, value in settings.items()]
+        return [program("postgres"), "-D", str(self.data), *pairs, *self.options]
+
+    def connect(self, name: str = "") -> Any:
+        import psycopg
+
+        try:
+            return psycopg.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user=self.user,
+                dbname=name or "postgres",
+                autocommit=True,
+                connect_timeout=10,
+            )
+        except psycopg.OperationalError as error:
+            raise OperationalError(*error.args) from error
+
+    def create_database(self, name: str = DATABASE) -> None:
+        self.execute(f"CREATE DATABASE {name}")
