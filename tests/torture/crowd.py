@@ -1,0 +1,53 @@
+"""A process of a crowd that calls the service on two sessions, and counts what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import nullcontext
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.db import Error, connections, transaction  # noqa: E402
+
+from tests.service.mixture import Mixture  # noqa: E402
+
+SESSIONS = ("a", "b")
+OUTSIDE, INSIDE = "by themselves", "in atomic()"
+
+
+class Counted(logging.Handler):
+    """Counts what the app logs."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.counts["tried again"] += 1
+
+
+def begin(database: dict[str, Any]) -> None:
+    """Use a database instead of the default one."""
+    connections.settings["default"] = database
+    connections["default"] = connections.create_connection("default")
+
+
+def call(seed: str, calls: int, where: str) -> Counter[str]:
+    """Make so many calls; return how many were tried again, refused or failed."""
+    counts: Counter[str] = Counter()
+    handler, logger = Counted(counts), logging.getLogger("weavegraph_checkpoints")
+    logger.addHandler(handler)
+    mixture = Mixture(
+        seed, nullcontext if where == OUTSIDE else transaction.atomic, sessions=SESSIONS
+    )
+    for _ in range(calls):
+        try:
+            counts.update(kind.__name__ for kind in mixture.run(1))
+        except Error as error:
+            counts[f"{type(error).__name__}: {str(error)[:100]}"] += 1
+    logger.removeHandler(handler)
+    return counts

@@ -1,0 +1,73 @@
+"""Eight processes on two sessions: no call is the victim of a deadlock, and none waits in vain."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from tests.builders import orphans, wrong_snapshots
+from tests.forked import processes
+from tests.torture.conftest import Report, Sizes
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(3600)]
+
+CROWD = 8
+CALLS_A_TASK = 250
+REFUSALS = {"ConcurrencyConflict", "SessionNotFound", "SessionExists"}
+
+
+def test_nobody_is_the_victim_of_a_deadlock(
+    scratch: BaseDatabaseWrapper,
+    sizes: Sizes,
+    seed: int,
+    bar: Callable[..., Any],
+    report: Report,
+) -> None:
+    from tests.torture import crowd
+
+    progress = bar(sizes.calls, "calls")
+    counts: Counter[str] = Counter()
+    scratch.close()
+    started = time.monotonic()
+    with ProcessPoolExecutor(
+        CROWD,
+        mp_context=processes(),
+        initializer=crowd.begin,
+        initargs=(connections.settings[scratch.alias],),
+    ) as pool:
+        tasks = [
+            pool.submit(
+                crowd.call,
+                f"{seed}/{number}",
+                CALLS_A_TASK,
+                (crowd.OUTSIDE, crowd.INSIDE)[number % 2],
+            )
+            for number in range(sizes.calls // CALLS_A_TASK)
+        ]
+        for task in as_completed(tasks):
+            counts += task.result()
+            progress.update(CALLS_A_TASK)
+    seconds = time.monotonic() - started
+    failed = {kind: count for kind, count in counts.items() if kind not in REFUSALS}
+    report(
+        "deadlocks",
+        scratch.alias,
+        processes=CROWD,
+        sessions=len(crowd.SESSIONS),
+        calls=len(tasks) * CALLS_A_TASK,
+        refused=sum(counts[kind] for kind in REFUSALS),
+        tried_again=failed.pop("tried again", 0),
+        failed=sum(failed.values()),
+        seconds=round(seconds),
+    )
+    assert failed == {}
+    assert counts["tried again"] == 0
+    assert orphans(scratch.alias) == []
+    assert wrong_snapshots(scratch.alias) == []
