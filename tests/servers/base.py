@@ -37,6 +37,7 @@ class Server(ABC):
         self.log = directory / "log"
         self.options = options
         self.port = free_port()
+        self.log_directory: Path | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -124,13 +125,23 @@ AServer = TypeVar("AServer", bound=Server)
 
 
 @contextmanager
-def private(kind: type[AServer], *options: str, directory: Path | None = None) -> Iterator[AServer]:
-    """Start a server, in a new directory or in one that is empty, and end it with its data."""
+def private(
+    kind: type[AServer],
+    *options: str,
+    directory: Path | None = None,
+    log_directory: Path | None = None,
+) -> Iterator[AServer]:
+    """Start a server, in a new directory or in one that is empty, and end it with its data.
+
+    ``log_directory`` is where PostgreSQL keeps its write-ahead log, if not beside its data.
+    """
     made = directory or Path(tempfile.mkdtemp(prefix="weavegraph-server-"))
     server = kind(made, *options)
+    server.log_directory = log_directory
     try:
-        if os.getuid() == 0:
-            shutil.chown(made, kind.account, kind.account)
+        for each in filter(None, (made, log_directory)):
+            if os.getuid() == 0:
+                shutil.chown(each, kind.account, kind.account)
         server.install()
         server.start()
         yield server

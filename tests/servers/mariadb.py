@@ -27,6 +27,7 @@ class MariaDBServer(Server):
             f"--datadir={self.data}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
+            *(option for option in self.options if option.startswith("--innodb-log")),
         )
 
     def command(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.db import OperationalError
@@ -15,11 +14,9 @@ class PostgresServer(Server):
 
     user = "weavegraph"
     account = "postgres"
-    wal: Path | None = None
-    """Where the write-ahead log lies, if it is not beside the data."""
 
     def install(self) -> None:
-        where = [] if self.wal is None else [f"--waldir={self.wal}"]
+        where = [] if self.log_directory is None else [f"--waldir={self.log_directory / 'wal'}"]
         self.run(
             "initdb",
             f"--pgdata={self.data}",

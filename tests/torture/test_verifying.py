@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 
 from tests.torture.content import checkpoint_of
-from tests.torture.journal import DONE, REFUSED, UNKNOWN, Call, Journal
+from tests.torture.journal import REFUSED, UNKNOWN
+from tests.torture.told import Told
 from tests.torture.verifying import Revisions, faults
 from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -17,35 +15,6 @@ from weavegraph_checkpoints.models import Session, Step
 STEPS = 4
 
 pytestmark = pytest.mark.django_db
-
-
-class Told:
-    """Calls the service as a writer does, and keeps the journal."""
-
-    def __init__(self) -> None:
-        self.journal = Journal()
-        self.checkpointer = DjangoCheckpointer()
-
-    def call(self, action: Callable[[], object], kind: str, name: str, **details: object) -> Call:
-        call = Call(kind, name, begun=time.monotonic(), **details)  # type: ignore[arg-type]
-        self.journal.begin(call)
-        self.journal.end(call, DONE, action(), time.monotonic())
-        return call
-
-    def save(self, name: str, step: int, token: str) -> Call:
-        saved = checkpoint_of(name, step, token)
-        return self.call(
-            lambda: self.checkpointer.save(saved), "save", name, step=step, token=token
-        )
-
-    def delete(self, name: str) -> Call:
-        return self.call(lambda: self.checkpointer.delete_session(name), "delete", name)
-
-    def fork(self, name: str, target: str) -> Call:
-        def fork() -> tuple[int, int]:
-            return self.checkpointer.fork_session(name, target).step, STEPS
-
-        return self.call(fork, "fork", name, target=target)
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def _save_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[
         by = [call for call in calls if call.token == token and call.may_have_happened]
         if not by:
             yield f"{place}: holds {token}, which nobody saved there"
-        elif overruled(by[0], others):
+        elif all(overruled(call, others) for call in by):
             yield f"{place}: holds {token}, and a later acknowledged call is lost"
 
 
