@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from tests.servers.base import Server, private, program, skip_without
 from tests.servers.mariadb import MariaDBServer
-from tests.servers.postgres import PostgresServer
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgres import PostgresReplica, PostgresServer
 
-__all__ = ["MariaDBServer", "PostgresServer", "Server", "private", "program", "skip_without"]
+__all__ = [
+    "MariaDBServer",
+    "PgBouncer",
+    "PostgresReplica",
+    "PostgresServer",
+    "Server",
+    "private",
+    "program",
+    "skip_without",
+]

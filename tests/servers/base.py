@@ -17,8 +17,6 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from django.db import OperationalError, connections
 
-from tests.service.racing import alias_like
-
 PATIENCE_SECONDS = 60
 DATABASE = "weavegraph"
 
@@ -37,7 +35,6 @@ class Server(ABC):
         self.log = directory / "log"
         self.options = options
         self.port = free_port()
-        self.log_directory: Path | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -101,11 +98,13 @@ class Server(ABC):
     def alias(self, name: str, **changes: Any) -> Iterator[str]:
         """Make the server's database of checkpoints an alias of Django's."""
         place = {"HOST": "127.0.0.1", "PORT": str(self.port), "USER": self.user, "PASSWORD": ""}
-        with alias_like("default", name, **{"NAME": DATABASE, **place, **changes}):
-            try:
-                yield name
-            finally:
-                connections[name].close()
+        like = connections.settings["default"]
+        connections.settings[name] = {**like, "NAME": DATABASE, **place, **changes}
+        try:
+            yield name
+        finally:
+            connections[name].close()
+            del connections[name], connections.settings[name]
 
     def run(self, name: str, *arguments: str) -> None:
         """Run a program of the server to its end."""
@@ -113,6 +112,11 @@ class Server(ABC):
             [program(name), *arguments], capture_output=True, timeout=120, **self._as_account()
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def own(self, place: Path) -> None:
+        """Give a directory to the account."""
+        if os.getuid() == 0:
+            shutil.chown(place, self.account, self.account)
 
     def _as_account(self) -> dict[str, Any]:
         """Return what makes a process that of the account; no server likes to be root."""
@@ -126,22 +130,16 @@ AServer = TypeVar("AServer", bound=Server)
 
 @contextmanager
 def private(
-    kind: type[AServer],
-    *options: str,
-    directory: Path | None = None,
-    log_directory: Path | None = None,
+    kind: type[AServer], *options: str, directory: Path | None = None, **attributes: Any
 ) -> Iterator[AServer]:
-    """Start a server, in a new directory or in one that is empty, and end it with its data.
-
-    ``log_directory`` is where PostgreSQL keeps its write-ahead log, if not beside its data.
-    """
+    """Start a server, in a new directory or in one that is empty, and end it with its data."""
     made = directory or Path(tempfile.mkdtemp(prefix="weavegraph-server-"))
     server = kind(made, *options)
-    server.log_directory = log_directory
+    for name, value in attributes.items():
+        assert hasattr(server, name)
+        setattr(server, name, value)
     try:
-        for each in filter(None, (made, log_directory)):
-            if os.getuid() == 0:
-                shutil.chown(each, kind.account, kind.account)
+        server.own(made)
         server.install()
         server.start()
         yield server
