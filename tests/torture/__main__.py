@@ -19,8 +19,8 @@ from tests.torture import report
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 HERE = Path(__file__).resolve().parent
-PARTS = ("kills", "races")
-SHORT_PARTS = ("kills", "races")
+PARTS = ("kills", "races", "deadlocks", "server_kills", "disk_full", "pgbouncer", "replica")
+SHORT_PARTS = PARTS[:2]
 URLS = {"sqlite": None, "postgres": "TEST_POSTGRES_URL", "mariadb": "TEST_MARIADB_URL"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,26 +46,30 @@ def machine() -> str:
 
 def merged(page: str, entries: Iterable[Entry]) -> str:
     """Put figures into the tables of a page; rows of other databases stay."""
+    by_part: dict[str, list[Entry]] = {}
     for entry in entries:
-        begin, end = f"<!-- {entry['part']} -->\n", f"<!-- end of {entry['part']} -->"
-        before, found, rest = page.partition(begin)
+        by_part.setdefault(entry["part"], []).append(entry)
+    for part, found in by_part.items():
+        begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
+        before, opened, rest = page.partition(begin)
         old, closed, after = rest.partition(end)
-        assert found and closed, f"the page has no place for {entry['part']}"
-        page = before + begin + _table(old, entry) + end + after
+        assert opened and closed, f"the page has no place for {part}"
+        page = before + begin + _table(old, found) + end + after
     return page
 
 
-def _table(old: str, entry: Entry) -> str:
-    figures = {"database": entry["database"], **entry["figures"], "run": entry["run"]}
-    head = f"| {' | '.join(figures)} |"
+def _table(old: str, entries: list[Entry]) -> str:
+    columns = ["database", *entries[0]["figures"], "run"]
+    head = f"| {' | '.join(columns)} |"
     lines = [line for line in old.splitlines() if line.startswith("|")]
-    rows = lines[2:] if lines and lines[0] == head else []
-    name = re.match(r"\w+", entry["database"])
-    assert name is not None
-    rows = [row for row in rows if not row.startswith(f"| {name.group()} ")]
-    rows.append(f"| {' | '.join(map(str, figures.values()))} |")
+    kept = lines[2:] if lines and lines[0] == head else []
+    names = {entry["database"].split()[0] for entry in entries}
+    rows = [row for row in kept if row.split()[1] not in names]
+    for entry in entries:
+        cells = [entry["database"], *entry["figures"].values(), entry["run"]]
+        rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     rows.sort(key=_order)
-    rule = "|---" + "|---:" * (len(figures) - 2) + "|---|"
+    rule = "|---" + "|---:" * len(entries[0]["figures"]) + "|---|"
     return "\n" + "\n".join([head, rule, *rows]) + "\n\n"
 
 

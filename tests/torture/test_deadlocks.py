@@ -32,7 +32,9 @@ def test_nobody_is_the_victim_of_a_deadlock(
 ) -> None:
     from tests.torture import crowd
 
-    progress = bar(sizes.calls, "calls")
+    # SQLite has a single lock: nothing can be waited for crosswise.
+    calls = sizes.calls // 5 if scratch.vendor == "sqlite" else sizes.calls
+    progress = bar(calls, "calls")
     counts: Counter[str] = Counter()
     scratch.close()
     started = time.monotonic()
@@ -49,7 +51,7 @@ def test_nobody_is_the_victim_of_a_deadlock(
                 CALLS_A_TASK,
                 (crowd.OUTSIDE, crowd.INSIDE)[number % 2],
             )
-            for number in range(sizes.calls // CALLS_A_TASK)
+            for number in range(calls // CALLS_A_TASK)
         ]
         for task in as_completed(tasks):
             counts += task.result()

@@ -31,6 +31,7 @@ pytestmark = [
 WRITERS = 8
 SAVES_BEFORE_THE_END = 1_000
 OWN_READS = 50
+SYNCHRONOUS = ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="module")
@@ -146,21 +147,24 @@ def test_a_replica_refuses_writes(routed: DjangoCheckpointer, replica: PostgresR
     assert behind.load("session", 1) is not None
 
 
-def synchronous(primary: PostgresServer) -> None:
+@contextmanager
+def synchronous(primary: PostgresServer) -> Iterator[None]:
     """Let each commit wait for the replica."""
-    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+    primary.execute(*SYNCHRONOUS)
+    try:
+        yield
+    finally:
+        primary.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
 
 
 def test_a_commit_may_wait_until_the_replica_shows_it(
     routed: DjangoCheckpointer, primary: PostgresServer
 ) -> None:
-    synchronous(primary)
     options = {"options": "-c synchronous_commit=remote_apply"}
-    with primary.alias("patient", OPTIONS=options) as alias:
+    with synchronous(primary), primary.alias("patient", OPTIONS=options) as alias:
         for step in range(1, OWN_READS + 1):
             DjangoCheckpointer(alias).save(a_checkpoint("own", step))
             assert routed.query_steps("own").checkpoints[0].step == step
-    primary.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
 
 
 def test_a_fail_over_loses_nothing_that_was_acknowledged(
@@ -180,7 +184,7 @@ def test_a_fail_over_loses_nothing_that_was_acknowledged(
             replica.alias("replica") as promoted,
             Supervisor(connections.settings[alias], WRITERS, seed) as supervisor,
         ):
-            synchronous(primary)
+            primary.execute(*SYNCHRONOUS)
             journal = supervisor.journal
             supervisor.listen_to(SAVES_BEFORE_THE_END)
             supervisor.listen(chance.uniform(0, 0.05))
