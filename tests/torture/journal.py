@@ -39,7 +39,9 @@ class Call:
 class Journal:
     """All calls of all writers, by what they touch."""
 
-    saves: dict[tuple[str, int], list[Call]] = field(default_factory=lambda: defaultdict(list))
+    saves: dict[str, dict[int, list[Call]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     deletes: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     prunes: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     forks: dict[str, Call] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Journal:
     def begin(self, call: Call) -> None:
         if call.kind == "save":
             assert call.step is not None
-            self.saves[call.session_id, call.step].append(call)
+            self.saves[call.session_id][call.step].append(call)
         elif call.kind == "delete":
             self.deletes[call.session_id].append(call)
         elif call.kind == "prune":
@@ -84,15 +86,13 @@ class Journal:
 
     def sessions(self) -> set[str]:
         """Return every session that a writer touched, forks among them."""
-        return {session_id for session_id, _ in self.saves} | set(self.forks)
-
-    def saved_steps(self, session_id: str) -> dict[int, list[Call]]:
-        return {step: calls for (name, step), calls in self.saves.items() if name == session_id}
+        return set(self.saves) | set(self.forks)
 
     def interrupted_saves(self) -> Iterator[Call]:
         """Yield the saves whose process was killed before they returned."""
-        for calls in self.saves.values():
-            yield from (call for call in calls if call.outcome == UNKNOWN)
+        for steps in self.saves.values():
+            for calls in steps.values():
+                yield from (call for call in calls if call.outcome == UNKNOWN)
 
 
 def overruled(call: Call | None, others: list[Call]) -> bool:

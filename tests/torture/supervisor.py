@@ -14,7 +14,7 @@ from typing import Any, Self
 from tests.forked import processes
 from tests.torture.journal import Call, Journal
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 @dataclass

@@ -47,7 +47,7 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pool(server: PostgresServer) -> Iterator[PgBouncer]:
     with private(PgBouncer, upstream=server) as pool:
         yield pool

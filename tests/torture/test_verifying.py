@@ -8,6 +8,7 @@ from tests.torture.content import checkpoint_of
 from tests.torture.journal import REFUSED, UNKNOWN
 from tests.torture.told import Told
 from tests.torture.verifying import Revisions, faults
+from tests.torture.writer import KEEP_LAST
 from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
@@ -38,6 +39,15 @@ def found(told: Told) -> str:
 def test_a_lost_save(told: Told) -> None:
     Step.objects.filter(session_id="free/0", step=STEPS).delete()
     assert f"free/0 step {STEPS}: an acknowledged save is lost" in found(told)
+
+
+@pytest.mark.parametrize(("newer", "is_lost"), [(KEEP_LAST, False), (KEEP_LAST - 1, True)])
+def test_a_pruned_step(told: Told, newer: int, is_lost: bool) -> None:
+    for step in range(newer + 1):
+        told.save("pruned/0", step, f"pruned.{step}")
+    told.call(lambda: 1, "prune", "pruned/0")
+    Step.objects.filter(session_id="pruned/0", step=0).delete()
+    assert ("pruned/0 step 0: an acknowledged save is lost" in found(told)) is is_lost
 
 
 def test_a_gap(told: Told) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import insort
 from collections.abc import Iterator
 
 from django.db import connections
@@ -117,18 +118,16 @@ def history(session_id: str, using: str) -> Stored:
 
 def _save_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[str]:
     """Every acknowledged save is there, unless a later call took or replaced it."""
-    saved = journal.saved_steps(session_id)
+    saved = journal.saves[session_id]
     deletes = [call for call in journal.deletes[session_id] if _may_have_deleted(call)]
-    for step in saved.keys() | stored.keys():
+    takers = dict(_takers(journal, session_id))
+    for step in sorted(saved.keys() | stored.keys()):
         calls = saved.get(step, [])
         others = [*calls, *deletes]
         place = f"{session_id} step {step}"
         if step not in stored:
-            explained = [
-                *deletes,
-                *(call for call in journal.prunes[session_id] if _may_prune(call, step, saved)),
-            ]
-            if all(overruled(call, others) for call in [None, *explained]):
+            explained = [*deletes, *filter(None, [takers.get(step)])]
+            if overruled(max(explained, key=_ended, default=None), others):
                 yield f"{place}: an acknowledged save is lost"
             continue
         checkpoint = stored[step]
@@ -138,30 +137,42 @@ def _save_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[
         by = [call for call in calls if call.token == token and call.may_have_happened]
         if not by:
             yield f"{place}: holds {token}, which nobody saved there"
-        elif all(overruled(call, others) for call in by):
+        elif overruled(max(by, key=_ended), others):
             yield f"{place}: holds {token}, and a later acknowledged call is lost"
+
+
+def _ended(call: Call) -> float:
+    return call.ended
+
+
+def _takers(journal: Journal, session_id: str) -> Iterator[tuple[int, Call]]:
+    """Yield the steps that a prune may have taken, each with the last such prune.
+
+    Enough newer steps have to have been there before it ended.
+    """
+    prunes = [call for call in journal.prunes[session_id] if call.may_have_happened]
+    if not prunes:
+        return
+    last = max(prunes, key=_ended)
+    earliest: list[float] = []
+    for step, calls in sorted(journal.saves[session_id].items(), reverse=True):
+        if len(earliest) >= KEEP_LAST and earliest[KEEP_LAST - 1] < last.ended:
+            yield step, last
+        begun = [call.begun for call in calls if call.may_have_happened]
+        if begun:
+            insort(earliest, min(begun))
+            del earliest[KEEP_LAST:]
 
 
 def _may_have_deleted(call: Call) -> bool:
     return call.outcome in (UNKNOWN, FAILED) or (call.outcome == DONE and call.result is True)
 
 
-def _may_prune(call: Call, step: int, saved: dict[int, list[Call]]) -> bool:
-    """Say whether enough newer steps may have been there for a prune to take this one."""
-    newer = [
-        later
-        for later, calls in saved.items()
-        if later > step
-        and any(each.may_have_happened and each.begun < call.ended for each in calls)
-    ]
-    return call.may_have_happened and len(newer) >= KEEP_LAST
-
-
 def _chain_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[str]:
     """Of checked saves each step has one winner, and none is missing."""
     if sorted(stored) != list(range(1, len(stored) + 1)):
         yield f"{session_id}: there are gaps between its {len(stored)} steps"
-    for step, calls in journal.saved_steps(session_id).items():
+    for step, calls in journal.saves[session_id].items():
         winners = [call.token for call in calls if call.outcome == DONE]
         if len(winners) > 1:
             yield f"{session_id} step {step}: won by {winners}"
@@ -171,7 +182,7 @@ def _revision_faults(journal: Journal, session_id: str, session: Session | None)
     """A session that was never deleted counts each of its saves once."""
     if session is None or journal.deletes[session_id]:
         return
-    calls = [call for each in journal.saved_steps(session_id).values() for call in each]
+    calls = [call for each in journal.saves[session_id].values() for call in each]
     least = sum(call.outcome == DONE for call in calls)
     most = sum(call.may_have_happened for call in calls)
     if not least <= session.revision <= most:
@@ -201,7 +212,7 @@ def _fork_faults(
         yield f"{target}: revision {session.revision} after {len(stored)} steps"
     for step, checkpoint in stored.items():
         token = token_of(checkpoint)
-        sources = journal.saves[fork.session_id, step]
+        sources = journal.saves[fork.session_id].get(step, [])
         if checkpoint != checkpoint_of(target, step, token) or not any(
             call.token == token and call.may_have_happened and call.begun < fork.ended
             for call in sources
@@ -214,7 +225,7 @@ def _missing_of_fork(journal: Journal, fork: Call, stored: Stored) -> Iterator[s
     """What nobody deletes from a source is in each fork that began after it was saved."""
     if not fork.session_id.startswith("free/"):
         return
-    for step, calls in journal.saved_steps(fork.session_id).items():
+    for step, calls in journal.saves[fork.session_id].items():
         copied = fork.step is None or step <= fork.step
         if (
             copied
