@@ -13,6 +13,7 @@ LINGERING_SECONDS = 30
 """How long a call whose process was killed may still take effect on a server."""
 
 DONE, REFUSED, FAILED, UNKNOWN = "done", "refused", "failed", "unknown"
+DEADLOCK = "deadlock"
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,14 +16,21 @@ import django
 
 django.setup()
 
-from django.db import Error, close_old_connections, connections  # noqa: E402
+from django.db import (  # noqa: E402
+    Error,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
 
 from tests.torture.content import checkpoint_of, token_of  # noqa: E402
-from tests.torture.journal import DONE, FAILED, REFUSED  # noqa: E402
+from tests.torture.journal import DEADLOCK, DONE, FAILED, REFUSED  # noqa: E402
 from weavegraph_checkpoints import Checkpoint, CheckpointerError  # noqa: E402
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer  # noqa: E402
 from weavegraph_checkpoints.domain.retention import RetentionPolicy  # noqa: E402
 from weavegraph_checkpoints.pruning import prune  # noqa: E402
+from weavegraph_checkpoints.retries import is_transient  # noqa: E402
 
 CHAINS, FREE, SHORT, PRUNED = 4, 2, 3, 2
 FREE_STEPS = 100
@@ -175,13 +183,13 @@ class Writer:
     def save(self, session_id: str, step: int, *, expected: int | None = None) -> bool:
         token = f"{self.task.number}.{self.calls}"
         checkpoint = checkpoint_of(session_id, step, token)
-        return self.call(
-            lambda: self.checkpointer.save_with_concurrency_check(checkpoint, expected),
-            "save",
-            session_id,
-            step=step,
-            token=token,
-        )
+        around = self.random.choice([nullcontext, nullcontext, transaction.atomic])
+
+        def save() -> None:
+            with around():
+                self.checkpointer.save_with_concurrency_check(checkpoint, expected)
+
+        return self.call(save, "save", session_id, step=step, token=token)
 
     def call(self, action: Callable[[], Any], kind: str, session_id: str, **details: Any) -> bool:
         """Tell of a call, make it, tell what came of it; say whether it returned."""
@@ -192,7 +200,8 @@ class Writer:
         except CheckpointerError as error:
             outcome, result = REFUSED, type(error).__name__
         except Error as error:
-            outcome, result = FAILED, type(error).__name__
+            is_deadlock = isinstance(error, OperationalError) and is_transient(error)
+            outcome, result = FAILED, DEADLOCK if is_deadlock else type(error).__name__
         else:
             outcome = DONE
         self.pipe.send(("end", outcome, result, time.monotonic()))
