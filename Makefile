@@ -161,7 +161,8 @@ test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= names o
 .PHONY: torture
 torture: $(READY) ## Kill writers and servers, fill disks, race; write docs/reliability.md (half an hour)
 	@PATH=$$PATH:/usr/sbin; command -v pgbouncer >/dev/null || [ "$$(id -u)" -ne 0 ] \
-	    || apt-get -qq -y install --no-install-recommends pgbouncer >/dev/null || true
+	    || (apt-get -qq update && apt-get -qq -y install --no-install-recommends pgbouncer) \
+	    >/dev/null || true
 	$(BIN)/python -m tests.torture --write $(TORTURE_ARGS)
 
 .PHONY: torture-short

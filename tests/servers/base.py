@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -76,7 +77,8 @@ class Server(ABC):
             doomed = children.read_text().split() if children.exists() and whole else []
             self.process.kill()
             for pid in doomed:
-                subprocess.run(["kill", "-KILL", pid], check=False, capture_output=True)
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             self.process.wait(PATIENCE_SECONDS)
 
     def execute(self, *statements: str, name: str = "") -> list[tuple[Any, ...]]:

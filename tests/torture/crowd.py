@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import nullcontext
-from typing import Any
 
 import django
 
 django.setup()
 
-from django.db import Error, connections, transaction  # noqa: E402
+from django.db import Error, transaction  # noqa: E402
 
 from tests.service.mixture import Mixture  # noqa: E402
 
@@ -28,12 +27,6 @@ class Counted(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.counts["tried again"] += 1
-
-
-def begin(database: dict[str, Any]) -> None:
-    """Use a database instead of the default one."""
-    connections.settings["default"] = database
-    connections["default"] = connections.create_connection("default")
 
 
 def call(seed: str, calls: int, where: str) -> Counter[str]:

@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import orphans, wrong_snapshots
-from tests.forked import processes
+from tests.forked import processes, use
 from tests.torture.conftest import Report, Sizes
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(3600)]
@@ -41,7 +41,7 @@ def test_nobody_is_the_victim_of_a_deadlock(
     with ProcessPoolExecutor(
         CROWD,
         mp_context=processes(),
-        initializer=crowd.begin,
+        initializer=use,
         initargs=(connections.settings[scratch.alias],),
     ) as pool:
         tasks = [

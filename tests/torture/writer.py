@@ -24,6 +24,7 @@ from django.db import (  # noqa: E402
     transaction,
 )
 
+from tests.forked import use  # noqa: E402
 from tests.torture.content import checkpoint_of, token_of  # noqa: E402
 from tests.torture.journal import DEADLOCK, DONE, FAILED, REFUSED  # noqa: E402
 from weavegraph_checkpoints import Checkpoint, CheckpointerError  # noqa: E402
@@ -62,8 +63,7 @@ class Told(logging.Handler):
 def run(task: Task, pipe: Connection) -> None:
     """Write until the supervisor says stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connections.settings["default"] = task.database
-    connections["default"] = connections.create_connection("default")
+    use(task.database)
     logging.getLogger("weavegraph_checkpoints").addHandler(Told(pipe))
     Writer(task, pipe).run()
 
