@@ -80,7 +80,7 @@ def test_what_was_acknowledged_outlives_the_server(
             calls_that_failed=len(journal.failures),
             errors=", ".join(sorted({call.result for call in journal.failures})),
             failed_again_after_the_restart=failed_twice(journal, kills, ups),
-            longest_until_the_next_save=max(waits),
+            most_seconds_until_the_next_save=max(waits),
         )
     assert found == []
     assert {call.result for call in journal.failures} - {DEADLOCK} == {"OperationalError"}
