@@ -10,9 +10,11 @@ import django
 
 django.setup()
 
-from django.db import Error, transaction  # noqa: E402
+from django.db import Error, OperationalError, transaction  # noqa: E402
 
 from tests.service.mixture import Mixture  # noqa: E402
+from tests.torture.journal import DEADLOCK  # noqa: E402
+from weavegraph_checkpoints.retries import is_transient  # noqa: E402
 
 SESSIONS = ("a", "b")
 OUTSIDE, INSIDE = "by themselves", "in atomic()"
@@ -41,6 +43,8 @@ def call(seed: str, calls: int, where: str) -> Counter[str]:
         try:
             counts.update(kind.__name__ for kind in mixture.run(1))
         except Error as error:
-            counts[f"{type(error).__name__}: {str(error)[:100]}"] += 1
+            is_deadlock = isinstance(error, OperationalError) and is_transient(error)
+            kind = f"{DEADLOCK} {where}" if is_deadlock else f"{type(error).__name__}: {error}"
+            counts[kind] += 1
     logger.removeHandler(handler)
     return counts
