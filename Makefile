@@ -15,6 +15,7 @@ FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 1
 WITHOUT_API_TESTS ?= tests
 BENCH_ARGS ?=
+TORTURE_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -160,6 +161,17 @@ fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120 FU
 .PHONY: test-browser
 test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= names one that is not on the path)
 	$(BIN)/python -m pytest --ds=tests.settings.browser -m browser $(PYTEST_ARGS) tests/browser
+
+.PHONY: torture
+torture: $(READY) ## Kill writers and servers, fill disks, race; write docs/reliability.md (half an hour)
+	@PATH=$$PATH:/usr/sbin; command -v pgbouncer >/dev/null || [ "$$(id -u)" -ne 0 ] \
+	    || (apt-get -qq update && apt-get -qq -y install --no-install-recommends pgbouncer) \
+	    >/dev/null || true
+	$(BIN)/python -m tests.torture --write $(TORTURE_ARGS)
+
+.PHONY: torture-short
+torture-short: $(READY) ## The kills and races of it, in a minute or two
+	$(BIN)/python -m tests.torture --short $(TORTURE_ARGS)
 
 .PHONY: screenshots
 screenshots: $(STAMPS)/browser ## Make the pictures of docs/admin.md anew, from a run of the demo

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck, settings
@@ -71,6 +71,23 @@ def django_db_setup(
     if not django_db_keepdb:
         with django_db_blocker.unblock():
             teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture
+def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Outside any transaction, on every alias; what a test commits is removed."""
+    with django_db_blocker.unblock():
+        yield
+        from django.contrib.auth.models import Group
+
+        from weavegraph_checkpoints.models import Session, Step
+
+        for alias in ("default", "other"):
+            connection = connections[alias]
+            connection.close()
+            connection.set_autocommit(True)
+            for model in (Step, Session, Group):
+                model.objects.using(alias).all().delete()
 
 
 @pytest.fixture(scope="session")

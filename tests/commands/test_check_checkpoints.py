@@ -14,13 +14,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
 from tests.commands.running import Terminal, run
-from tests.health.conftest import committed
 from tests.health.corrupting import dropped_triggers, set_session, set_step
 from weavegraph_checkpoints import health
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.health import Extent, Finding
-
-__all__ = ["committed"]
 
 CHECK = "check_checkpoints"
 

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from example_project.database_url import SAFE_OPTIONS
 from tests.docs.markdown import page
 from tests.docs.running import run_block, run_blocks
+from tests.settings.base import BEHIND_PGBOUNCER
 from weavegraph_checkpoints import Checkpoint, ConcurrencyConflict, VersionedState, triggers
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
@@ -45,6 +46,13 @@ def documented_database(engine: str) -> dict[str, Any]:
 @pytest.mark.parametrize("engine", SAFE_OPTIONS)
 def test_the_example_project_uses_the_documented_options(engine: str) -> None:
     assert documented_database(engine)["OPTIONS"] == SAFE_OPTIONS[engine]
+
+
+def test_the_pool_is_tested_with_the_documented_settings() -> None:
+    (block,) = [each for each in page("databases").blocks if "SERVER_SIDE_CURSORS" in each.text]
+    namespace: dict[str, Any] = {"DATABASES": {"default": {}}}
+    run_block(block, page("databases"), namespace)
+    assert namespace["DATABASES"]["default"] == {"PORT": 6432, **BEHIND_PGBOUNCER}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import connection
 
 from tests.builders import save_history, wrong_snapshots
 from tests.service.racing import assert_one_won
+from tests.service.racing_processes import race, racing_processes
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
-
-RACERS = 8
 
 
 @pytest.fixture(scope="module")
 def racers() -> Iterator[ProcessPoolExecutor]:
-    """Processes that share nothing with this one but the database."""
-    from tests.service import worker
-
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        RACERS, mp_context=spawn, initializer=worker.begin, initargs=(spawn.Barrier(RACERS),)
-    ) as pool:
+    with racing_processes() as pool:
         yield pool
-
-
-def race(
-    pool: ProcessPoolExecutor, session_id: str, step: int, expected: int, *, inside: bool
-) -> list[Any]:
-    """Let every process save; return for each the exception, or None for the winner."""
-    from tests.service import worker
-
-    futures = [
-        pool.submit(worker.save, session_id, step, expected, inside=inside) for _ in range(RACERS)
-    ]
-    winners = [future.result(90) for future in futures if future.exception(90) is None]
-    latest = DjangoCheckpointer().load_latest(session_id)
-    assert latest is not None
-    assert [message.content for message in latest.state.messages.items] == winners
-    return [future.exception() for future in futures]
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["by themselves", "in atomic()"])

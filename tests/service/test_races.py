@@ -5,24 +5,21 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
 from tests.builders import orphans, save_history, wrong_snapshots
+from tests.service.mixture import Around, Mixture, signed
 from tests.service.racing import alias_like, assert_one_won, race, wait_for_waiters
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (
-    Checkpoint,
-    CheckpointerError,
     ConcurrencyConflict,
-    Message,
     SessionExists,
     SessionNotFound,
-    VersionedState,
 )
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
@@ -30,14 +27,8 @@ from weavegraph_checkpoints.models import Session, Step
 RACERS = 8
 ROUNDS = 6
 
-Around = Callable[[], AbstractContextManager[Any]]
 CALLERS: dict[str, Around] = {"by themselves": nullcontext, "in atomic()": transaction.atomic}
 EITHER_WAY = pytest.mark.parametrize("around", CALLERS.values(), ids=CALLERS)
-
-
-def signed(session_id: str, step: int, racer: int) -> Checkpoint:
-    state = VersionedState.new(messages=[Message.user(f"racer {racer}")], extra={"racer": racer})
-    return a_checkpoint(session_id, step, state=state)
 
 
 def assert_signed(using: str, session_id: str, step: int, winner: int) -> None:
@@ -138,50 +129,6 @@ def test_of_threads_that_delete_one_session_one_did(
         assert sorted(race(RACERS, delete)) == [False] * (RACERS - 1) + [True]
         assert (Session.objects.count(), Step.objects.count()) == (0, 0)
     assert warnings == []
-
-
-SESSIONS = ("a", "b", "c")
-
-
-class Mixture:
-    """Saves, checked saves, forks and deletes, at random, over a few sessions."""
-
-    def __init__(self, racer: int, around: Around, using: str = "default") -> None:
-        self.random = random.Random(racer)
-        self.around = around
-        self.using = using
-        self.checkpointer = DjangoCheckpointer(using)
-        self.calls: list[Callable[[str], Any]] = [
-            *[self.save] * 5,
-            *[self.checked] * 3,
-            *[self.fork] * 2,
-            self.checkpointer.delete_session,
-            self.checkpointer.load_latest,
-            self.checkpointer.query_steps,
-        ]
-
-    def save(self, session_id: str) -> None:
-        self.checkpointer.save(signed(session_id, self.random.randrange(12), 0))
-
-    def checked(self, session_id: str) -> None:
-        latest = self.checkpointer.load_latest(session_id)
-        last = latest.step if latest else 0
-        self.checkpointer.save_with_concurrency_check(signed(session_id, last + 1, 1), last)
-
-    def fork(self, session_id: str) -> None:
-        self.checkpointer.fork_session(session_id, self.random.choice([*SESSIONS, "f1", "f2"]))
-
-    def run(self, calls: int) -> list[str]:
-        """Make so many calls; return what each named error of the contract was."""
-        errors = []
-        for _ in range(calls):
-            call, session_id = self.random.choice(self.calls), self.random.choice(SESSIONS)
-            try:
-                with self.around():
-                    call(session_id)
-            except CheckpointerError as error:
-                errors.append(type(error))
-        return errors
 
 
 def run_mixtures(

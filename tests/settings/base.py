@@ -60,6 +60,13 @@ TEMPLATES = [
     },
 ]
 
+# What docs/databases.md says of a pool of transactions.
+BEHIND_PGBOUNCER = {
+    "CONN_MAX_AGE": 0,
+    "DISABLE_SERVER_SIDE_CURSORS": True,
+    "OPTIONS": {"prepare_threshold": None},
+}
+
 
 def server_databases(variable: str, **test: Any) -> dict[str, dict[str, Any]]:
     """

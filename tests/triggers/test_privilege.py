@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.scratch import migrate
-from tests.triggers.private_server import USER, execute, private_server
+from tests.servers import MariaDBServer
+from tests.servers import private as private_server
 from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.checks import check_databases
 
 ALIAS = "private"
+USER = "without_super"
 HINT = "log_bin_trust_function_creators = 1"
 
 
 @pytest.fixture(scope="module")
-def socket() -> Iterator[Path]:
-    with private_server() as socket:
-        yield socket
+def server() -> Iterator[MariaDBServer]:
+    """A server whose binary log is on, and which need not outlive a crash."""
+    options = ["--log-bin", "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]
+    with private_server(MariaDBServer, *options) as server:
+        yield server
 
 
 @pytest.fixture
 def private(
-    socket: Path, django_db_blocker: pytest.FixtureRequest
+    server: MariaDBServer, django_db_blocker: pytest.FixtureRequest
 ) -> Iterator[BaseDatabaseWrapper]:
     """An empty database on a server where the user may do all, but nothing global."""
-    execute(
-        socket,
+    server.execute(
         "SET GLOBAL log_bin_trust_function_creators = 0",
         "SET foreign_key_checks = 0",
         "CREATE OR REPLACE DATABASE weavegraph CHARACTER SET utf8mb4",
@@ -42,7 +44,7 @@ def private(
         "NAME": "weavegraph",
         "USER": USER,
         "PASSWORD": "",
-        "HOST": str(socket),
+        "HOST": str(server.socket),
         "PORT": "",
     }
     with django_db_blocker.unblock():
@@ -72,30 +74,30 @@ class TestPrivilege:
         assert warnings() == []
 
     def test_the_migration_goes_on_when_it_is_granted(
-        self, private: BaseDatabaseWrapper, socket: Path
+        self, private: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
         with pytest.raises(OperationalError):
             migrate(private)
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 1")
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
         migrate(private)
         assert triggers.problems(private) == []
         assert warnings() == []
 
     def test_installing_by_hand_names_it_too(
-        self, private: BaseDatabaseWrapper, socket: Path
+        self, private: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 1")
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
         migrate(private)
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 0")
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
         with pytest.raises(OperationalError, match=HINT):
             triggers.install(ALIAS)
 
     def test_the_check_warns_before_the_next_migration_fails(
-        self, private: BaseDatabaseWrapper, socket: Path
+        self, private: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 1")
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
         migrate(private)
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 0")
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
         (message,) = check_databases(databases=[ALIAS])
         assert message.id == "weavegraph_checkpoints.W004"
         assert "1419" in message.msg
@@ -103,30 +105,31 @@ class TestPrivilege:
 
     @pytest.mark.parametrize("privilege", ["SUPER", "SUPER, PROCESS", "ALL PRIVILEGES"])
     def test_a_privilege_that_suffices(
-        self, private: BaseDatabaseWrapper, socket: Path, privilege: str
+        self, private: BaseDatabaseWrapper, server: MariaDBServer, privilege: str
     ) -> None:
-        execute(socket, f"GRANT {privilege} ON *.* TO {USER}@localhost")
+        server.execute(f"GRANT {privilege} ON *.* TO {USER}@localhost")
         migrate(private)
         assert triggers.problems(private) == []
         assert warnings() == []
 
     @pytest.mark.parametrize("privilege", ["PROCESS", "BINLOG ADMIN"])
     def test_a_privilege_that_does_not(
-        self, private: BaseDatabaseWrapper, socket: Path, privilege: str
+        self, private: BaseDatabaseWrapper, server: MariaDBServer, privilege: str
     ) -> None:
-        execute(
-            socket,
+        server.execute(
             "CREATE DATABASE IF NOT EXISTS `SUPER`",
             f"GRANT {privilege} ON *.* TO {USER}@localhost",
             f"GRANT ALL PRIVILEGES ON `SUPER`.* TO {USER}@localhost",
             "SET GLOBAL log_bin_trust_function_creators = 1",
         )
         migrate(private)
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 0")
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
         assert warnings() == ["weavegraph_checkpoints.W004"]
 
-    def test_other_errors_pass_unchanged(self, private: BaseDatabaseWrapper, socket: Path) -> None:
-        execute(socket, "SET GLOBAL log_bin_trust_function_creators = 1")
+    def test_other_errors_pass_unchanged(
+        self, private: BaseDatabaseWrapper, server: MariaDBServer
+    ) -> None:
+        server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
         with pytest.raises(DatabaseError) as raised:
             triggers.install(ALIAS)
         assert HINT not in str(raised.value)

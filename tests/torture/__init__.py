@@ -1,0 +1,1 @@
+"""Kills, races, full disks: `make torture` runs these, and no other target but the short form."""

@@ -1,0 +1,50 @@
+"""A process of a crowd that calls the service on two sessions, and counts what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import nullcontext
+
+import django
+
+django.setup()
+
+from django.db import Error, OperationalError, transaction  # noqa: E402
+
+from tests.service.mixture import Mixture  # noqa: E402
+from tests.torture.journal import DEADLOCK  # noqa: E402
+from weavegraph_checkpoints.retries import is_transient  # noqa: E402
+
+SESSIONS = ("a", "b")
+OUTSIDE, INSIDE = "by themselves", "in atomic()"
+
+
+class Counted(logging.Handler):
+    """Counts what the app logs."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.counts["tried again"] += 1
+
+
+def call(seed: str, calls: int, where: str) -> Counter[str]:
+    """Make so many calls; return how many were tried again, refused or failed."""
+    counts: Counter[str] = Counter()
+    handler, logger = Counted(counts), logging.getLogger("weavegraph_checkpoints")
+    logger.addHandler(handler)
+    mixture = Mixture(
+        seed, nullcontext if where == OUTSIDE else transaction.atomic, sessions=SESSIONS
+    )
+    for _ in range(calls):
+        try:
+            counts.update(kind.__name__ for kind in mixture.run(1))
+        except Error as error:
+            is_deadlock = isinstance(error, OperationalError) and is_transient(error)
+            kind = f"{DEADLOCK} {where}" if is_deadlock else f"{type(error).__name__}: {error}"
+            counts[kind] += 1
+    logger.removeHandler(handler)
+    return counts

@@ -1,0 +1,78 @@
+"""Keeps the figures of a run, and writes them into the tables of docs/reliability.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "WEAVEGRAPH_TORTURE_REPORT"
+"""Names the file that a run adds its figures to, one line of JSON each."""
+
+Entry = Mapping[str, Any]
+
+
+def add(entry: Entry) -> None:
+    """Keep the figures of one part on one database, where someone asked for them."""
+    if path := os.environ.get(VARIABLE):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def read(path: Path) -> list[Entry]:
+    """Return what a run has added."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def machine() -> str:
+    """Return what the figures of today depend on."""
+    import django
+
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {model}, {os.cpu_count()} cores, {platform.system()} "
+        f"{platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"Django {django.__version__}, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def merged(page: str, entries: Iterable[Entry]) -> str:
+    """Put figures into the tables of a page; rows of other databases stay."""
+    by_part: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_part.setdefault(entry["part"], []).append(entry)
+    for part, found in by_part.items():
+        begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
+        before, opened, rest = page.partition(begin)
+        old, closed, after = rest.partition(end)
+        assert opened and closed, f"the page has no place for {part}"
+        page = before + begin + _table(old, found) + end + after
+    return page
+
+
+def _table(old: str, entries: list[Entry]) -> str:
+    columns = ["database", *entries[0]["figures"], "run"]
+    head = f"| {' | '.join(columns)} |"
+    lines = [line for line in old.splitlines() if line.startswith("|")]
+    kept = lines[2:] if lines and lines[0] == head else []
+    names = {entry["database"].split()[0] for entry in entries}
+    rows = [row for row in kept if row.split()[1] not in names]
+    for entry in entries:
+        cells = [entry["database"], *entry["figures"].values(), entry["run"]]
+        rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    rows.sort(key=_order)
+    rule = "|---" + "|---:" * len(entries[0]["figures"]) + "|---|"
+    return "\n" + "\n".join([head, rule, *rows]) + "\n\n"
+
+
+def _order(row: str) -> int:
+    names = ["SQLite", "PostgreSQL", "MariaDB"]
+    return next(place for place, name in enumerate(names) if row.startswith(f"| {name} "))

@@ -1,0 +1,248 @@
+"""Compares what is stored with what the writers were told."""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections.abc import Iterator
+
+from django.db import connections
+
+from tests.builders import orphans, wrong_snapshots
+from tests.scratch import query
+from tests.torture.content import checkpoint_of, token_of
+from tests.torture.journal import (
+    DEADLOCK,
+    DONE,
+    FAILED,
+    LINGERING_SECONDS,
+    UNKNOWN,
+    Call,
+    Journal,
+    overruled,
+)
+from tests.torture.writer import KEEP_LAST
+from weavegraph_checkpoints import Checkpoint, StepQuery
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.health import verify
+from weavegraph_checkpoints.models import Session, Step
+
+PAGE = 500
+
+Stored = dict[int, Checkpoint]
+
+
+class Revisions:
+    """Looks at the revisions of all sessions now and then; none may ever go back."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.seen: dict[object, int] = {}
+
+    def faults(self, *, close: bool = True) -> list[str]:
+        """Look once, and say which went back; leave no connection open."""
+        rows = Session.objects.using(self.using).values_list("id", "created_at", "revision")
+        found = []
+        for session_id, created_at, revision in rows:
+            before = self.seen.get((session_id, created_at), 0)
+            if revision < before:
+                found.append(f"{session_id}: the revision went from {before} to {revision}")
+            self.seen[session_id, created_at] = revision
+        if close:
+            connections[self.using].close()
+        return found
+
+
+_OTHERS = {
+    "postgresql": (
+        "SELECT COUNT(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    ),
+    "mysql": (
+        "SELECT COUNT(*) FROM information_schema.processlist"
+        " WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+    ),
+}
+
+
+def wait_for_quiet(using: str) -> None:
+    """Wait until a server has noticed that all the writers are gone."""
+    connection = connections[using]
+    deadline = time.monotonic() + LINGERING_SECONDS
+    while connection.vendor in _OTHERS and query(connection, _OTHERS[connection.vendor])[0][0]:
+        assert time.monotonic() < deadline, "somebody else is connected"
+        time.sleep(0.05)
+
+
+def victims(journal: Journal, using: str) -> int:
+    """Count the calls that were victims of a deadlock, or were tried again for it.
+
+    Only MariaDB may have any: of several who wait for the birth of a session, whose writer
+    is killed, each keeps the gap that the others insert into.
+    """
+    failed = [call for call in journal.failures if call.result == DEADLOCK]
+    found = len(journal.warnings) + len(failed)
+    assert found == 0 or connections[using].vendor == "mysql", journal.warnings
+    return found
+
+
+def kept(journal: Journal, using: str) -> int:
+    """Count the saves that are there although their process was killed before they returned."""
+    tokens = {
+        nodes[0]
+        for nodes in Step.objects.using(using).values_list("ran_nodes", flat=True).iterator()
+    }
+    return sum(f"Custom:{call.token}" in tokens for call in journal.interrupted_saves())
+
+
+def faults(journal: Journal, using: str) -> list[str]:
+    """Return what is stored and should not be, or should be and is not."""
+    found = list(journal.resumed)
+    found += [f"torn snapshot of {session_id}" for session_id in wrong_snapshots(using)]
+    found += [f"step without a session: {orphan}" for orphan in orphans(using)]
+    found += [f"{finding}" for finding in verify(using=using, deep=True)]
+    sessions = {row.id: row for row in Session.objects.using(using).all()}
+    for session_id in journal.sessions() | set(sessions):
+        stored = history(session_id, using)
+        if session_id in sessions and not stored:
+            found.append(f"{session_id}: born without a step")
+        if session_id in journal.forks:
+            found += _fork_faults(journal, session_id, sessions.get(session_id), stored, using)
+        else:
+            found += _save_faults(journal, session_id, stored)
+            found += _revision_faults(journal, session_id, sessions.get(session_id))
+        if session_id.startswith(("chain/", "own/")):
+            found += _chain_faults(journal, session_id, stored)
+    return found
+
+
+def history(session_id: str, using: str) -> Stored:
+    """Read all steps of a session by the service."""
+    checkpointer = DjangoCheckpointer(using)
+    stored: Stored = {}
+    newest: int | None = None
+    while True:
+        page = checkpointer.query_steps(session_id, StepQuery(limit=PAGE, max_step=newest))
+        stored |= {checkpoint.step: checkpoint for checkpoint in page.checkpoints}
+        if not page.page_info.has_next_page:
+            return stored
+        newest = min(stored) - 1
+
+
+def _save_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[str]:
+    """Every acknowledged save is there, unless a later call took or replaced it."""
+    saved = journal.saves[session_id]
+    deletes = [call for call in journal.deletes[session_id] if _may_have_deleted(call)]
+    takers = dict(_takers(journal, session_id))
+    for step in sorted(saved.keys() | stored.keys()):
+        calls = saved.get(step, [])
+        others = [*calls, *deletes]
+        place = f"{session_id} step {step}"
+        if step not in stored:
+            explained = [*deletes, *filter(None, [takers.get(step)])]
+            if overruled(max(explained, key=_ended, default=None), others):
+                yield f"{place}: an acknowledged save is lost"
+            continue
+        checkpoint = stored[step]
+        token = token_of(checkpoint)
+        if checkpoint != checkpoint_of(session_id, step, token):
+            yield f"{place}: what is stored is not what {token} saved"
+        by = [call for call in calls if call.token == token and call.may_have_happened]
+        if not by:
+            yield f"{place}: holds {token}, which nobody saved there"
+        elif overruled(max(by, key=_ended), others):
+            yield f"{place}: holds {token}, and a later acknowledged call is lost"
+
+
+def _ended(call: Call) -> float:
+    return call.ended
+
+
+def _takers(journal: Journal, session_id: str) -> Iterator[tuple[int, Call]]:
+    """Yield the steps that a prune may have taken, each with the last such prune.
+
+    Enough newer steps have to have been there before it ended.
+    """
+    prunes = [call for call in journal.prunes[session_id] if call.may_have_happened]
+    if not prunes:
+        return
+    last = max(prunes, key=_ended)
+    earliest: list[float] = []
+    for step, calls in sorted(journal.saves[session_id].items(), reverse=True):
+        if len(earliest) >= KEEP_LAST and earliest[KEEP_LAST - 1] < last.ended:
+            yield step, last
+        begun = [call.begun for call in calls if call.may_have_happened]
+        if begun:
+            insort(earliest, min(begun))
+            del earliest[KEEP_LAST:]
+
+
+def _may_have_deleted(call: Call) -> bool:
+    return call.outcome in (UNKNOWN, FAILED) or (call.outcome == DONE and call.result is True)
+
+
+def _chain_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[str]:
+    """Of checked saves each step has one winner, and none is missing."""
+    if sorted(stored) != list(range(1, len(stored) + 1)):
+        yield f"{session_id}: there are gaps between its {len(stored)} steps"
+    for step, calls in journal.saves[session_id].items():
+        winners = [call.token for call in calls if call.outcome == DONE]
+        if len(winners) > 1:
+            yield f"{session_id} step {step}: won by {winners}"
+
+
+def _revision_faults(journal: Journal, session_id: str, session: Session | None) -> Iterator[str]:
+    """A session that was never deleted counts each of its saves once."""
+    if session is None or journal.deletes[session_id]:
+        return
+    calls = [call for each in journal.saves[session_id].values() for call in each]
+    least = sum(call.outcome == DONE for call in calls)
+    most = sum(call.may_have_happened for call in calls)
+    if not least <= session.revision <= most:
+        yield f"{session_id}: revision {session.revision}, not {least} to {most}"
+
+
+def _fork_faults(
+    journal: Journal, target: str, session: Session | None, stored: Stored, using: str
+) -> Iterator[str]:
+    """A fork is there as a whole, or not at all."""
+    fork = journal.forks[target]
+    deletes = [call for call in journal.deletes[target] if _may_have_deleted(call)]
+    if session is None:
+        if fork.outcome == DONE and not deletes:
+            yield f"{target}: an acknowledged fork is lost"
+        return
+    if fork.outcome not in (DONE, UNKNOWN, FAILED) or overruled(fork, deletes):
+        yield f"{target}: there is a fork that should not be"
+    if (session.forked_from, session.forked_at_step) != (
+        fork.session_id,
+        max(stored, default=None),
+    ):
+        yield f"{target}: the fork is half written"
+    if fork.outcome == DONE and fork.result != (max(stored), len(stored)):
+        yield f"{target}: {len(stored)} steps to {max(stored)}, acknowledged {fork.result}"
+    if session.revision != len(stored):
+        yield f"{target}: revision {session.revision} after {len(stored)} steps"
+    for step, checkpoint in stored.items():
+        token = token_of(checkpoint)
+        sources = journal.saves[fork.session_id].get(step, [])
+        if checkpoint != checkpoint_of(target, step, token) or not any(
+            call.token == token and call.may_have_happened and call.begun < fork.ended
+            for call in sources
+        ):
+            yield f"{target} step {step}: holds {token}, which its source never held"
+    yield from _missing_of_fork(journal, fork, stored)
+
+
+def _missing_of_fork(journal: Journal, fork: Call, stored: Stored) -> Iterator[str]:
+    """What nobody deletes from a source is in each fork that began after it was saved."""
+    if not fork.session_id.startswith("free/"):
+        return
+    for step, calls in journal.saves[fork.session_id].items():
+        copied = fork.step is None or step <= fork.step
+        if (
+            copied
+            and step not in stored
+            and overruled(None, [call for call in calls if call.ended < fork.begun])
+        ):
+            yield f"{fork.target} step {step}: was not copied"

@@ -1,0 +1,211 @@
+"""A process that saves, forks, deletes and prunes until it is killed, and tells what it did."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.db import (  # noqa: E402
+    Error,
+    OperationalError,
+    close_old_connections,
+    connections,
+    transaction,
+)
+
+from tests.forked import use  # noqa: E402
+from tests.torture.content import checkpoint_of, token_of  # noqa: E402
+from tests.torture.journal import DEADLOCK, DONE, FAILED, REFUSED  # noqa: E402
+from weavegraph_checkpoints import Checkpoint, CheckpointerError  # noqa: E402
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer  # noqa: E402
+from weavegraph_checkpoints.domain.retention import RetentionPolicy  # noqa: E402
+from weavegraph_checkpoints.pruning import prune  # noqa: E402
+from weavegraph_checkpoints.retries import is_transient  # noqa: E402
+
+CHAINS, FREE, SHORT, PRUNED = 4, 2, 3, 2
+FREE_STEPS = 100
+KEEP_LAST = 10
+PAUSE_WHEN_LOST = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Which writer this is, and the database that it writes to."""
+
+    number: int
+    slot: int
+    seed: int
+    database: dict[str, Any]
+
+
+class Told(logging.Handler):
+    """Passes on what the app logs."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self.pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.pipe.send(("log", record.getMessage()))
+
+
+def run(task: Task, pipe: Connection) -> None:
+    """Write until the supervisor says stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use(task.database)
+    logging.getLogger("weavegraph_checkpoints").addHandler(Told(pipe))
+    Writer(task, pipe).run()
+
+
+class Writer:
+    """Makes random calls, and tells of each before it begins and after it has returned."""
+
+    def __init__(self, task: Task, pipe: Connection) -> None:
+        self.task = task
+        self.pipe = pipe
+        self.random = random.Random(f"{task.seed}/{task.number}")
+        self.checkpointer = DjangoCheckpointer()
+        self.calls = 0
+        self.own = f"own/{task.slot}"
+        self.last: int | None = None
+        self.forks: list[str] = []
+        self.actions: list[Callable[[], None]] = [self.advance_own]
+        self.weights = [30]
+        for weight, action in (
+            (15, self.advance_chain),
+            (20, self.save_free),
+            (15, self.save_short),
+            (10, self.save_pruned),
+            (1, self.prune),
+            (2, self.delete),
+            (2, self.fork),
+            (2, self.delete_fork),
+        ):
+            self.actions.append(action)
+            self.weights.append(weight)
+
+    def run(self) -> None:
+        while not self.pipe.poll():
+            self.random.choices(self.actions, self.weights)[0]()
+        connections.close_all()
+        self.pipe.send(("bye",))
+
+    # What a writer does
+
+    def advance_own(self) -> None:
+        """Go on with a session that no other writer has, from what its predecessor left."""
+        if self.last is None:
+            self.last = self.newest(self.own)
+        if self.last is not None:
+            saved = self.save(self.own, self.last + 1, expected=self.last)
+            self.last = self.last + 1 if saved else None
+
+    def advance_chain(self) -> None:
+        """Add a step, checked, to a session of all writers."""
+        session_id = f"chain/{self.random.randrange(CHAINS)}"
+        last = self.newest(session_id)
+        if last is not None:
+            self.save(session_id, last + 1, expected=last)
+
+    def save_free(self) -> None:
+        """Save any step, which may replace that of another writer."""
+        session_id = f"free/{self.random.randrange(FREE)}"
+        self.save(session_id, self.random.randrange(FREE_STEPS))
+
+    def save_short(self) -> None:
+        """Add a step, checked or not, to a session that will be deleted."""
+        session_id = f"short/{self.random.randrange(SHORT)}"
+        last = self.newest(session_id)
+        if last is not None:
+            self.save(session_id, last + 1, expected=self.random.choice([None, last]))
+
+    def save_pruned(self) -> None:
+        """Add a step to a session that is pruned."""
+        session_id = f"pruned/{self.random.randrange(PRUNED)}"
+        last = self.newest(session_id)
+        if last is not None:
+            self.save(session_id, last + 1)
+
+    def prune(self) -> None:
+        session_id = f"pruned/{self.random.randrange(PRUNED)}"
+        policy = RetentionPolicy(keep_last=KEEP_LAST, session_ids=[session_id])
+        self.call(lambda: prune(policy, batch_size=20).steps, "prune", session_id)
+
+    def delete(self) -> None:
+        session_id = f"short/{self.random.randrange(SHORT)}"
+        self.call(lambda: self.checkpointer.delete_session(session_id), "delete", session_id)
+
+    def fork(self) -> None:
+        source = self.random.choice(["free/0", "free/1", "short/0", "pruned/0"])
+        target = f"fork/{self.task.number}/{self.calls}"
+        at_step = self.random.choice([None, self.random.randrange(FREE_STEPS)])
+
+        def fork() -> tuple[int, int]:
+            latest = self.checkpointer.fork_session(source, target, at_step=at_step)
+            return latest.step, self.checkpointer.query_steps(target).page_info.total_count
+
+        if self.call(fork, "fork", source, step=at_step, target=target):
+            self.forks.append(target)
+
+    def delete_fork(self) -> None:
+        if self.forks:
+            target = self.forks.pop()
+            self.call(lambda: self.checkpointer.delete_session(target), "delete", target)
+
+    # How
+
+    def newest(self, session_id: str) -> int | None:
+        """Return the last step of a session, 0 where it has none, ``None`` when that failed."""
+        found: list[Checkpoint | None] = []
+        if not self.call(
+            lambda: found.append(self.checkpointer.load_latest(session_id)), "read", session_id
+        ):
+            return None
+        latest = found[0]
+        if latest is None:
+            return 0
+        whole = checkpoint_of(session_id, latest.step, token_of(latest))
+        if (latest.state, latest.frontier) != (whole.state, whole.frontier):
+            self.pipe.send(("fault", f"{session_id}: the snapshot at {latest.step} is torn"))
+        return latest.step
+
+    def save(self, session_id: str, step: int, *, expected: int | None = None) -> bool:
+        token = f"{self.task.number}.{self.calls}"
+        checkpoint = checkpoint_of(session_id, step, token)
+        around = self.random.choice([nullcontext, nullcontext, transaction.atomic])
+
+        def save() -> None:
+            with around():
+                self.checkpointer.save_with_concurrency_check(checkpoint, expected)
+
+        return self.call(save, "save", session_id, step=step, token=token)
+
+    def call(self, action: Callable[[], Any], kind: str, session_id: str, **details: Any) -> bool:
+        """Tell of a call, make it, tell what came of it; say whether it returned."""
+        self.calls += 1
+        self.pipe.send(("begin", kind, session_id, details, time.monotonic()))
+        try:
+            result = action()
+        except CheckpointerError as error:
+            outcome, result = REFUSED, type(error).__name__
+        except Error as error:
+            is_deadlock = isinstance(error, OperationalError) and is_transient(error)
+            outcome, result = FAILED, DEADLOCK if is_deadlock else type(error).__name__
+        else:
+            outcome = DONE
+        self.pipe.send(("end", outcome, result, time.monotonic()))
+        if outcome == FAILED:
+            close_old_connections()
+            time.sleep(PAUSE_WHEN_LOST)
+        return outcome == DONE
