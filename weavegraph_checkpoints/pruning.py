@@ -307,11 +307,14 @@ class _Run:
         losing = self.statements.with_newer_steps(
             {key: max(doomed[key]) for key in locked}, self.policy.keep_last or 1
         )
-        records = self.statements.still_there(
-            {key: doomed[key] for key in locked if key in losing}, _cutoff(self.policy, self.now)
+        if not losing:
+            return _Batch()
+        return _Batch(
+            self.statements.delete_still_there(
+                {key: doomed[key] for key in locked if key in losing},
+                _cutoff(self.policy, self.now),
+            )
         )
-        self.statements.delete_steps(records)
-        return _Batch(records)
 
     def _concerns(self, row: SessionRow) -> bool:
         return self.policy.narrows_to(row.session_id, row.owner, row.status)

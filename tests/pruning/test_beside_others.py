@@ -75,14 +75,16 @@ def inside_a_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], An
 
     def arrange(action: Callable[[], Any]) -> None:
         actions = [action]
-        delete_steps = RetentionStatements.delete_steps
+        for name in ("delete_steps", "delete_still_there"):
+            method = getattr(RetentionStatements, name)
 
-        def hooked(self: RetentionStatements, records: Any) -> None:
-            delete_steps(self, records)
-            while actions:
-                actions.pop()()
+            def hooked(self: RetentionStatements, *args: Any, method: Any = method) -> Any:
+                deleted = method(self, *args)
+                while actions:
+                    actions.pop()()
+                return deleted
 
-        monkeypatch.setattr(RetentionStatements, "delete_steps", hooked)
+            monkeypatch.setattr(RetentionStatements, name, hooked)
 
     return arrange
 

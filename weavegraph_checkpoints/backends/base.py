@@ -81,6 +81,8 @@ class Backend(ABC):
     """The table of steps in a SELECT of some by their session and numbers."""
     delete_steps = f"DELETE FROM {STEP}"
     """Begins a DELETE of steps by their sessions, and maybe their numbers."""
+    takes_arrays = False
+    """Whether a parameter may be an array, and a DELETE may return its rows."""
     text_cast = ""
     """Makes text of a JSON column."""
 

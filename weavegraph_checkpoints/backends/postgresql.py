@@ -43,6 +43,7 @@ class PostgreSQLBackend(Backend):
     delete_lock = "FOR UPDATE"
     on_step_conflict = _REPLACE
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
+    takes_arrays = True
     text_cast = "::text"
 
     def cursor(self) -> CursorWrapper:

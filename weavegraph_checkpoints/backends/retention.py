@@ -24,6 +24,8 @@ PARAMETERS = 900
 
 STEPS_A_READ = 5000
 
+_RECORD = "session_id, step, COALESCE(state_bytes, 0)"
+
 
 class StepRecord(NamedTuple):
     """A step that goes."""
@@ -147,20 +149,30 @@ class RetentionStatements:
             )
             return cursor.fetchone() is not None
 
-    def still_there(
+    def delete_still_there(
         self, steps: Mapping[str, Sequence[int]], before: datetime | None
     ) -> list[StepRecord]:
-        """Return which of some steps are there, and were made before an instant."""
+        """Delete those of some steps that were made before an instant; return them."""
         age, ages = "", []
         if before is not None:
             age, ages = " AND created_at < %s", [self._adapted(before)]
-        return [
+        if self.backend.takes_arrays:
+            clause, parameters = _by_array(steps)
+            return sorted(
+                self._returned(
+                    f"{self.backend.delete_steps} WHERE ({clause}){age} RETURNING {_RECORD}",
+                    [*parameters, *ages],
+                )
+            )
+        records = [
             record
             for clause, parameters in _explicit(steps)
             for record in self._records(
                 f"({clause}){age} ORDER BY session_id, step", [*parameters, *ages]
             )
         ]
+        self.delete_steps(records)
+        return records
 
     def with_newer_steps(self, newest: Mapping[str, int], keep: int) -> set[str]:
         """Return the sessions that have ``keep`` or more steps above the one given."""
@@ -191,17 +203,17 @@ class RetentionStatements:
         steps: dict[str, list[int]] = {}
         for record in records:
             steps.setdefault(record.session_id, []).append(record.step)
+        explicit = [_by_array(steps)] if self.backend.takes_arrays and steps else _explicit(steps)
         with self.connection.cursor() as cursor:
-            for clause, parameters in _explicit(steps):
+            for clause, parameters in explicit:
                 cursor.execute(f"{self.backend.delete_steps} WHERE {clause}", parameters)
 
     def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
+        return self._returned(f"SELECT {_RECORD} FROM {self.steps} WHERE {condition}", parameters)
+
+    def _returned(self, sql: str, parameters: Sequence[Any]) -> list[StepRecord]:
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT session_id, step, COALESCE(state_bytes, 0) FROM {self.steps}"
-                f" WHERE {condition}",
-                parameters,
-            )
+            cursor.execute(sql, parameters)
             return list(map(StepRecord._make, cursor.fetchall()))
 
     def _adapted(self, instant: datetime) -> Any:
@@ -220,6 +232,15 @@ def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
         total += sizes[key]
     if group:
         yield group
+
+
+def _by_array(steps: Mapping[str, Sequence[int]]) -> tuple[str, list[Any]]:
+    """Return a condition, with its parameters, that names each session and its steps."""
+    clause = "(session_id = %s AND step = ANY(%s::bigint[]))"
+    parameters: list[Any] = []
+    for session_id, numbers in steps.items():
+        parameters += [session_id, list(numbers)]
+    return " OR ".join([clause] * len(steps)), parameters
 
 
 def _explicit(
