@@ -21,7 +21,7 @@ SECONDS = os.environ.get("WEAVEGRAPH_FUZZ_SECONDS")
 """How long to go on; without it a few examples of each call."""
 SEED = os.environ.get("WEAVEGRAPH_FUZZ_SEED", "1")
 
-EXAMPLES = "10" if connection.vendor == "sqlite" else "2"
+EXAMPLES = "5" if connection.vendor == "sqlite" else "2"
 
 # What is valid by itself may be refused together: a step that the expected one comes after.
 CONFIG = """
