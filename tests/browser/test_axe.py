@@ -91,7 +91,7 @@ def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
     page = open_page(addresses.of("fork", "run"))
     page.get_by_label("Id of the new session").fill("fork")
     page.get_by_role("button", name="Fork").click()
-    assert page.get_by_text("A session of this id exists already.").is_visible()
+    page.get_by_text("A session of this id exists already.").wait_for()
     assert page.get_by_label("Id of the new session").get_attribute("aria-invalid") == "true"
     assert [found for found in findings(page) if found[0]] == []
 
@@ -101,12 +101,12 @@ def test_axe_finds_nothing_in_what_a_form_leads_to(open_page: Opener) -> None:
     page = open_page(addresses.of("prune"), theme="dark")
     page.get_by_label("Keep the last").fill("2")
     page.get_by_role("button", name="Count what would go").click()
-    assert page.get_by_role("heading", name="Sessions that lose most").is_visible()
+    page.get_by_role("heading", name="Sessions that lose most").wait_for()
     assert [found for found in findings(page) if found[0]] == []
     page.get_by_role("button", name="Prune").click()
-    assert page.get_by_text("Pruned ").is_visible()
+    page.get_by_text("Pruned ").wait_for()
     page.get_by_label("Select this object for an action").first.check()
     page.get_by_label("Action:").select_option("delete_selected")
     page.get_by_role("button", name="Run").click()
-    assert page.get_by_role("button", name="Yes").is_visible()
+    page.get_by_role("button", name="Yes").wait_for()
     assert [found for found in findings(page) if found[0]] == []

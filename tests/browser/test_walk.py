@@ -73,16 +73,16 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
         page.get_by_role("link", name="Filters").click()
     page.get_by_role("link", name="has errors").click()
     page.get_by_role("link", name=FAILED).click()
-    assert page.locator("h1", has_text=FAILED).is_visible()
-    assert page.locator(".weave-fact-first", has_text="resumable").is_visible()
-    assert page.locator(".weave-fact-first", has_text="order").is_visible()
+    page.locator("h1", has_text=FAILED).wait_for()
+    page.locator(".weave-fact-first", has_text="resumable").wait_for()
+    page.locator(".weave-fact-first", has_text="order").wait_for()
     assert overflows(page) <= 0
 
     # Read why.
     page.get_by_role("link", name="the newest appeared at step 4").click()
-    assert page.get_by_role("heading", name="node order at step 4").is_visible()
-    assert page.get_by_text("the supplier did not answer in 30 s").first.is_visible()
-    assert page.get_by_text("connection reset by peer", exact=True).is_visible()
+    page.get_by_role("heading", name="node order at step 4").wait_for()
+    page.get_by_text("the supplier did not answer in 30 s").first.wait_for()
+    page.get_by_text("connection reset by peer", exact=True).wait_for()
 
     # Step back, and see what changed.
     if script:
@@ -98,7 +98,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     page.wait_for_url("**/compare/?from=3&to=4")
     summary = page.locator(".weave-summary").inner_text()
     assert summary.startswith("+1 message, 1 extra changed, 1 error added, +")
-    assert page.get_by_text("thought 3", exact=True).is_visible()
+    page.get_by_text("thought 3", exact=True).wait_for()
 
     # Fork where it was still well.
     page.get_by_role("link", name="Step 3").click()
@@ -106,8 +106,8 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     assert page.get_by_label("At step").input_value() == "3"
     page.get_by_label("Id of the new session").fill("second-try")
     page.get_by_role("button", name="Fork").click()
-    assert page.get_by_text(f"Forked from {FAILED} at step 3.").is_visible()
-    assert page.locator("h1", has_text="second-try").is_visible()
+    page.get_by_text(f"Forked from {FAILED} at step 3.").wait_for()
+    page.locator("h1", has_text="second-try").wait_for()
 
     # Resume.
     checkpointer = DjangoCheckpointer()
@@ -116,7 +116,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     assert (latest.step, len(latest.state.errors.items)) == (3, 0)
     checkpointer.save(a_checkpoint("second-try", 4, state=latest.state, frontier=[NodeKind.END]))
     page.reload()
-    assert page.locator(".weave-fact-first", has_text="finished").is_visible()
+    page.locator(".weave-fact-first", has_text="finished").wait_for()
     assert page.get_by_role("link", name="Newest step").get_attribute("href") == addresses.step(
         "second-try", 4
     )
