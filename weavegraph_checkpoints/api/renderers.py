@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
         return msgspec.Raw(value.encode())
     if isinstance(value, Promise):
         return str(value)
-    raise NotImplementedError(f"the API answers with no {type(value).__name__}")
+    raise TypeError(f"the API answers with no {type(value).__name__}")
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
