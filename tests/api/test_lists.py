@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -284,6 +285,8 @@ def test_lists_read_no_state_and_ask_as_often_at_any_size(
                 assert not any(_names_the_state(sql) for sql in statements)
         counts.append(asked)
     assert counts[0] == counts[1] == [2, 2, 1, 2, 2]
+    described = SchemaGenerator().get_schema(request=None, public=True)["paths"][SESSIONS]["get"]
+    assert "Two queries, whatever its size." in described["description"]
 
 
 def test_the_statements_of_the_other_calls(api: Client, checkpointer: DjangoCheckpointer) -> None:

@@ -190,8 +190,7 @@ def _call(operation_id: str, **options: Any) -> Callable[[F], F]:
 _list_sessions = _call(
     "list_sessions",
     summary="List sessions",
-    description="A page of sessions without their states. One query, whatever its size; an "
-    "empty page takes two.",
+    description="A page of sessions without their states. Two queries, whatever its size.",
     parameters=[SessionParameters],
     responses={
         200: OpenApiResponse(SessionSerializer(many=True), "A page.", examples=_example(_SESSION)),
