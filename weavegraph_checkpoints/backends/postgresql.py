@@ -72,7 +72,7 @@ class PostgreSQLBackend(Backend):
 
     def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
         """See ``Backend.put``; one round trip for who may do both."""
-        if permit is None:
+        if permit is None and create:
             return self._save(row, owner, None)
         return super().put(row, owner, permit, create=create)
 
