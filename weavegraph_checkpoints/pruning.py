@@ -307,8 +307,6 @@ class _Run:
         losing = self.statements.with_newer_steps(
             {key: max(doomed[key]) for key in locked}, self.policy.keep_last or 1
         )
-        if not losing:
-            return _Batch()
         return _Batch(
             self.statements.delete_still_there(
                 {key: doomed[key] for key in locked if key in losing},

@@ -156,20 +156,21 @@ class RetentionStatements:
         age, ages = "", []
         if before is not None:
             age, ages = " AND created_at < %s", [self._adapted(before)]
+        named = [
+            (f"({clause}){age}", [*parameters, *ages]) for clause, parameters in self._naming(steps)
+        ]
         if self.backend.takes_arrays:
-            clause, parameters = _by_array(steps)
             return sorted(
-                self._returned(
-                    f"{self.backend.delete_steps} WHERE ({clause}){age} RETURNING {_RECORD}",
-                    [*parameters, *ages],
+                record
+                for condition, parameters in named
+                for record in self._returned(
+                    f"{self.backend.delete_steps} WHERE {condition} RETURNING {_RECORD}", parameters
                 )
             )
         records = [
             record
-            for clause, parameters in _explicit(steps)
-            for record in self._records(
-                f"({clause}){age} ORDER BY session_id, step", [*parameters, *ages]
-            )
+            for condition, parameters in named
+            for record in self._records(f"{condition} ORDER BY session_id, step", parameters)
         ]
         self.delete_steps(records)
         return records
@@ -203,10 +204,13 @@ class RetentionStatements:
         steps: dict[str, list[int]] = {}
         for record in records:
             steps.setdefault(record.session_id, []).append(record.step)
-        explicit = [_by_array(steps)] if self.backend.takes_arrays and steps else _explicit(steps)
         with self.connection.cursor() as cursor:
-            for clause, parameters in explicit:
+            for clause, parameters in self._naming(steps):
                 cursor.execute(f"{self.backend.delete_steps} WHERE {clause}", parameters)
+
+    def _naming(self, steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
+        """Yield conditions, with their parameters, that name each session and its steps."""
+        return _by_array(steps) if self.backend.takes_arrays else _one_by_one(steps)
 
     def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
         return self._returned(f"SELECT {_RECORD} FROM {self.steps} WHERE {condition}", parameters)
@@ -234,19 +238,16 @@ def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
         yield group
 
 
-def _by_array(steps: Mapping[str, Sequence[int]]) -> tuple[str, list[Any]]:
-    """Return a condition, with its parameters, that names each session and its steps."""
+def _by_array(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
     clause = "(session_id = %s AND step = ANY(%s::bigint[]))"
-    parameters: list[Any] = []
-    for session_id, numbers in steps.items():
-        parameters += [session_id, list(numbers)]
-    return " OR ".join([clause] * len(steps)), parameters
+    if steps:
+        yield (
+            " OR ".join([clause] * len(steps)),
+            [value for session_id, numbers in steps.items() for value in (session_id, [*numbers])],
+        )
 
 
-def _explicit(
-    steps: Mapping[str, Sequence[int]],
-) -> Iterator[tuple[str, list[Any]]]:
-    """Yield conditions, with their parameters, that name each session and its steps."""
+def _one_by_one(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
     clauses: list[str] = []
     parameters: list[Any] = []
     for session_id, numbers in steps.items():
