@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
@@ -143,6 +145,25 @@ def test_an_interruption_ends_with_a_summary(monkeypatch: pytest.MonkeyPatch, fo
     else:
         document = json.loads(ran.out)
         assert (document["finished"], document["sessions"]) == (False, 5)
+
+
+@pytest.mark.django_db
+def test_sigint_is_heard_between_two_pages() -> None:
+    save_history(DjangoCheckpointer(), "a", [1, 2])
+    heard: list[str] = []
+
+    def signalling(execute: Any, sql: str, *args: Any) -> Any:
+        found = execute(sql, *args)
+        if not heard and "weavegraph_checkpoints_step" in sql:
+            heard.append(sql)
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    with connection.execute_wrapper(signalling):
+        ran = run(CHECK)
+    assert heard
+    assert (ran.status, ran.err) == (130, "")
+    assert ran.lines[-1].startswith("interrupted after 1 session and ")
 
 
 @pytest.mark.django_db

@@ -159,6 +159,41 @@ def test_a_half_file_of_an_export_is_no_whole_source(
     assert "session 'long': steps without a session" in ran.err
 
 
+class Signal(Stopper):
+    """Sends SIGINT in the middle of a batch."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(1)
+        self.words = words
+
+    def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
+        return super().__call__(execute, sql, *args) if self.words in sql else execute(sql, *args)
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_sigint_lets_a_batch_of_an_import_come_in(source: Path) -> None:
+    with connection.execute_wrapper(Signal("INSERT INTO weavegraph_checkpoints_step ")):
+        ran = run("import_weavegraph", str(source))
+    assert (ran.status, ran.err) == (130, "interrupted: the rest is left to another run\n")
+    assert 0 < Step.objects.count() < len(all_sessions())
+    assert ran.lines[-1].startswith(f"imported {Step.objects.count()} steps into ")
+    check_whole_but_for_the_long_one(source)
+
+
+def test_sigint_lets_a_batch_of_an_export_go_out(source: Path, tmp_path: Path) -> None:
+    run("import_weavegraph", str(source))
+    target = tmp_path / "export.sqlite3"
+    with connection.execute_wrapper(Signal("FROM weavegraph_checkpoints_step ")):
+        ran = run("export_weavegraph", str(target))
+    assert (ran.status, ran.err) == (130, "interrupted: the rest is left to another run\n")
+    assert 0 < len(rows_of(target, "steps")) < len(all_sessions())
+    check_no_session_is_half(target)
+
+
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
     state = VersionedState.new(extra={"text": "x" * 20_000})
