@@ -330,8 +330,8 @@ class Backend(ABC):
     def _checkpoints(
         self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        state = self._text("state") if with_state else "NULL"
-        names = ", ".join([state, *map(self._text, _JSON_COLUMNS)])
+        first = self._text("state") if with_state else "NULL"
+        names = ", ".join([first, *map(self._text, _JSON_COLUMNS)])
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
