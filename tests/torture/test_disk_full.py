@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,19 @@ def report_full(report: Report, told: Told, alias: str, what: str, error: Error)
     )
 
 
+def fill_and_go_on(disk: Path, free: int, alias: str, report: Report) -> Error:
+    """Save until a disk with so many bytes free is full, then make room; return the error."""
+    ballast = leave_free(disk, free)
+    told = Told(alias)
+    error = fill(told)
+    assert_sound(told, alias)
+    ballast.unlink()
+    go_on(told, alias)
+    report_full(report, told, alias, "the disk", error)
+    assert type(error) is OperationalError
+    return error
+
+
 @pytest.mark.vendor("sqlite")
 def test_sqlite_has_no_more_pages(scratch: BaseDatabaseWrapper, report: Report) -> None:
     limited = scratch.settings_dict["OPTIONS"]["init_command"] + "; PRAGMA max_page_count = 400"
@@ -91,14 +105,7 @@ def test_the_disk_of_sqlite_is_full(report: Report, django_db_blocker: Any) -> N
         alias_like("default", "small", NAME=str(disk / "small.sqlite3")) as alias,
     ):
         migrate(connections[alias])
-        ballast = leave_free(disk, MEGABYTE)
-        told = Told(alias)
-        error = fill(told)
-        assert_sound(told, alias)
-        ballast.unlink()
-        go_on(told, alias)
-        report_full(report, told, alias, "the disk", error)
-    assert type(error) is OperationalError
+        error = fill_and_go_on(disk, MEGABYTE, alias, report)
     assert "full" in str(error)
 
 
@@ -119,15 +126,8 @@ def test_the_disk_of_postgresql_is_full(report: Report, django_db_blocker: Any) 
         django_db_blocker.unblock(),
         prepared(server) as alias,
     ):
-        ballast = leave_free(disk, MEGABYTE // 2)
-        told = Told(alias)
-        error = fill(told)
-        assert_sound(told, alias)
-        ballast.unlink()
-        go_on(told, alias)
-        report_full(report, told, alias, "the disk", error)
+        error = fill_and_go_on(disk, MEGABYTE // 2, alias, report)
         assert error.__cause__.sqlstate == "53100"
-    assert type(error) is OperationalError
 
 
 @pytest.mark.vendor("postgresql")
@@ -158,12 +158,5 @@ def test_the_disk_of_mariadb_is_full(report: Report, django_db_blocker: Any) -> 
         django_db_blocker.unblock(),
         prepared(server) as alias,
     ):
-        ballast = leave_free(disk, 2 * MEGABYTE)
-        told = Told(alias)
-        error = fill(told)
-        assert_sound(told, alias)
-        ballast.unlink()
-        go_on(told, alias)
-        report_full(report, told, alias, "the disk", error)
-    assert type(error) is OperationalError
+        error = fill_and_go_on(disk, 2 * MEGABYTE, alias, report)
     assert error.args[0] == 1114
