@@ -10,26 +10,22 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import os
-import platform
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-T = TypeVar("T")
+from benchmarks.running import alone, machine, peak, write_between
 
 PAGE = ROOT / "docs" / "admin.md"
-MARKS = ("<!-- measured -->\n", "<!-- /measured -->")
+MARKS = ("<!-- measured -->", "<!-- /measured -->")
 SESSIONS, STEPS = 1_000_000, 100_000
 """How many the documented table is made with; ``--sessions`` and ``--steps`` try it with fewer."""
 LONG = "the-long-one"
@@ -181,10 +177,10 @@ def measure(
     url = f"{path}?{query}" if query else path
     for _ in range(2):
         _took(client, plain_url)
-    before = _peak()
+    before = peak()
     times = [(_took(client, plain_url), _took(client, url)) for _ in range(REPEATS + 2)][2:]
     plain, took = (statistics.median(each) for each in zip(*times, strict=True))
-    return took, plain, _peak() - before
+    return took, plain, (peak() - before) / 1e6
 
 
 def _took(client: Any, url: str) -> float:
@@ -197,30 +193,19 @@ def _took(client: Any, url: str) -> float:
     return took
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def in_a_process(function: Callable[..., T], *args: Any) -> T:
-    """Run a function in a fresh process, and return what it returns."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as executor:
-        return executor.submit(function, *args).result()
-
-
 def lines(databases: list[str], folder: str, sessions: int, steps: int) -> Iterator[str]:
     """Yield the lines of the table."""
     measured: dict[str, dict[str, tuple[float, float, float]]] = {}
     for database in databases:
         sys.stderr.write(f"{database}: filling\n")
-        in_a_process(fill, database, folder, sessions, steps)
+        alone(fill, database, folder, sessions, steps)
         try:
             measured[database] = {}
             for name, page in pages(sessions, steps).items():
-                measured[database][name] = in_a_process(measure, database, folder, page)
+                measured[database][name] = alone(measure, database, folder, page)
                 sys.stderr.write(f"{database}: {name}: {measured[database][name]}\n")
         finally:
-            in_a_process(drop, database, folder)
+            alone(drop, database, folder)
     heads = [f"{name}, ms | × plain | MB more" for name in databases]
     yield f"| page | {' | '.join(heads)} |"
     yield "|---|" + "--:|--:|--:|" * len(databases)
@@ -246,22 +231,14 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print the table, write nothing")
     options = parser.parse_args()
     databases = ["SQLite"] + ["PostgreSQL"] * bool(os.environ.get("TEST_POSTGRES_URL"))
+    about = machine(f"medians of {REPEATS}")
     with tempfile.TemporaryDirectory() as folder:
         table = "\n".join(lines(databases, folder, options.sessions, options.steps))
-    about = f"Python {platform.python_version()}, Django {_django_version()}"
-    text = f"\n{about}; medians of {REPEATS}.\n\n{table}\n\n"
+    text = f"\n{about}\n\n{table}\n"
     if options.print:
         sys.stdout.write(text)
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    _old, _, after = rest.partition(MARKS[1])
-    PAGE.write_text(f"{before}{MARKS[0]}{text}{MARKS[1]}{after}", encoding="utf-8")
-
-
-def _django_version() -> str:
-    from django import get_version
-
-    return get_version()
+    write_between(PAGE, *MARKS, text)
 
 
 def __getattr__(name: str) -> Any:

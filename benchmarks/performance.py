@@ -65,7 +65,7 @@ def versions() -> str:
 
 def measure(part: str, effort: Effort) -> dict[str, Any]:
     """Measure a part in a fresh process, and note what its figures depend on."""
-    about = {"machine": machine(SEED), "versions": versions()}
+    about = {"machine": machine(f"seed {SEED}"), "versions": versions()}
     began = time.perf_counter()
     result = alone(PARTS[part], effort)
     return {**about, "minutes": (time.perf_counter() - began) / 60, **result}

@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     options = parser.parse_args()
     shapes = tuple(SHAPES[number] for number in options.shape or range(len(SHAPES)))
-    lines = [machine(SEED), "", HEADER]
+    lines = [machine(f"seed {SEED}"), "", HEADER]
     print("\n".join(lines), flush=True)
     for name in options.database or loading.available():
         for line in rows(name, tuple(options.size or SIZES), shapes):

@@ -23,19 +23,26 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def machine(seed: int) -> str:
-    """Return what the figures depend on."""
+def surroundings() -> str:
+    """Return what the figures of any run depend on."""
     import django
 
     model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
+    return (
+        f"{model}, {os.cpu_count()} cores, {platform.system()} "
+        f"{platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"Django {django.__version__}"
+    )
+
+
+def machine(also: str) -> str:
+    """Return the line above a table: the day, the surroundings, what else counts, the load."""
     return textwrap.fill(
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} on {model}, {os.cpu_count()} cores, "
-        f"{platform.system()} {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}, Django {django.__version__}; seed {seed}, "
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} on {surroundings()}; {also}, "
         f"load {os.getloadavg()[0]:.1f} at the start.",
         width=100,
     )
@@ -55,5 +62,5 @@ def peak() -> int:
 def write_between(page: Path, begin: str, end: str, text: str) -> None:
     """Replace what stands between two marks of a page."""
     before, rest = page.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
+    _old, after = rest.split(end, 1)
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")

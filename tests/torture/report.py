@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks.running import surroundings
 
 VARIABLE = "WEAVEGRAPH_TORTURE_REPORT"
 """Names the file that a run adds its figures to, one line of JSON each."""
@@ -30,18 +31,8 @@ def read(path: Path) -> list[Entry]:
 
 def machine() -> str:
     """Return what the figures of today depend on."""
-    import django
-
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {model}, {os.cpu_count()} cores, {platform.system()} "
-        f"{platform.release().split('-')[0]}, Python {platform.python_version()}, "
-        f"Django {django.__version__}, load {os.getloadavg()[0]:.1f}"
-    )
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    return f"{today}, {surroundings()}, load {os.getloadavg()[0]:.1f}"
 
 
 def merged(page: str, entries: Iterable[Entry]) -> str:
