@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -138,6 +139,32 @@ def test_the_list_and_its_count_read_an_index_in_its_order(
     for plan in (rows[:25].explain(), rows.order_by().values("pk")[:10_001].explain()):
         assert index in plan or not query
         assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.vendor("sqlite")
+@pytest.mark.parametrize(
+    "query",
+    [{}, {"status": "resumable"}, {"errors": "yes"}, {"updated": "week"}, {"forked": "yes"}],
+    ids=str,
+)
+def test_the_count_reads_an_index_and_no_row(root: Client, query: dict[str, str]) -> None:
+    counts: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "COUNT(" in sql:
+            counts.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        root.get(addresses.sessions(), query)
+    [(sql, params)] = counts
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql}", params)
+        operations = [row[1:5] for row in cursor.fetchall()]
+    # SQLite seeks the row of an entry of an index when a column of it is asked for.
+    rows = {table for name, _, _, table in operations if name == "DeferredSeek"}
+    assert not rows & {cursor for name, cursor, *_ in operations if name == "Column"}
+    assert not any(name == "SeekRowid" for name, *_ in operations)
 
 
 def test_a_finished_session_has_nothing_next(root: Client) -> None:

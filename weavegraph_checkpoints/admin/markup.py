@@ -14,6 +14,7 @@ from weavegraph_checkpoints.admin import words
 from weavegraph_checkpoints.models import Session
 
 GLYPHS = {"finished": "●", "resumable": "▶", "empty": "○"}
+STATUSES = dict(Session.Status.choices)
 
 
 def exact(instant: datetime) -> str:
@@ -52,7 +53,7 @@ def status(session: Session) -> SafeString:
     return format_html(
         '<span class="weave-status"><span aria-hidden="true">{}</span> {}</span>',
         GLYPHS.get(session.status, "?"),
-        session.get_status_display(),
+        STATUSES.get(session.status, session.status),
     )
 
 
