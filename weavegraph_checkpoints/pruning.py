@@ -21,6 +21,7 @@ from weavegraph_checkpoints.backends.retention import (
     STEPS_A_READ,
     RetentionStatements,
     StepRecord,
+    Tail,
     groups,
 )
 from weavegraph_checkpoints.domain import instants
@@ -114,29 +115,7 @@ def preview(
     A step or session that more than one would delete is counted for the first.
     ``on_progress`` gets the results so far, now and then.
     """
-    statements = _statements(using)
-    now = instants.now()
-    ages = [_cutoff(policy, now) for policy in policies]
-    ledgers = [_Ledger() for _ in policies]
-
-    def report() -> None:
-        if on_progress is not None:
-            on_progress([ledger.result() for ledger in ledgers])
-
-    for page in _pages(statements, policies[0] if len(policies) == 1 else None):
-        sieves = {row.session_id: _sieve(policies, row, now) for row in page}
-        counts = statements.step_counts(list(sieves))
-        for session_id, sieve in sieves.items():
-            if sieve.removed_by is not None:
-                ledgers[sieve.removed_by].sessions += 1
-            elif sieve.spares(counts.get(session_id, 0)):
-                counts.pop(session_id, None)
-        for session_id, _, size, *is_old in _reported(statements.histories(counts, ages), report):
-            taken_by = sieves[session_id].taken_by(is_old)
-            if taken_by is not None:
-                ledgers[taken_by].lose(session_id, size)
-        report()
-    return [ledger.result(finished=True) for ledger in ledgers]
+    return _Preview(policies, _statements(using), on_progress).results()
 
 
 def _sieve(policies: Sequence[RetentionPolicy], row: SessionRow, now: datetime) -> Sieve:
@@ -164,13 +143,13 @@ class _Ledger:
     _open_steps: int = 0
     _open_bytes: int = 0
 
-    def lose(self, session_id: str, size: int) -> None:
+    def lose(self, session_id: str, size: int, steps: int = 1) -> None:
         if session_id != self._open:
             self._largest = self._ranking()
             self._open, self._open_steps, self._open_bytes = session_id, 0, 0
-        self.steps += 1
+        self.steps += steps
         self.bytes += size
-        self._open_steps += 1
+        self._open_steps += steps
         self._open_bytes += size
 
     def add(self, batch: _Batch) -> None:
@@ -202,6 +181,72 @@ class _Batch:
     session_ids: Sequence[str] = ()
     resume_above: int | None = None
     """The step from which the removal of the sessions goes on; ``None`` when it is done."""
+
+
+class _Preview:
+    """Counts what policies would take, and deletes nothing."""
+
+    def __init__(
+        self,
+        policies: Sequence[RetentionPolicy],
+        statements: RetentionStatements,
+        on_progress: Callable[[list[PruneResult]], None] | None,
+    ) -> None:
+        self.policies = policies
+        self.statements = statements
+        self.on_progress = on_progress
+        self.now = instants.now()
+        self.ages = [_cutoff(policy, self.now) for policy in policies]
+        self.ledgers = [_Ledger() for _ in policies]
+
+    def results(self) -> list[PruneResult]:
+        only = self.policies[0] if len(self.policies) == 1 else None
+        for page in _pages(self.statements, only):
+            self._count({row.session_id: _sieve(self.policies, row, self.now) for row in page})
+            self._report()
+        return [ledger.result(finished=True) for ledger in self.ledgers]
+
+    def _count(self, sieves: Mapping[str, Sieve]) -> None:
+        counts = self.statements.step_counts(list(sieves))
+        takers: dict[str, tuple[int, int]] = {}
+        disputed: dict[str, int] = {}
+        for session_id, sieve in sieves.items():
+            count = counts.get(session_id, 0)
+            if sieve.removed_by is not None:
+                self.ledgers[sieve.removed_by].sessions += 1
+            if not count or sieve.spares(count):
+                continue
+            if sieve.only_taker is None:
+                disputed[session_id] = count
+            else:
+                takers[session_id] = sieve.only_taker
+        self._count_inside(takers, counts)
+        self._read(sieves, disputed)
+
+    def _count_inside(
+        self, takers: Mapping[str, tuple[int, int]], counts: Mapping[str, int]
+    ) -> None:
+        """Count, inside the database, what one policy takes of each session."""
+        tails = {
+            session_id: Tail(keep, self.ages[index] if keep else None)
+            for session_id, (index, keep) in takers.items()
+        }
+        for losses in self.statements.losses(tails, counts):
+            for session_id, steps, size in losses:
+                self.ledgers[takers[session_id][0]].lose(session_id, size, steps)
+            self._report()
+
+    def _read(self, sieves: Mapping[str, Sieve], counts: Mapping[str, int]) -> None:
+        """Read the steps of sessions where what one policy takes hangs on those before it."""
+        histories = self.statements.histories(counts, self.ages)
+        for session_id, _, size, *is_old in _reported(histories, self._report):
+            taken_by = sieves[session_id].taken_by(is_old)
+            if taken_by is not None:
+                self.ledgers[taken_by].lose(session_id, size)
+
+    def _report(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress([ledger.result() for ledger in self.ledgers])
 
 
 class _Stop(Exception):

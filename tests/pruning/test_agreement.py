@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import transaction
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.builders import wrong_snapshots
 from tests.pruning.histories import DAY, MAX_STEP, NOW, History, Model, plain, plant, stored
+from weavegraph_checkpoints.backends import retention
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.pruning import PruneResult, preview, prune
@@ -83,9 +85,11 @@ def planted(table: dict[str, History]) -> Iterator[Model]:
 
 
 @examples
-@given(tables, policies(), st.integers(1, 12))
-def test_one_policy(table: dict[str, History], policy: RetentionPolicy, batch_size: int) -> None:
-    with planted(table) as model:
+@given(tables, policies(), st.integers(1, 12), st.sampled_from([1, 2, 5, 5000]))
+def test_one_policy(
+    table: dict[str, History], policy: RetentionPolicy, batch_size: int, steps_a_read: int
+) -> None:
+    with planted(table) as model, patch.object(retention, "STEPS_A_READ", steps_a_read):
         untouched = Session.objects.in_bulk()
         would = prune(policy, dry_run=True)
         assert stored() == model.left()

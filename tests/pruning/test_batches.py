@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.models import Session
-from weavegraph_checkpoints.pruning import PruneResult, prune
+from weavegraph_checkpoints.pruning import PruneResult, preview, prune
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 
@@ -118,16 +119,33 @@ def test_sessions_longer_than_a_read_and_than_a_batch(
 def test_a_long_read_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "STEPS_A_READ", 50)
     plant({"long": plain(range(130))})
-    for dry_run in (True, False):
-        reports: list[PruneResult] = []
-        prune(
-            RetentionPolicy(keep_last=120),
-            batch_size=5,
-            dry_run=dry_run,
-            on_progress=reports.append,
-        )
-        assert reports[0].steps == 0
-        assert reports[-1].steps == 10
+    reports: list[PruneResult] = []
+    prune(RetentionPolicy(keep_last=120), batch_size=5, on_progress=reports.append)
+    assert reports[0].steps == 0
+    assert reports[-1].steps == 10
+
+
+@pytest.mark.parametrize("others", [[], [RetentionPolicy(keep_last=10)]], ids=["one", "several"])
+def test_a_long_count_reports_before_it_ends(
+    others: list[RetentionPolicy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (pruning, retention):
+        monkeypatch.setattr(module, "STEPS_A_READ", 50)
+    plant({"long": plain(range(180))})
+    reports: list[list[PruneResult]] = []
+    preview([RetentionPolicy(keep_last=100), *others], on_progress=reports.append)
+    counts = [sum(result.steps for result in results) for results in reports]
+    assert counts == sorted(counts)
+    assert 0 < counts[0] < counts[-1]
+
+
+def test_a_long_count_reports_what_it_finds_nothing_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "STEPS_A_READ", 50)
+    plant({"long": plain(range(180))})
+    reports: list[PruneResult] = []
+    policy = RetentionPolicy(older_than=timedelta.max)
+    assert prune(policy, dry_run=True, on_progress=reports.append).steps == 0
+    assert len(reports) >= 4
 
 
 @pytest.mark.parametrize("policy", [KEEP_TWO, INACTIVE], ids=["steps", "sessions"])
@@ -252,7 +270,7 @@ def test_steps_are_deleted_by_session_and_number(policy: RetentionPolicy) -> Non
         assert table.count("FROM") == 1
         assert "," not in table
         if "checkpoints_step" in table:
-            narrowed = rf"\({clause}( OR {clause})*\)( AND created_at < \S+ \S+)? RETURNING .+"
+            narrowed = rf"\({clause}( OR {clause})*\) AND (TRUE|created_at < \S+ \S+) RETURNING .+"
             plain_delete = rf"{clause}( OR {clause})*"
             assert re.fullmatch(f"{plain_delete}|{narrowed}", condition), condition
         else:

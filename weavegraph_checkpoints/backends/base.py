@@ -79,6 +79,8 @@ class Backend(ABC):
     """Ends a SELECT of sessions that are about to be deleted."""
     steps_by_number = STEP
     """The table of steps in a SELECT of some by their session and numbers."""
+    all_steps = STEP
+    """The table of steps in a SELECT that reads all of them."""
     delete_steps = f"DELETE FROM {STEP}"
     """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     takes_arrays = False

@@ -32,6 +32,8 @@ class MariaDBBackend(Backend):
     # table; on a small one it locks rows of other sessions, or waits for them, on the way.
     # Only this form of DELETE can name an index.
     steps_by_number = f"{STEP} FORCE INDEX (weavegraph_step_unique)"
+    # The order of an index would lead it to each row by itself: twice the time.
+    all_steps = f"{STEP} IGNORE INDEX (weavegraph_step_unique)"
     delete_steps = f"DELETE {STEP} FROM {steps_by_number}"
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 

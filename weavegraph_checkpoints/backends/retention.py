@@ -35,6 +35,23 @@ class StepRecord(NamedTuple):
     state_bytes: int
 
 
+class Tail(NamedTuple):
+    """The steps of a session but for its newest ones."""
+
+    keep: int
+    """How many newest ones are not meant; 0 or more."""
+    before: datetime | None
+    """Only steps that were made before this instant are meant."""
+
+
+class Loss(NamedTuple):
+    """Some of the steps of a session, counted."""
+
+    session_id: str
+    steps: int
+    bytes: int
+
+
 class RetentionStatements:
     """Reads what a policy may concern, and deletes what it names. No state is read."""
 
@@ -119,15 +136,63 @@ class RetentionStatements:
     def _history(
         self, ages: Sequence[datetime | None], condition: str, parameters: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
-        is_old = "".join(", 1" if age is None else ", created_at < %s" for age in ages)
-        instants = [self._adapted(age) for age in ages if age is not None]
+        asked = [self._is_old(age) for age in ages]
+        columns = ", ".join([_RECORD, *(is_old for is_old, _ in asked)])
+        instants = [instant for _, instants in asked for instant in instants]
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT session_id, step, COALESCE(state_bytes, 0){is_old}"
-                f" FROM {self.steps} WHERE {condition}",
-                [*instants, *parameters],
+                f"SELECT {columns} FROM {self.steps} WHERE {condition}", [*instants, *parameters]
             )
             return cursor.fetchall()  # type: ignore[no-any-return]
+
+    def losses(self, tails: Mapping[str, Tail], counts: Mapping[str, int]) -> Iterator[list[Loss]]:
+        """Count the steps of each tail inside the database, in bounded reads.
+
+        ``counts`` tells how many steps each session has. Yields what each read has counted:
+        a long session comes in several, one without such steps not at all.
+        """
+        for group in groups({key: counts[key] for key in tails}, STEPS_A_READ):
+            if len(group) == 1 and counts[group[0]] > STEPS_A_READ:
+                yield from self._losses_of_one(group[0], tails[group[0]])
+                continue
+            for chunk in _chunks(group, PARAMETERS // 4):
+                yield self._losses({key: tails[key] for key in chunk})
+
+    def _losses(self, tails: Mapping[str, Tail]) -> list[Loss]:
+        statements: list[str] = []
+        parameters: list[Any] = []
+        for session_id, (keep, before) in tails.items():
+            is_old, ages = self._is_old(before)
+            statements.append(
+                f"SELECT session_id, COUNT(*), SUM(COALESCE(state_bytes, 0)) FROM {self.steps}"
+                f" WHERE session_id = %s AND step <= (SELECT step FROM {self.steps}"
+                f" WHERE session_id = %s ORDER BY step DESC LIMIT 1 OFFSET %s) AND {is_old}"
+                " GROUP BY session_id"
+            )
+            parameters += [session_id, session_id, keep, *ages]
+        with self.connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(statements), parameters)
+            return [
+                Loss(session_id, steps, int(size)) for session_id, steps, size in cursor.fetchall()
+            ]
+
+    def _losses_of_one(self, session_id: str, tail: Tail) -> Iterator[list[Loss]]:
+        is_old, ages = self._is_old(tail.before)
+        newest, offset = MAX_STEP, tail.keep
+        while True:
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT MIN(step), SUM(lost), SUM(size * lost) FROM (SELECT step,"
+                    f" COALESCE(state_bytes, 0) AS size, CASE WHEN {is_old} THEN 1 ELSE 0 END"
+                    f" AS lost FROM {self.steps} WHERE session_id = %s AND step <= %s"
+                    " ORDER BY step DESC LIMIT %s OFFSET %s) AS part",
+                    [*ages, session_id, newest, STEPS_A_READ, offset],
+                )
+                oldest, steps, size = cursor.fetchone()
+            if oldest is None:
+                return
+            yield [Loss(session_id, int(steps), int(size))] if steps else []
+            newest, offset = oldest - 1, 0
 
     def oldest_steps(self, session_ids: Sequence[str], above: int, limit: int) -> list[StepRecord]:
         """Return steps of some sessions above a number, oldest first within each session."""
@@ -153,11 +218,10 @@ class RetentionStatements:
         self, steps: Mapping[str, Sequence[int]], before: datetime | None
     ) -> list[StepRecord]:
         """Delete those of some steps that were made before an instant; return them."""
-        age, ages = "", []
-        if before is not None:
-            age, ages = " AND created_at < %s", [self._adapted(before)]
+        is_old, ages = self._is_old(before)
         named = [
-            (f"({clause}){age}", [*parameters, *ages]) for clause, parameters in self._naming(steps)
+            (f"({clause}) AND {is_old}", [*parameters, *ages])
+            for clause, parameters in self._naming(steps)
         ]
         if self.backend.takes_arrays:
             return sorted(
@@ -220,8 +284,11 @@ class RetentionStatements:
             cursor.execute(sql, parameters)
             return list(map(StepRecord._make, cursor.fetchall()))
 
-    def _adapted(self, instant: datetime) -> Any:
-        return self.connection.ops.adapt_datetimefield_value(instant)
+    def _is_old(self, before: datetime | None) -> tuple[str, list[Any]]:
+        """Return the condition, with its parameters, that a step was made before an instant."""
+        if before is None:
+            return "TRUE", []
+        return "created_at < %s", [self.connection.ops.adapt_datetimefield_value(before)]
 
 
 def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:

@@ -26,6 +26,7 @@ class StatsStatements:
 
     def __init__(self, backend: Backend) -> None:
         self.connection = backend.connection
+        self.all_steps = backend.all_steps
         self.dialect = dialect_of(backend.connection)
         self.octets = f"COALESCE(state_bytes, {self.dialect.octets.format('state')})"
 
@@ -41,8 +42,8 @@ class StatsStatements:
             cursor.execute(
                 "SELECT session_id, steps, size, COUNT(*) OVER (), SUM(steps) OVER (),"
                 " SUM(size) OVER () FROM (SELECT session_id, COUNT(*) AS steps,"
-                f" SUM({self.octets}) AS size FROM {STEP} GROUP BY session_id) AS histories"
-                " ORDER BY size DESC, session_id LIMIT %s",
+                f" SUM({self.octets}) AS size FROM {self.all_steps} GROUP BY session_id)"
+                " AS histories ORDER BY size DESC, session_id LIMIT %s",
                 [limit],
             )
             return [

@@ -202,6 +202,17 @@ class Sieve:
         """Say whether a session of so many steps loses none, whatever their age."""
         return self.removed_by is None and all(count <= stage.keep for stage in self._stages)
 
+    @property
+    def only_taker(self) -> tuple[int, int] | None:
+        """The index of the one policy that may take steps, and how many newest ones it keeps.
+
+        ``None`` where several may, or none.
+        """
+        takers = [(stage.index, stage.keep) for stage in self._stages]
+        if self.removed_by is not None:
+            takers.append((self.removed_by, 0))
+        return takers[0] if len(takers) == 1 else None
+
     def taken_by(self, is_old: Sequence[object]) -> int | None:
         """Return the index of the policy that takes the next older step, if any does.
 
