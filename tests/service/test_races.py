@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from tests.builders import orphans, save_history, wrong_snapshots
 from tests.service.mixture import Around, Mixture, signed
@@ -245,6 +246,15 @@ def test_under_stronger_isolation_one_wins_too(
             assert_signed("default", session_id, step, winner)
     assert lost == ROUNDS * 3 * (RACERS - 1)
     assert {record.levelname for record in warnings} <= {"WARNING"}
+
+
+@pytest.mark.vendor("mysql")
+def test_under_stronger_isolation_no_locking_read_misses_its_session(isolated: str) -> None:
+    """It would keep the gap, and two that create sessions there end in a deadlock."""
+    with CaptureQueriesContext(connections[isolated]) as captured:
+        DjangoCheckpointer(isolated).save(a_checkpoint("new"))
+    first = next(query["sql"] for query in captured if "checkpoints_session" in query["sql"])
+    assert first.startswith("INSERT INTO")
 
 
 @pytest.mark.vendor("postgresql", "mysql")

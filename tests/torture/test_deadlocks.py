@@ -74,8 +74,8 @@ def test_nobody_is_the_victim_of_a_deadlock(
         seconds=round(seconds),
     )
     assert failed == {}
-    # MariaDB's gap locks make a few where several wait for a session that is deleted.
+    # MariaDB's gap locks may make one where several create a session that is deleted.
     assert tried_again + victims == 0 or scratch.vendor == "mysql"
-    assert tried_again + victims <= len(tasks) * CALLS_A_TASK / 1000
+    assert tried_again + victims <= max(1, len(tasks) * CALLS_A_TASK / 10_000)
     assert orphans(scratch.alias) == []
     assert wrong_snapshots(scratch.alias) == []

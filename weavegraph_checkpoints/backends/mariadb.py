@@ -1,4 +1,4 @@
-"""MariaDB: an upsert of the session is what takes its lock without a deadlock."""
+"""MariaDB: gaps that statements lock beside rows decide in which order a session is locked."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 _REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(
     f"{column} = VALUES({column})" for column in DATA_COLUMNS
 )
+
+READ_COMMITTED = "read committed"
 
 
 class MariaDBBackend(Backend):
@@ -48,7 +50,16 @@ class MariaDBBackend(Backend):
             self.write(row)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
-        """See ``Backend.lock_or_create``."""
+        """See ``Backend.lock_or_create``.
+
+        Those who wait in an upsert for a row that vanishes each keep the gap that the
+        others insert into. A locking read keeps none under READ COMMITTED; under the
+        stricter levels it keeps one whenever it finds nothing.
+        """
+        if self.connection.isolation_level == READ_COMMITTED:  # type: ignore[attr-defined]
+            found = self._lock_existing(row.session_id)
+            if found is not None:
+                return found
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
@@ -68,10 +79,7 @@ class MariaDBBackend(Backend):
             )
 
     def _lock_existing(self, session_id: str) -> tuple[str, int, bool] | None:
-        """Lock without creating: to roll the new row back could end in a deadlock.
-
-        Two who wait for a row that vanishes each keep the gap that the other inserts into.
-        """
+        """Lock without creating: to roll the new row back could end in a deadlock."""
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT owner, last_step, status = 'empty' FROM {SESSION}"
