@@ -1,5 +1,7 @@
 """Measures pruning: steps per second, how time grows, memory above the idle process.
 
+Beside it stands what ``checkpoint_stats`` takes with the same policy in ``RETENTION``.
+
 ``make bench-pruning`` fills a database of its own on SQLite, and on each server whose URL
 is set (``TEST_POSTGRES_URL``, ``TEST_MARIADB_URL``), prunes it, and writes the tables into
 ``docs/retention-benchmark.md``. Every run is a fresh process.
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,7 @@ class Run:
     @property
     def above_idle(self) -> float:
         """Megabytes of the peak above the idle process."""
-        return (self.peak - self.idle) / 1e6
+        return max(0.0, (self.peak - self.idle) / 1e6)
 
 
 def measure(database: loading.Database, policy: dict[str, Any], dry_run: bool) -> Run:
@@ -90,6 +93,18 @@ def measure(database: loading.Database, policy: dict[str, Any], dry_run: bool) -
     seconds = time.perf_counter() - started
     assert result.finished
     return Run(steps=result.steps, seconds=seconds, idle=idle, peak=peak())
+
+
+def measure_stats(database: loading.Database, policy: dict[str, Any]) -> float:
+    """Return how many seconds the command takes."""
+    loading.use(database)
+    from django.conf import settings
+    from django.core.management import call_command
+
+    settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": [policy]}
+    started = time.perf_counter()
+    call_command("checkpoint_stats", stdout=StringIO())
+    return time.perf_counter() - started
 
 
 def rows(name: str, sizes: tuple[int, ...], shapes: tuple[Shape, ...]) -> Iterator[str]:
@@ -112,6 +127,7 @@ def row(title: str, database: loading.Database, shape: Shape, size: int) -> str:
     now = datetime.now(UTC)
     alone(loading.fill, database, sessions, size // sessions, SEED, now)
     dry = alone(measure, database, shape.policy, True)
+    stats_seconds = alone(measure_stats, database, shape.policy)
     real = alone(measure, database, shape.policy, False)
     assert dry.steps == real.steps
     cells = (
@@ -124,14 +140,15 @@ def row(title: str, database: loading.Database, shape: Shape, size: int) -> str:
         f"{real.above_idle:.0f}",
         f"{dry.seconds:.1f}",
         f"{dry.above_idle:.0f}",
+        f"{stats_seconds:.1f}",
     )
     return f"| {' | '.join(cells)} |"
 
 
 HEADER = (
     "| database | workload and policy | steps stored | steps pruned | seconds | steps a second"
-    " | MB above idle | dry run, seconds | MB above idle |\n"
-    "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    " | MB above idle | dry run, seconds | MB above idle | `checkpoint_stats`, seconds |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
