@@ -637,6 +637,22 @@ DURABLE = {
 }
 
 
+CACHE = {
+    "SQLite": ("SELECT -1024 * cache_size FROM pragma_cache_size", "cache_size"),
+    "PostgreSQL": ("SELECT pg_size_bytes(current_setting('shared_buffers'))", "shared_buffers"),
+    "MariaDB": ("SELECT @@innodb_buffer_pool_size", "innodb_buffer_pool_size"),
+}
+
+
+def cache(server: str, alias: str) -> str:
+    """Return how much of its tables a database keeps in its own memory, as it says."""
+    statement, name = CACHE[server]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement)
+        (size,) = cursor.fetchone()
+    return f"{name}={size / 1024**2:,.0f} MB"
+
+
 def bytes_on_disk(place: Place) -> int:
     """Return the size of a database; dead rows have been made ready for reuse."""
     connection = connections[place.alias]

@@ -309,6 +309,8 @@ def _scale(part: Mapping[str, Any]) -> Iterator[str]:
         + ", ".join(
             f"{seconds / 60:.1f} minutes on {server}" for server, seconds in part["filled"].items()
         )
+        + ". In memory of its own each database keeps: "
+        + ", ".join(part["caches"].values())
         + "."
     )
     servers = list(part["servers"])

@@ -45,6 +45,7 @@ def scale(effort: Effort) -> dict[str, Any]:
         "deep_steps": large_size // 10,
         "state_bytes": 0,
         "filled": {},
+        "caches": {},
         "servers": {},
     }
     with tempfile.TemporaryDirectory(prefix="weavegraph-benchmark-") as folder:
@@ -67,6 +68,7 @@ def scale(effort: Effort) -> dict[str, Any]:
                     aliases[1], large_size // STEPS_A_SESSION, deep=large_size // 10
                 )
                 result["filled"][server] = time.perf_counter() - began
+                result["caches"][server] = candidates.cache(server, aliases[1])
                 print(f"{server}: filled in {result['filled'][server]:.0f} s", flush=True)
                 result["servers"][server] = _measured(*map(Calls, aliases), large_size // 10)
             finally:
