@@ -82,6 +82,7 @@ def fill(name: str, folder: str, sessions: int, steps: int) -> None:
     from django.contrib.auth.models import Group, User
     from django.db import connection
 
+    from benchmarks.loading import settle
     from weavegraph_checkpoints import triggers
     from weavegraph_checkpoints.backends.base import SESSION, STEP
 
@@ -120,8 +121,8 @@ def fill(name: str, folder: str, sessions: int, steps: int) -> None:
             f' \'{{"Custom:plan": {{"messages": 1}}}}\', %s FROM {numbers.format(count=steps)}',
             [LONG, STATE],
         )
-        cursor.execute("ANALYZE")
     triggers.install()
+    settle(connection)
 
 
 def drop(name: str, folder: str) -> None:
