@@ -81,6 +81,8 @@ class Backend(ABC):
     """The table of steps in a SELECT of some by their session and numbers."""
     all_steps = STEP
     """The table of steps in a SELECT that reads all of them."""
+    looking_up = ""
+    """Begins a SELECT that finds many rows by an index, in whatever order."""
     delete_steps = f"DELETE FROM {STEP}"
     """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     takes_arrays = False

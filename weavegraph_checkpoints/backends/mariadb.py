@@ -34,9 +34,11 @@ class MariaDBBackend(Backend):
     # table; on a small one it locks rows of other sessions, or waits for them, on the way.
     # Only this form of DELETE can name an index.
     steps_by_number = f"{STEP} FORCE INDEX (weavegraph_step_unique)"
+    delete_steps = f"DELETE {STEP} FROM {steps_by_number}"
     # The order of an index would lead it to each row by itself: twice the time.
     all_steps = f"{STEP} IGNORE INDEX (weavegraph_step_unique)"
-    delete_steps = f"DELETE {STEP} FROM {steps_by_number}"
+    # Rows in the order of the table, instead of each by itself: a third less time.
+    looking_up = "SET STATEMENT optimizer_switch = 'mrr=on' FOR "
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:

@@ -164,14 +164,14 @@ class RetentionStatements:
         for session_id, (keep, before) in tails.items():
             is_old, ages = self._is_old(before)
             statements.append(
-                f"SELECT session_id, COUNT(*), SUM(COALESCE(state_bytes, 0)) FROM {self.steps}"
+                f"SELECT MAX(session_id), COUNT(*), SUM(COALESCE(state_bytes, 0)) FROM {self.steps}"
                 f" WHERE session_id = %s AND step <= (SELECT step FROM {self.steps}"
                 f" WHERE session_id = %s ORDER BY step DESC LIMIT 1 OFFSET %s) AND {is_old}"
-                " GROUP BY session_id"
+                " HAVING COUNT(*) > 0"
             )
             parameters += [session_id, session_id, keep, *ages]
         with self.connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(statements), parameters)
+            cursor.execute(self.backend.looking_up + " UNION ALL ".join(statements), parameters)
             return [
                 Loss(session_id, steps, int(size)) for session_id, steps, size in cursor.fetchall()
             ]
