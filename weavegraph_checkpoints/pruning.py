@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby, islice
@@ -26,12 +25,14 @@ from weavegraph_checkpoints.backends.retention import (
 )
 from weavegraph_checkpoints.domain import instants
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, shown
+from weavegraph_checkpoints.domain.losses import Ledger, PruneResult, SessionLoss
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, Sieve, cutoff
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.models import Session
 
+__all__ = ["DEFAULT_BATCH_SIZE", "PruneResult", "SessionLoss", "preview", "prune"]
+
 DEFAULT_BATCH_SIZE = 1000
-LARGEST = 10
 SESSIONS_A_PAGE = 200
 PAUSE = 0.5
 """How long a batch on SQLite is followed by none, as a share of its own duration.
@@ -41,31 +42,6 @@ a pause it would hardly ever meet a moment between two batches.
 """
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class SessionLoss:
-    """What one session loses."""
-
-    bytes: int
-    steps: int
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneResult:
-    """What went, or in a dry run would go."""
-
-    steps: int = 0
-    """Steps, those of removed sessions among them."""
-    sessions: int = 0
-    """Whole sessions."""
-    bytes: int = 0
-    """Bytes of serialised states, as far as their steps tell."""
-    largest: tuple[SessionLoss, ...] = ()
-    """The ten sessions that lose most, by bytes and then by steps."""
-    finished: bool = False
-    """False while the work goes on, and where ``max_batches`` ended it."""
 
 
 OnProgress = Callable[[PruneResult], None]
@@ -131,48 +107,6 @@ def _sieve(policies: Sequence[RetentionPolicy], row: SessionRow, now: datetime) 
     return Sieve(concerning, next(removing, None))
 
 
-@dataclass(slots=True)
-class _Ledger:
-    """Adds up what goes; losses of one session come one after the other."""
-
-    steps: int = 0
-    sessions: int = 0
-    bytes: int = 0
-    _largest: list[SessionLoss] = field(default_factory=list)
-    _open: str | None = None
-    _open_steps: int = 0
-    _open_bytes: int = 0
-
-    def lose(self, session_id: str, size: int, steps: int = 1) -> None:
-        if session_id != self._open:
-            self._largest = self._ranking()
-            self._open, self._open_steps, self._open_bytes = session_id, 0, 0
-        self.steps += steps
-        self.bytes += size
-        self._open_steps += steps
-        self._open_bytes += size
-
-    def add(self, batch: _Batch) -> None:
-        for session_id, _, size in batch.records:
-            self.lose(session_id, size)
-        self.sessions += len(batch.session_ids)
-
-    def _ranking(self) -> list[SessionLoss]:
-        if self._open is None:
-            return []
-        last = SessionLoss(int(self._open_bytes), self._open_steps, self._open)
-        return heapq.nlargest(LARGEST, [*self._largest, last])
-
-    def result(self, *, finished: bool = False) -> PruneResult:
-        return PruneResult(
-            steps=self.steps,
-            sessions=self.sessions,
-            bytes=int(self.bytes),
-            largest=tuple(self._ranking()),
-            finished=finished,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """What one transaction deleted."""
@@ -197,7 +131,7 @@ class _Preview:
         self.on_progress = on_progress
         self.now = instants.now()
         self.ages = [_cutoff(policy, self.now) for policy in policies]
-        self.ledgers = [_Ledger() for _ in policies]
+        self.ledgers = [Ledger() for _ in policies]
 
     def results(self) -> list[PruneResult]:
         only = self.policies[0] if len(self.policies) == 1 else None
@@ -216,10 +150,11 @@ class _Preview:
                 self.ledgers[sieve.removed_by].sessions += 1
             if not count or sieve.spares(count):
                 continue
-            if sieve.only_taker is None:
+            taker = sieve.only_taker
+            if taker is None:
                 disputed[session_id] = count
             else:
-                takers[session_id] = sieve.only_taker
+                takers[session_id] = taker
         self._count_inside(takers, counts)
         self._read(sieves, disputed)
 
@@ -270,7 +205,7 @@ class _Run:
         self.batches_left = max_batches
         self.on_progress = on_progress
         self.now = instants.now()
-        self.ledger = _Ledger()
+        self.ledger = Ledger()
 
     def result(self) -> PruneResult:
         try:
@@ -371,7 +306,9 @@ class _Run:
         batch = retries.run(connection, partial(_atomically, connection.alias, work))
         if self.batches_left is not None:
             self.batches_left -= 1
-        self.ledger.add(batch)
+        for session_id, _, size in batch.records:
+            self.ledger.lose(session_id, size)
+        self.ledger.sessions += len(batch.session_ids)
         self._report()
         if connection.vendor == "sqlite" and not connection.in_atomic_block:
             time.sleep(PAUSE * (time.monotonic() - started))
