@@ -15,7 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from tests.builders import everything_stored, wrong_snapshots
 from tests.pruning.histories import DAY, MAX_STEP, NOW, Model, plain, plant, stored
 from weavegraph_checkpoints import pruning
-from weavegraph_checkpoints.backends import retention
+from weavegraph_checkpoints.backends import backend_of, retention
+from weavegraph_checkpoints.backends.stats import StatsStatements
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
@@ -275,6 +276,23 @@ def test_steps_are_deleted_by_session_and_number(policy: RetentionPolicy) -> Non
             assert re.fullmatch(f"{plain_delete}|{narrowed}", condition), condition
         else:
             assert re.fullmatch(r"id IN \('\w'(, '\w')*\)", condition), condition
+
+
+@pytest.mark.vendor("mysql")
+def test_what_counts_many_rows_reads_them_in_the_order_of_the_table() -> None:
+    """Each row by itself, as an index finds it, takes half as long again, or twice as long."""
+    plant({f"s{n}": plain(range(9)) for n in range(9)})
+    statements = StatsStatements(backend_of(connection))
+    (tails,) = [sql for sql in sent(lambda: preview([KEEP_TWO])) if "OFFSET" in sql]
+    (histories,) = sent(lambda: statements.largest_histories(20))
+    with connection.cursor() as cursor:
+        cursor.execute(tails.replace(" FOR SELECT ", " FOR EXPLAIN SELECT ", 1))
+        plans = [row[-1] for row in cursor.fetchall() if row[1] in ("PRIMARY", "UNION")]
+        cursor.execute(f"EXPLAIN {histories}")
+        ways = {row[3] for row in cursor.fetchall()}
+    assert len(plans) == 9
+    assert all("Rowid-ordered scan" in plan for plan in plans)
+    assert ways == {"ALL"}
 
 
 @pytest.mark.vendor("sqlite")
