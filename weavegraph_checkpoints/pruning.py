@@ -167,8 +167,9 @@ class _Preview:
             for session_id, (index, keep) in takers.items()
         }
         for losses in self.statements.losses(tails, counts):
-            for session_id, steps, size in losses:
-                self.ledgers[takers[session_id][0]].lose(session_id, size, steps)
+            for loss in losses:
+                taker, _ = takers[loss.session_id]
+                self.ledgers[taker].lose(loss.session_id, loss.bytes, loss.steps)
             self._report()
 
     def _read(self, sieves: Mapping[str, Sieve], counts: Mapping[str, int]) -> None:

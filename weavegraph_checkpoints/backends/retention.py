@@ -14,6 +14,7 @@ from weavegraph_checkpoints.backends.base import (
     in_utc,
 )
 from weavegraph_checkpoints.domain.limits import MAX_STEP
+from weavegraph_checkpoints.domain.losses import SessionLoss
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 
 T = TypeVar("T")
@@ -42,14 +43,6 @@ class Tail(NamedTuple):
     """How many newest ones are not meant; 0 or more."""
     before: datetime | None
     """Only steps that were made before this instant are meant."""
-
-
-class Loss(NamedTuple):
-    """Some of the steps of a session, counted."""
-
-    session_id: str
-    steps: int
-    bytes: int
 
 
 class RetentionStatements:
@@ -145,7 +138,9 @@ class RetentionStatements:
             )
             return cursor.fetchall()  # type: ignore[no-any-return]
 
-    def losses(self, tails: Mapping[str, Tail], counts: Mapping[str, int]) -> Iterator[list[Loss]]:
+    def losses(
+        self, tails: Mapping[str, Tail], counts: Mapping[str, int]
+    ) -> Iterator[list[SessionLoss]]:
         """Count the steps of each tail inside the database, in bounded reads.
 
         ``counts`` tells how many steps each session has. Yields what each read has counted:
@@ -158,7 +153,7 @@ class RetentionStatements:
             for chunk in _chunks(group, PARAMETERS // 4):
                 yield self._losses({key: tails[key] for key in chunk})
 
-    def _losses(self, tails: Mapping[str, Tail]) -> list[Loss]:
+    def _losses(self, tails: Mapping[str, Tail]) -> list[SessionLoss]:
         statements: list[str] = []
         parameters: list[Any] = []
         for session_id, (keep, before) in tails.items():
@@ -173,10 +168,11 @@ class RetentionStatements:
         with self.connection.cursor() as cursor:
             cursor.execute(self.backend.looking_up + " UNION ALL ".join(statements), parameters)
             return [
-                Loss(session_id, steps, int(size)) for session_id, steps, size in cursor.fetchall()
+                SessionLoss(int(size), steps, session_id)
+                for session_id, steps, size in cursor.fetchall()
             ]
 
-    def _losses_of_one(self, session_id: str, tail: Tail) -> Iterator[list[Loss]]:
+    def _losses_of_one(self, session_id: str, tail: Tail) -> Iterator[list[SessionLoss]]:
         is_old, ages = self._is_old(tail.before)
         newest, offset = MAX_STEP, tail.keep
         while True:
@@ -191,7 +187,7 @@ class RetentionStatements:
                 oldest, steps, size = cursor.fetchone()
             if oldest is None:
                 return
-            yield [Loss(session_id, int(steps), int(size))] if steps else []
+            yield [SessionLoss(int(size), int(steps), session_id)] if steps else []
             newest, offset = oldest - 1, 0
 
     def oldest_steps(self, session_ids: Sequence[str], above: int, limit: int) -> list[StepRecord]:

@@ -10,7 +10,7 @@ LARGEST = 10
 
 @dataclass(frozen=True, slots=True, order=True)
 class SessionLoss:
-    """What one session loses."""
+    """What one session loses, or a part of it."""
 
     bytes: int
     steps: int
