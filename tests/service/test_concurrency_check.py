@@ -63,6 +63,7 @@ def test_step_zero_is_saved_once(checkpointer: DjangoCheckpointer) -> None:
     with pytest.raises(ConcurrencyConflict) as conflict:
         checkpointer.save_with_concurrency_check(a_checkpoint(step=0), 0)
     assert (conflict.value.expected, conflict.value.actual) == (0, 0)
+    assert conflict.value.__context__ is None
     assert everything_stored() == before
     checkpointer.save_with_concurrency_check(a_checkpoint(step=1), 0)
     with pytest.raises(ConcurrencyConflict) as conflict:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from weavegraph_checkpoints.backends.base import (
     SESSION,
@@ -17,10 +18,18 @@ from weavegraph_checkpoints.backends.base import (
     check_writable,
     guard,
 )
-from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in DATA_COLUMNS
+)
+# Where the session may not be written to, or is missing, its id is NULL, which the table
+# refuses. A SELECT with a condition does the same without an error, but SQLite keeps its
+# rows in a temporary table first, as the target has a trigger.
+_SAVE = (
+    f"INSERT INTO {STEP} ({STEP_COLUMNS})"
+    f" VALUES ((SELECT id FROM {SESSION} WHERE id = %s{{guard}}),"
+    f" {', '.join(['%s'] * len(COLUMNS[1:]))}) {_REPLACE}"
 )
 
 
@@ -35,14 +44,10 @@ class SQLiteBackend(Backend):
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
         condition, conditions = guard(row, owner, expected)
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {STEP_VALUES} WHERE EXISTS"
-                f" (SELECT 1 FROM {SESSION} WHERE id = %s{condition}) {_REPLACE}",
-                [*row.parameters(self.connection), row.session_id, *conditions],
-            )
-            if cursor.rowcount == 1:
-                return
+        session_id, *values = row.parameters(self.connection)
+        with suppress(IntegrityError), self.connection.cursor() as cursor:
+            cursor.execute(_SAVE.format(guard=condition), [session_id, *conditions, *values])
+            return
         with transaction.atomic(self.connection.alias):
             check_writable(self.lock_or_create(row, owner), row, owner, expected)
             self.write(row)
