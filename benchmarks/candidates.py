@@ -457,6 +457,7 @@ class LangGraphSqlite(LangGraph):
         name = self.place.database["NAME"]
         self.saver = self.on_close.enter_context(SqliteSaver.from_conn_string(name))
         self.saver.conn.execute("PRAGMA synchronous=FULL")
+        self.saver.conn.execute("PRAGMA secure_delete=FAST")
 
     def answer(self, statement: str) -> Any:
         return self.saver.conn.execute(statement).fetchone()[0]
@@ -580,6 +581,7 @@ def connected(place: Place) -> Iterator[Any]:
         connection: Any = sqlite3.connect(database["NAME"], isolation_level=None, timeout=20)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=FAST")
         connection.execute("PRAGMA foreign_keys=ON")
     elif place.server == "PostgreSQL":
         import psycopg

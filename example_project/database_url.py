@@ -20,7 +20,9 @@ SAFE_OPTIONS: dict[str, dict[str, Any]] = {
     "django.db.backends.sqlite3": {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST"
+        ),
     },
     "django.db.backends.postgresql": {
         "options": "-c synchronous_commit=on",
