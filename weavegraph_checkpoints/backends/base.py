@@ -27,6 +27,7 @@ STEP = Step._meta.db_table
 
 STEP_COLUMNS = ", ".join(COLUMNS)
 STEP_VALUES = ", ".join(["%s"] * len(COLUMNS))
+NAMED_VALUES = [f"%({column})s" for column in COLUMNS]
 SESSION_COLUMNS = (
     "id, owner, concurrency_limit, created_at, updated_at, last_step, revision, status, forked_from"
 )
@@ -375,12 +376,21 @@ def check_writable(
         raise ConcurrencyConflict(row.session_id, expected, last_step)
 
 
-def guard(row: StepRow, owner: str | None, expected: int | None) -> tuple[str, list[Any]]:
-    """Return the SQL of ``check_writable`` on a row of sessions, with its parameters."""
-    condition, parameters = _owned(owner)
+def guard(
+    connection: BaseDatabaseWrapper, row: StepRow, owner: str | None, expected: int | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the SQL of ``check_writable`` on a row of sessions, and all that a save names.
+
+    By names, because Django finds those in a statement without a regular expression.
+    """
+    condition = ""
+    parameters = dict(zip(COLUMNS, row.parameters(connection), strict=True))
+    if owner is not None:
+        condition = " AND owner = %(owner)s"
+        parameters["owner"] = owner
     if expected is not None:
-        condition += " AND last_step = %s"
-        parameters.append(expected)
+        condition += " AND last_step = %(expected)s"
+        parameters["expected"] = expected
         if row.step == expected:
             condition += " AND status = 'empty'"
     return condition, parameters

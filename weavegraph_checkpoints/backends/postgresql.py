@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.base import (
+    NAMED_VALUES,
     SESSION,
     SESSION_COLUMNS,
     STEP,
@@ -25,8 +26,8 @@ _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
 )
 _SAVE = (
     "WITH locked AS MATERIALIZED (SELECT owner, last_step, status"
-    f" FROM {SESSION} WHERE id = %s FOR NO KEY UPDATE),"
-    f" saved AS (INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {STEP_VALUES}"
+    f" FROM {SESSION} WHERE id = %(session_id)s FOR NO KEY UPDATE),"
+    f" saved AS (INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {', '.join(NAMED_VALUES)}"
     # A row that was there before, and is replaced, bears the number of this transaction.
     " FROM locked WHERE TRUE{guard} " + _REPLACE + " RETURNING xmax = 0 AS is_new)"
     " SELECT owner, last_step, status = 'empty', (SELECT is_new FROM saved) FROM locked"
@@ -94,12 +95,9 @@ class PostgreSQLBackend(Backend):
 
         ``None`` stands for the latter when nothing was saved.
         """
-        condition, conditions = guard(row, owner, expected)
+        condition, parameters = guard(self.connection, row, owner, expected)
         with self.cursor() as cursor:
-            cursor.execute(
-                _SAVE.format(guard=condition),
-                [row.session_id, *row.parameters(self.connection), *conditions],
-            )
+            cursor.execute(_SAVE.format(guard=condition), parameters)
             return cursor.fetchone()  # type: ignore[no-any-return]
 
     def _checked(

@@ -8,6 +8,7 @@ from contextlib import suppress
 from django.db import IntegrityError, transaction
 
 from weavegraph_checkpoints.backends.base import (
+    NAMED_VALUES,
     SESSION,
     SESSION_COLUMNS,
     STEP,
@@ -18,7 +19,7 @@ from weavegraph_checkpoints.backends.base import (
     check_writable,
     guard,
 )
-from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in DATA_COLUMNS
@@ -28,8 +29,8 @@ _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
 # rows in a temporary table first, as the target has a trigger.
 _SAVE = (
     f"INSERT INTO {STEP} ({STEP_COLUMNS})"
-    f" VALUES ((SELECT id FROM {SESSION} WHERE id = %s{{guard}}),"
-    f" {', '.join(['%s'] * len(COLUMNS[1:]))}) {_REPLACE}"
+    f" VALUES ((SELECT id FROM {SESSION} WHERE id = %(session_id)s{{guard}}),"
+    f" {', '.join(NAMED_VALUES[1:])}) {_REPLACE}"
 )
 
 
@@ -43,10 +44,9 @@ class SQLiteBackend(Backend):
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
-        condition, conditions = guard(row, owner, expected)
-        session_id, *values = row.parameters(self.connection)
+        condition, parameters = guard(self.connection, row, owner, expected)
         with suppress(IntegrityError), self.connection.cursor() as cursor:
-            cursor.execute(_SAVE.format(guard=condition), [session_id, *conditions, *values])
+            cursor.execute(_SAVE.format(guard=condition), parameters)
             return
         with transaction.atomic(self.connection.alias):
             check_writable(self.lock_or_create(row, owner), row, owner, expected)
