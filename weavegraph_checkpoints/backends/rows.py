@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -40,8 +40,7 @@ class Version:
     """When it was last updated, in UTC."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRow:
+class StepRow(NamedTuple):
     """What a save writes: serialised once, whatever the number of attempts."""
 
     session_id: str

@@ -57,13 +57,13 @@ def check_state(state: VersionedState, path: str) -> None:
     _check_type(state.messages, MessagesChannel, f"{path}.messages")
     _check_type(state.extra, ExtrasChannel, f"{path}.extra")
     _check_type(state.errors, ErrorsChannel, f"{path}.errors")
-    for position, message in enumerate(state.messages.items):
+    for message in state.messages.items:
         if (
             type(message) is not Message
             or type(message.role) is not str
             or type(message.content) is not str
         ):
-            _refuse_message(message, f"{path}.messages.items[{position}]")
+            _check_messages(state.messages.items, f"{path}.messages.items")
     check_value(state.extra.map, f"{path}.extra.map")
     for position, event in enumerate(state.errors.items):
         _check_event(event, f"{path}.errors.items[{position}]")
@@ -118,10 +118,11 @@ def _check_container(container: Any, levels: int) -> None:
             raise
 
 
-def _refuse_message(message: object, path: str) -> None:
-    _check_type(message, Message, path)
-    _check_type(message.role, str, f"{path}.role")  # type: ignore[attr-defined]
-    _check_type(message.content, str, f"{path}.content")  # type: ignore[attr-defined]
+def _check_messages(messages: tuple[Message, ...], path: str) -> None:
+    for position, message in enumerate(messages):
+        _check_type(message, Message, f"{path}[{position}]")
+        _check_type(message.role, str, f"{path}[{position}].role")
+        _check_type(message.content, str, f"{path}[{position}].content")
 
 
 def _check_event(event: ErrorEvent, path: str) -> None:
