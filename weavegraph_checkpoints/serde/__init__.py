@@ -293,7 +293,8 @@ def _encode(document: object, path: str = "$") -> bytes:
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, path: str) -> T:
     try:
-        # msgspec passes over bad UTF-8 under the keys that it ignores.
-        return decoder.decode(data.decode() if isinstance(data, bytes) else data)
+        if isinstance(data, bytes) and not data.isascii():
+            data.decode()  # msgspec passes over bad UTF-8 under the keys that it ignores
+        return decoder.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
         raise errors.malformed(error, data, path) from None
