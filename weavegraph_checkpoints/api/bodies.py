@@ -49,9 +49,9 @@ class CheckpointParser(BaseParser):
         session_id, step = context["view"].place
         data = read(stream, context["request"], max_checkpoint_body())
         try:
-            checkpoint = serde.loads_at(data, session_id, step)
-            row = StepRow.of(checkpoint, conf.max_state_bytes())
-            check_unique_keys(data, row.state)
+            checkpoint, state = serde.loads_at(data, session_id, step)
+            row = StepRow.of(checkpoint, conf.max_state_bytes(), state)
+            check_unique_keys(data, state)
         except SerializationError as error:
             raise Invalid(error.message, path=error.path) from None
         return row
@@ -79,11 +79,12 @@ class SmallParser(BaseParser):
         return value
 
 
-def read(stream: IO[bytes], request: Request, limit: int | None) -> str:
-    """Return the body of a request, as text.
+def read(stream: IO[bytes], request: Request, limit: int | None) -> bytes:
+    """Return the body of a request.
 
     Raises ``TooLarge`` before anything is read of a body that says it is beyond
-    ``limit``, and ``Invalid`` for one that is shorter than it says or not in UTF-8.
+    ``limit``, and ``Invalid`` for one that is shorter than it says or in another
+    encoding than UTF-8.
     """
     length = int(request.META["CONTENT_LENGTH"])
     if length < 0:
@@ -99,7 +100,4 @@ def read(stream: IO[bytes], request: Request, limit: int | None) -> str:
         data = b""
     if len(data) < length:
         raise Invalid(f"the body ends after {len(data)} of {length} bytes", path="$")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise Invalid(f"not valid UTF-8: {error}", path="$") from None
+    return data

@@ -55,17 +55,20 @@ class StepRow(NamedTuple):
     skipped_nodes: str
     updated_channels: str | None
     versions_seen: str
-    state: str
+    state: bytes
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, max_state_bytes: int | None) -> StepRow:
-        """Serialise a checkpoint.
+    def of(
+        cls, checkpoint: Checkpoint, max_state_bytes: int | None, state: bytes | None = None
+    ) -> StepRow:
+        """Serialise a checkpoint; ``state`` is what ``dumps_state`` makes of its state.
 
         Raises ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
         spoilt since they were checked, and ``StateTooLarge`` for a state of more than
         ``max_state_bytes`` bytes.
         """
-        state = dumps_state(checkpoint.state, path="$.state")
+        if state is None:
+            state = dumps_state(checkpoint.state, path="$.state")
         if max_state_bytes is not None and len(state) > max_state_bytes:
             raise StateTooLarge(len(state), max_state_bytes)
         encode = msgspec.json.encode
@@ -82,7 +85,7 @@ class StepRow(NamedTuple):
             skipped_nodes=dumps_nodes(checkpoint.skipped_nodes),
             updated_channels=encode(checkpoint.updated_channels).decode(),
             versions_seen=encode(checked_versions_seen(checkpoint.versions_seen)).decode(),
-            state=state.decode(),
+            state=state,
         )
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
@@ -99,7 +102,7 @@ class StepRow(NamedTuple):
             self.skipped_nodes,
             self.updated_channels,
             self.versions_seen,
-            self.state,
+            self.state.decode(),
         )
 
 

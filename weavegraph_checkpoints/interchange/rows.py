@@ -119,17 +119,16 @@ def step_row(session_id: str, row: SourceStep, max_bytes: int | None) -> StepRow
     ``InvalidCheckpoint``.
     """
     check_integer(row.step, "step", MAX_STEP)
-    state = _text(row.state, "$.state")
-    size = len(state.encode())
-    if max_bytes is not None and size > max_bytes:
-        raise StateTooLarge(size, max_bytes)
+    octets = _text(row.state, "$.state").encode()
+    if max_bytes is not None and len(octets) > max_bytes:
+        raise StateTooLarge(len(octets), max_bytes)
     channels = row.updated_channels
     checkpoint = checkpoint_from_columns(
         session_id,
         row.step,
         _instant(row.created_at, "$.created_at"),
         1,
-        state,
+        octets,
         _text(row.frontier, "$.frontier"),
         _text(row.versions_seen, "$.versions_seen"),
         _text(row.ran_nodes, "$.ran_nodes"),
@@ -137,10 +136,10 @@ def step_row(session_id: str, row: SourceStep, max_bytes: int | None) -> StepRow
         None if channels is None else _text(channels, "$.updated_channels"),
     )
     check_state(checkpoint.state, "$.state")
-    return _columns(checkpoint, state, size, has_channels=channels is not None)
+    return _columns(checkpoint, octets, has_channels=channels is not None)
 
 
-def _columns(checkpoint: Checkpoint, state: str, size: int, *, has_channels: bool) -> StepRow:
+def _columns(checkpoint: Checkpoint, state: bytes, *, has_channels: bool) -> StepRow:
     encode = msgspec.json.encode
     return StepRow(
         session_id=checkpoint.session_id,
@@ -149,7 +148,7 @@ def _columns(checkpoint: Checkpoint, state: str, size: int, *, has_channels: boo
         created_at=checkpoint.created_at,
         message_count=len(checkpoint.state.messages.items),
         error_count=len(checkpoint.state.errors.items),
-        state_bytes=size,
+        state_bytes=len(state),
         frontier=dumps_nodes(checkpoint.frontier),
         ran_nodes=dumps_nodes(checkpoint.ran_nodes),
         skipped_nodes=dumps_nodes(checkpoint.skipped_nodes),
@@ -196,7 +195,7 @@ def target_step(session_id: str, held: HeldStep) -> TargetStep:
         held.updated_channels,
     )
     check_holdable(loads_json(held.state), checkpoint.state)
-    columns = _columns(checkpoint, held.state, 0, has_channels=held.updated_channels is not None)
+    columns = _columns(checkpoint, b"", has_channels=held.updated_channels is not None)
     return TargetStep(
         step=held.step,
         created_at=to_text(held.created_at),

@@ -154,11 +154,12 @@ def loads(data: bytes | str) -> Checkpoint:
     return _checkpoint(document, document.session_id, document.step)
 
 
-def loads_at(data: bytes | str, session_id: str, step: int) -> Checkpoint:
+def loads_at(data: bytes | str, session_id: str, step: int) -> tuple[Checkpoint, bytes]:
     """Return the checkpoint of a place that the data itself may leave out.
 
-    Raises ``SerializationError`` as ``loads`` does, and where the data names another
-    place.
+    Beside it stands what ``dumps_state`` makes of its state, which is checked once for
+    both. Raises ``SerializationError`` as ``loads`` does, and where the data names
+    another place.
     """
     document = _decode(_PLACED, data, "$")
     for name, wanted in (("session_id", session_id), ("step", step)):
@@ -168,7 +169,8 @@ def loads_at(data: bytes | str, session_id: str, step: int) -> Checkpoint:
                 f"{name} is {shown(found)}, but the checkpoint is that of {shown(wanted)}",
                 f"$.{name}",
             )
-    return _checkpoint(document, session_id, step)
+    checkpoint = _checkpoint(document, session_id, step)
+    return checkpoint, _encode(state_document(checkpoint.state), "$.state")
 
 
 def _checkpoint(document: _CheckpointDocument, session_id: str, step: int) -> Checkpoint:

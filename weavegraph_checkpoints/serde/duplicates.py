@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from weavegraph_checkpoints.domain.limits import shown
 from weavegraph_checkpoints.domain.paths import member
 from weavegraph_checkpoints.exceptions import SerializationError
 
-_STATE_KEY = '"state":'
+_STATE_KEY = b'"state":'
+_NO_MAP = b"{}"
+_NO_ERRORS = b'{"version":1,"items":[]}'
 
 Pairs = list[tuple[str, Any]]
 
@@ -28,28 +31,75 @@ class _Object:
         self.pairs = pairs
 
 
-def check_unique_keys(data: str, state: str = "") -> None:
+class _Message(msgspec.Struct, gc=False):
+    role: Raw
+    content: Raw
+
+
+class _Messages(msgspec.Struct):
+    version: Raw
+    items: list[_Message] | UnsetType = UNSET
+
+
+class _Extra(msgspec.Struct):
+    version: Raw
+    map: Raw | UnsetType = UNSET
+
+
+class _State(msgspec.Struct):
+    messages: _Messages
+    extra: _Extra
+    errors: Raw | UnsetType = UNSET
+
+
+class _Checkpoint(msgspec.Struct):
+    """A checkpoint whose values are left as they are written."""
+
+    state: _State
+    versions_seen: Raw | UnsetType = UNSET
+    session_id: Raw | UnsetType = UNSET
+    step: Raw | UnsetType = UNSET
+    frontier: Raw | UnsetType = UNSET
+    concurrency_limit: Raw | UnsetType = UNSET
+    created_at: Raw | UnsetType = UNSET
+    ran_nodes: Raw | UnsetType = UNSET
+    skipped_nodes: Raw | UnsetType = UNSET
+    updated_channels: Raw | UnsetType = UNSET
+
+
+_CHECKPOINT = msgspec.json.Decoder(_Checkpoint)
+_ENCODER = msgspec.json.Encoder()
+
+
+def check_unique_keys(data: bytes, state: bytes = b"") -> None:
     """Raise ``SerializationError`` with the path of a key that stands twice in an object.
 
-    ``data`` has been decoded without an error; ``state`` is what ``dumps_state`` made of
-    the state in it. Where the two agree in every character, as they do in what serde and
-    other compact encoders write, the state needs no second look: that makes the check
-    nearly free, where a scan of the whole costs more than decoding did.
+    ``data`` has been decoded without an error. ``state``, where ``data`` is a checkpoint,
+    is what ``dumps_state`` made of the state in it: what agrees with that in every
+    character, as what serde and other compact encoders write does, needs no second look.
+    That makes the check cheap, where a scan of the whole costs more than decoding did.
     """
-    rest = _without(state, data)
-    if rest is None:
-        compact = msgspec.json.format(data, indent=-1)
-        rest = _without(state, compact) or compact
     try:
-        _scan(rest)
+        for part in _unseen(data, state) if state else [data]:
+            _scan(part.decode())
     except _Duplicate:
-        path, key = next(_duplicates(_members(rest), "$"))
+        path, key = next(_duplicates(_members(data.decode()), "$"))
         raise SerializationError(f"the key {shown(key)} stands twice", path) from None
     except RecursionError:
         raise SerializationError("nested too deep", "$") from None
 
 
-def _without(state: str, data: str) -> str | None:
+def _unseen(data: bytes, state: bytes) -> list[bytes]:
+    """Return the parts of a checkpoint in which a key may stand twice."""
+    rest = _without(state, data)
+    if rest is not None:
+        return [rest]
+    compact = msgspec.json.format(data, indent=-1)
+    rest = _without(state, compact)
+    return _free_values(compact, state) if rest is None else [rest]
+
+
+def _without(state: bytes, data: bytes) -> bytes | None:
     """Return ``data`` without its state, or ``None`` unless that is ``state`` exactly.
 
     What follows a key ``"state":`` and begins with a whole object is that object, so
@@ -57,9 +107,31 @@ def _without(state: str, data: str) -> str | None:
     """
     key = data.find(_STATE_KEY)
     start = key + len(_STATE_KEY)
-    if state and key >= 0 and data.startswith(state, start):
-        return f"{data[:start]}0{data[start + len(state) :]}"
+    if key >= 0 and data.startswith(state, start):
+        return b"%b0%b" % (data[:start], data[start + len(state) :])
     return None
+
+
+def _free_values(compact: bytes, state: bytes) -> list[bytes]:
+    """Return the free values in a compact checkpoint that are not as in ``state``.
+
+    Around them a key that stands twice, is unknown, or has escapes in it makes the
+    checkpoint longer than it is when it is written again; then it is returned whole.
+    """
+    checkpoint = _CHECKPOINT.decode(compact)
+    if len(_ENCODER.encode(checkpoint)) != len(compact):
+        return [compact]
+    extra = _written(checkpoint.state.extra.map, _NO_MAP)
+    errors = _written(checkpoint.state.errors, _NO_ERRORS)
+    seen = _written(checkpoint.versions_seen, b"{}")
+    # What follows a key "map": and begins with whole values is those, as above.
+    if state.endswith(b'"map":%b},"errors":%b}' % (extra, errors)):
+        return [seen]
+    return [seen, extra, errors]
+
+
+def _written(value: Raw | UnsetType, default: bytes) -> bytes:
+    return default if value is UNSET else bytes(value)
 
 
 def _unique(pairs: Pairs) -> None:
