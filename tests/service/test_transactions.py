@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.test import Client
 
 from tests.builders import everything_stored, save_history, wrong_snapshots
+from tests.service.statements import captured
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import ConcurrencyConflict, SessionExists, SessionNotFound
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -181,3 +182,29 @@ def test_with_autocommit_off_the_caller_commits(manual: DjangoCheckpointer, end:
         assert business_rows() == []
         assert everything_stored() == before
     transaction.rollback()
+
+
+@pytest.mark.vendor("sqlite")
+def test_an_error_of_the_site_s_own_trigger_is_raised_and_nothing_tried_again(
+    checkpointer: DjangoCheckpointer,
+) -> None:
+    """It may have ended the caller's transaction: what followed would be on its own."""
+    checkpointer.save(a_checkpoint(step=1))
+    before = everything_stored()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER refuse AFTER INSERT ON weavegraph_checkpoints_step"
+            " BEGIN SELECT RAISE(ROLLBACK, 'refused'); END"
+        )
+    try:
+        with pytest.raises(IntegrityError, match="refused"), transaction.atomic():
+            Group.objects.create(name="before")
+            checkpointer.save(a_checkpoint(step=2))
+        with captured() as found, pytest.raises(IntegrityError, match="refused"):
+            checkpointer.save(a_checkpoint(step=2))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER refuse")
+    assert len(found.statements) == 1
+    assert business_rows() == []
+    assert everything_stored() == before

@@ -381,7 +381,7 @@ def guard(
 ) -> tuple[str, dict[str, Any]]:
     """Return the SQL of ``check_writable`` on a row of sessions, and all that a save names.
 
-    By names, because Django finds those in a statement without a regular expression.
+    By names, because Django finds those without a regular expression on SQLite.
     """
     condition = ""
     parameters = dict(zip(COLUMNS, row.parameters(connection), strict=True))

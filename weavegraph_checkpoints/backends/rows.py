@@ -41,7 +41,7 @@ class Version:
 
 
 class StepRow(NamedTuple):
-    """What a save writes: serialised once, whatever the number of attempts."""
+    """What a save writes: checked and serialised once, whatever the number of attempts."""
 
     session_id: str
     step: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from django.db import IntegrityError, transaction
 
@@ -34,6 +33,12 @@ _SAVE = (
 )
 
 
+def _is_refused_null(error: IntegrityError) -> bool:
+    """Say whether a NULL was refused; a driver that does not name its errors may mean that."""
+    name = getattr(error.__cause__, "sqlite_errorname", "SQLITE_CONSTRAINT_NOTNULL")
+    return bool(name == "SQLITE_CONSTRAINT_NOTNULL")
+
+
 class SQLiteBackend(Backend):
     """One autocommitted statement saves into a session that exists."""
 
@@ -45,9 +50,13 @@ class SQLiteBackend(Backend):
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
         condition, parameters = guard(self.connection, row, owner, expected)
-        with suppress(IntegrityError), self.connection.cursor() as cursor:
-            cursor.execute(_SAVE.format(guard=condition), parameters)
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(_SAVE.format(guard=condition), parameters)
             return
+        except IntegrityError as error:
+            if not _is_refused_null(error):
+                raise
         with transaction.atomic(self.connection.alias):
             check_writable(self.lock_or_create(row, owner), row, owner, expected)
             self.write(row)
