@@ -17,7 +17,7 @@ from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.interchange.sources import BYTES_A_PAGE
 from weavegraph_checkpoints.serde import loads_json
 
-_DOCUMENTS = ("state", "frontier", "versions_seen", "ran_nodes", "skipped_nodes")
+_DOCUMENTS = ("frontier", "versions_seen", "ran_nodes", "skipped_nodes")
 
 
 def differences(
@@ -49,6 +49,8 @@ def _groups(sizes: dict[int, int]) -> Iterator[list[int]]:
 def _differing(row: StepRow, held: HeldStep) -> Iterator[str]:
     if row.created_at != held.created_at:
         yield "created_at"
+    if not same_json(row.state.decode(), held.state):
+        yield "state"
     for name in _DOCUMENTS:
         if not same_json(getattr(row, name), getattr(held, name)):
             yield name

@@ -119,16 +119,16 @@ def step_row(session_id: str, row: SourceStep, max_bytes: int | None) -> StepRow
     ``InvalidCheckpoint``.
     """
     check_integer(row.step, "step", MAX_STEP)
-    octets = _text(row.state, "$.state").encode()
-    if max_bytes is not None and len(octets) > max_bytes:
-        raise StateTooLarge(len(octets), max_bytes)
+    state = row.state if isinstance(row.state, bytes) else _text(row.state, "$.state").encode()
+    if max_bytes is not None and len(state) > max_bytes:
+        raise StateTooLarge(len(state), max_bytes)
     channels = row.updated_channels
     checkpoint = checkpoint_from_columns(
         session_id,
         row.step,
         _instant(row.created_at, "$.created_at"),
         1,
-        octets,
+        state,
         _text(row.frontier, "$.frontier"),
         _text(row.versions_seen, "$.versions_seen"),
         _text(row.ran_nodes, "$.ran_nodes"),
@@ -136,7 +136,7 @@ def step_row(session_id: str, row: SourceStep, max_bytes: int | None) -> StepRow
         None if channels is None else _text(channels, "$.updated_channels"),
     )
     check_state(checkpoint.state, "$.state")
-    return _columns(checkpoint, octets, has_channels=channels is not None)
+    return _columns(checkpoint, state, has_channels=channels is not None)
 
 
 def _columns(checkpoint: Checkpoint, state: bytes, *, has_channels: bool) -> StepRow:
