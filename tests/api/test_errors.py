@@ -42,6 +42,7 @@ def nested(levels: int, inner: str = "1") -> str:
 
 
 CAUSES = '{"message":"","cause":' * 202 + '{"message":""}' + "}" * 202
+DEEP = nested(1500)
 ITEM = "$.state.messages.items[0]"
 EVENT = "$.state.errors.items[0]"
 
@@ -90,6 +91,7 @@ BODIES: list[tuple[str, bytes, str]] = [
     ("duplicate key of a message", saying('{"role":"","role":"","content":""}'), f"{ITEM}.role"),
     ("duplicate ignored key", b'{"x":1,"x":1,' + with_state()[1:], "$.x"),
     ("duplicate key, once escaped", with_state('{"a":1,"\\u0061":2}'), "$.state.extra.map.a"),
+    ("duplicate key, deep", b'{"x":%b,"y":1,"y":1,' % DEEP.encode() + with_state()[1:], "$"),
     ("duplicate node", with_state()[:-1] + b',"versions_seen":{"n":{},"n":{}}}', "$."),
 ]  # fmt: skip
 
@@ -246,6 +248,7 @@ FORKS: list[tuple[bytes, str]] = [
     (b'{"target": "\xff"}', "$"),
     (b'{"target": "b"', "$"),
     (b"[" * 60_000, "$"),
+    (b'{"x":%b,"y":1,"y":1,"target":"b"}' % DEEP.encode(), "$"),
 ]
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.serde.planting import Key, path_to, planted
 from tests.strategies import a_full_checkpoint, checkpoints
-from weavegraph_checkpoints import Checkpoint, SerializationError, VersionedState
-from weavegraph_checkpoints.serde import dumps, dumps_state, loads, loads_at
+from weavegraph_checkpoints import Checkpoint, Message, SerializationError, VersionedState
+from weavegraph_checkpoints.serde import dumps, dumps_state, duplicates, loads, loads_at
 from weavegraph_checkpoints.serde.duplicates import check_unique_keys
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -113,6 +113,34 @@ def test_what_is_left_out_hides_no_key_that_stands_twice(
     check_unique_keys(json.dumps(document, **style).encode(), state)
 
 
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("url", [{}, {"url": "https://example.com/api/sessions/s/steps/1/"}])
+def test_messages_are_not_scanned(
+    monkeypatch: pytest.MonkeyPatch, style: dict[str, Any], url: dict[str, str]
+) -> None:
+    """To scan them takes longer than to read them."""
+    scanned: list[str] = []
+    scan = duplicates._scan
+
+    def noting(text: str) -> Any:
+        scanned.append(text)
+        return scan(text)
+
+    monkeypatch.setattr(duplicates, "_scan", noting)
+    state = VersionedState.new(messages=[Message.user("“ß” said"), Message.tool("done")])
+    data = json.dumps(json.loads(dumps(a_full_checkpoint(state=state))) | url, **style)
+    check_unique_keys(data.encode(), dumps_state(state))
+    assert scanned
+    assert not [text for text in scanned if "said" in text]
+
+
+def test_a_key_that_stands_twice_in_what_the_api_adds_is_named() -> None:
+    url = Twice({"a": 1}, "a", first=False)
+    for style in STYLES.values():
+        data = json.dumps(DOCUMENT | {"url": url}, **style)
+        assert path_of_duplicate(data, loads_at(data, "session", 1)[1].decode()) == "$.url.a"
+
+
 @given(plant=planted("@twice@", tuples=False))
 def test_a_key_that_stands_twice_is_named_at_any_depth(plant: tuple[Any, list[Key]]) -> None:
     value, keys = plant
@@ -157,6 +185,15 @@ def test_colons_in_text_hide_no_key_that_stands_twice(colon: str) -> None:
 
 def test_long_numbers_are_passed_over() -> None:
     check_unique_keys(f'{{"a":{"9" * 9000},"b":1e400,"c":-1.5}}'.encode())
+
+
+def test_a_key_that_stands_twice_beside_a_bomb_is_refused() -> None:
+    state = dumps_state(a_full_checkpoint().state)
+    for levels in (900, 1_500, 100_000):
+        bomb = b"[" * levels + b"]" * levels
+        data = dumps(a_full_checkpoint())[:-1] + b',"x":' + bomb + b',"step":1}'
+        with pytest.raises(SerializationError):
+            check_unique_keys(data, state)
 
 
 def test_a_bomb_beside_a_known_state_is_refused() -> None:

@@ -14,7 +14,7 @@ from weavegraph_checkpoints.domain.paths import member
 from weavegraph_checkpoints.exceptions import SerializationError
 
 _STATE_KEY = b'"state":'
-_NO_MAP = b"{}"
+_NO_MEMBER = b"{}"
 _NO_ERRORS = b'{"version":1,"items":[]}'
 
 Pairs = list[tuple[str, Any]]
@@ -65,6 +65,8 @@ class _Checkpoint(msgspec.Struct):
     ran_nodes: Raw | UnsetType = UNSET
     skipped_nodes: Raw | UnsetType = UNSET
     updated_channels: Raw | UnsetType = UNSET
+    url: Raw | UnsetType = UNSET
+    """What the API adds, of any type."""
 
 
 _CHECKPOINT = msgspec.json.Decoder(_Checkpoint)
@@ -80,13 +82,22 @@ def check_unique_keys(data: bytes, state: bytes = b"") -> None:
     That makes the check cheap, where a scan of the whole costs more than decoding did.
     """
     try:
+        found = _found(data, state)
+    except RecursionError:
+        raise SerializationError("nested too deep", "$") from None
+    if found is not None:
+        path, key = found
+        raise SerializationError(f"the key {shown(key)} stands twice", path)
+
+
+def _found(data: bytes, state: bytes) -> tuple[str, str] | None:
+    """Return the path and the name of the first key that stands twice."""
+    try:
         for part in _unseen(data, state) if state else [data]:
             _scan(part.decode())
     except _Duplicate:
-        path, key = next(_duplicates(_members(data.decode()), "$"))
-        raise SerializationError(f"the key {shown(key)} stands twice", path) from None
-    except RecursionError:
-        raise SerializationError("nested too deep", "$") from None
+        return next(_duplicates(_members(data.decode()), "$"))
+    return None
 
 
 def _unseen(data: bytes, state: bytes) -> list[bytes]:
@@ -113,7 +124,7 @@ def _without(state: bytes, data: bytes) -> bytes | None:
 
 
 def _free_values(compact: bytes, state: bytes) -> list[bytes]:
-    """Return the free values in a compact checkpoint that are not as in ``state``.
+    """Return the free values in a compact checkpoint, unless they are as in ``state``.
 
     Around them a key that stands twice, is unknown, or has escapes in it makes the
     checkpoint longer than it is when it is written again; then it is returned whole.
@@ -121,13 +132,13 @@ def _free_values(compact: bytes, state: bytes) -> list[bytes]:
     checkpoint = _CHECKPOINT.decode(compact)
     if len(_ENCODER.encode(checkpoint)) != len(compact):
         return [compact]
-    extra = _written(checkpoint.state.extra.map, _NO_MAP)
+    extra = _written(checkpoint.state.extra.map, _NO_MEMBER)
     errors = _written(checkpoint.state.errors, _NO_ERRORS)
-    seen = _written(checkpoint.versions_seen, b"{}")
+    others = [_written(each, _NO_MEMBER) for each in (checkpoint.versions_seen, checkpoint.url)]
     # What follows a key "map": and begins with whole values is those, as above.
     if state.endswith(b'"map":%b},"errors":%b}' % (extra, errors)):
-        return [seen]
-    return [seen, extra, errors]
+        return others
+    return [*others, extra, errors]
 
 
 def _written(value: Raw | UnsetType, default: bytes) -> bytes:
