@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.serde.planting import Key, path_to, planted
@@ -96,6 +96,68 @@ def test_a_key_that_stands_twice_is_named_in_every_style(
     data = json.dumps(put(document, keys, twice), **style)
     _, state = loads_at(data, checkpoint.session_id, checkpoint.step)
     assert path_of_duplicate(data, state.decode()) == path_to("$", [*keys, key])
+
+
+@st.composite
+def loosely_written(draw: st.DrawFn) -> str:
+    """Return a checkpoint with a space or none after each comma and colon of its messages.
+
+    Mostly as one of the two encoders writes it; keys may stand twice, be in another order,
+    escaped, or unknown.
+    """
+    usual = draw(st.sampled_from(["", " "]))
+    spaces = st.sampled_from([usual] * 30 + ["", " ", "   "])
+
+    def blank() -> str:
+        return draw(spaces)
+
+    def written(members: list[tuple[str, str]]) -> str:
+        return (
+            "{" + ",".join(f'{blank()}"{key}":{blank()}{value}' for key, value in members) + "}"
+        ).replace("{ ", "{", 1)
+
+    texts = st.sampled_from(['"é"', '""', '"a"', '"}, {"', '"\\"role\\": "', '"0123456789"']).map(
+        lambda text: json.dumps(json.loads(text))
+    )
+    unknown = st.sampled_from(["1", "[{}]", '[{"role": "a"}, {"role": "b"}]', '{"a":1,"a":1}'])
+
+    def message() -> str:
+        members = [("role", draw(texts)), ("content", draw(texts))]
+        if draw(st.integers(0, 5)) == 0:
+            key = draw(st.sampled_from(["role", "content", "r\\u006fle", "x"]))
+            value = draw(unknown if key == "x" else texts)
+            members.insert(draw(st.integers(0, 2)), (key, value))
+        return written(members)
+
+    items = f",{usual}".join(message() for _ in range(draw(st.integers(0, 5))))
+    state = [
+        ("messages", written([("version", "1"), ("items", f"[{items}]")])),
+        ("extra", r'{"version":1,"map":{"\u00e9":1}}'),
+    ]
+    if draw(st.integers(0, 5)) == 0:
+        state.append(draw(st.sampled_from(state)))
+    if draw(st.integers(0, 5)) == 0:
+        state.reverse()
+    around = [("state", written(state)), ("frontier", "[]")]
+    if draw(st.integers(0, 5)) == 0:
+        key = draw(st.sampled_from(["url", "state", "x"]))
+        deeper = key != "state" and draw(st.booleans())
+        inner = written([("state", written(state))]) if deeper else written(state)
+        around.insert(draw(st.integers(0, 2)), (key, inner))
+    return written(around)
+
+
+@given(data=loosely_written())
+@settings(max_examples=settings().max_examples * 5)
+def test_what_is_passed_over_holds_no_key_twice(data: str) -> None:
+    """A scan of all of it says the same."""
+    _, state = loads_at(data, "session", 1)
+    try:
+        check_unique_keys(data.encode())
+    except SerializationError as refusal:
+        assert path_of_duplicate(data, state.decode()) == refusal.path
+    else:
+        check_unique_keys(data.encode(), state)
 
 
 @pytest.mark.parametrize("left_out", [(), ("errors",), ("extra", "map"), ("messages", "items")])
