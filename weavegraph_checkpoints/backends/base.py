@@ -11,13 +11,10 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from weavegraph_checkpoints.backends.guards import check_writable, owned
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
-from weavegraph_checkpoints.exceptions import (
-    ConcurrencyConflict,
-    SessionExists,
-    SessionNotFound,
-)
+from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.querysets import HOLDS_NODE, node_parameter
 from weavegraph_checkpoints.serde import checkpoint_from_columns
@@ -207,7 +204,7 @@ class Backend(ABC):
                 )
 
     def _create_fork(self, source: str, target: str, at_step: int, owner: str | None) -> bool:
-        condition, parameters = _owned(owner)
+        condition, parameters = owned(owner)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
@@ -248,7 +245,7 @@ class Backend(ABC):
 
     def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
         """Return the snapshot of a session and its version, from its row alone."""
-        condition, parameters = _owned(owner)
+        condition, parameters = owned(owner)
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
@@ -266,7 +263,7 @@ class Backend(ABC):
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version that ``latest`` would, from small columns."""
-        condition, parameters = _owned(owner)
+        condition, parameters = owned(owner)
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT created_at, revision, updated_at FROM {SESSION}"
@@ -278,7 +275,7 @@ class Backend(ABC):
 
     def session_ids(self, owner: str | None) -> list[str]:
         """Return the ids of all sessions, the last updated first, ties by id."""
-        condition, parameters = _owned(owner)
+        condition, parameters = owned(owner)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM {SESSION} WHERE 1 = 1{condition} ORDER BY updated_at DESC, id",
@@ -358,46 +355,6 @@ class Backend(ABC):
         return checkpoint_from_columns(
             session_id, step, in_utc(created_at), concurrency_limit, *columns
         )
-
-
-def check_writable(
-    found: tuple[str, int, bool] | None, row: StepRow, owner: str | None, expected: int | None
-) -> None:
-    """Check a locked session before a step is saved into it.
-
-    ``found`` is its owner, its last step and whether it is empty; ``None`` for a session
-    that is missing and that ``expected`` forbids to create. Raises ``SessionNotFound``
-    and ``ConcurrencyConflict``.
-    """
-    actual_owner, last_step, is_empty = found or (owner, 0, True)
-    if owner not in (None, actual_owner):
-        raise SessionNotFound(row.session_id)
-    if expected is not None and (last_step != expected or (row.step == expected and not is_empty)):
-        raise ConcurrencyConflict(row.session_id, expected, last_step)
-
-
-def guard(
-    connection: BaseDatabaseWrapper, row: StepRow, owner: str | None, expected: int | None
-) -> tuple[str, dict[str, Any]]:
-    """Return the SQL of ``check_writable`` on a row of sessions, and all that a save names.
-
-    By names, because Django finds those without a regular expression on SQLite.
-    """
-    condition = ""
-    parameters = dict(zip(COLUMNS, row.parameters(connection), strict=True))
-    if owner is not None:
-        condition = " AND owner = %(owner)s"
-        parameters["owner"] = owner
-    if expected is not None:
-        condition += " AND last_step = %(expected)s"
-        parameters["expected"] = expected
-        if row.step == expected:
-            condition += " AND status = 'empty'"
-    return condition, parameters
-
-
-def _owned(owner: str | None) -> tuple[str, list[Any]]:
-    return ("", []) if owner is None else (" AND owner = %s", [owner])
 
 
 def _version(created_at: datetime, revision: int, updated_at: datetime) -> Version:

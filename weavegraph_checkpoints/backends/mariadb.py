@@ -13,8 +13,8 @@ from weavegraph_checkpoints.backends.base import (
     STEP_COLUMNS,
     STEP_VALUES,
     Backend,
-    check_writable,
 )
+from weavegraph_checkpoints.backends.guards import check_writable
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 
 _REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(

@@ -15,9 +15,8 @@ from weavegraph_checkpoints.backends.base import (
     STEP_VALUES,
     Backend,
     SessionRow,
-    check_writable,
-    guard,
 )
+from weavegraph_checkpoints.backends.guards import check_writable, guard
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
