@@ -12,13 +12,13 @@ from asgiref.sync import sync_to_async
 from django.db import connections, router
 
 from weavegraph_checkpoints import conf, retries, serde, signals
-from weavegraph_checkpoints.backends import Backend, StepRow, backend_of
+from weavegraph_checkpoints.backends import Backend, StepRow, get_backend
 from weavegraph_checkpoints.domain import (
     Checkpoint,
     PageInfo,
     StepQuery,
     StepQueryResult,
-    instants,
+    timestamps,
 )
 from weavegraph_checkpoints.domain.limits import (
     MAX_STEP,
@@ -27,7 +27,7 @@ from weavegraph_checkpoints.domain.limits import (
     is_integer,
     is_owner,
     is_session_id,
-    shown,
+    safe_repr,
 )
 from weavegraph_checkpoints.exceptions import (
     InvalidCheckpoint,
@@ -87,7 +87,7 @@ class InMemoryCheckpointer(Checkpointer):
             else:
                 newest = row if row.step >= known.newest.step else known.newest
                 limit = known.concurrency_limit
-            self._sessions[row.session_id] = _Remembered(newest, limit, instants.now())
+            self._sessions[row.session_id] = _Remembered(newest, limit, timestamps.now())
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``."""
@@ -131,7 +131,7 @@ class DjangoCheckpointer(Checkpointer):
         if owner is not None and not is_owner(owner):
             raise InvalidCheckpoint(
                 "owner must be text of up to 255 characters without U+0000 and lone "
-                f"surrogates, not {shown(owner)}",
+                f"surrogates, not {safe_repr(owner)}",
                 "owner",
             )
         self.using = using
@@ -299,10 +299,10 @@ class DjangoCheckpointer(Checkpointer):
         return type(self)
 
     def _for_write(self) -> Backend:
-        return backend_of(connections[self.using or router.db_for_write(Session)])
+        return get_backend(connections[self.using or router.db_for_write(Session)])
 
     def _for_read(self) -> Backend:
-        return backend_of(connections[self.using or router.db_for_read(Session)])
+        return get_backend(connections[self.using or router.db_for_read(Session)])
 
 
 def check_follows(step: int, expected_last_step: int) -> None:

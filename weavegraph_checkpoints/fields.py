@@ -69,7 +69,7 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
         return super().formfield(*args, **{"strip": False, **kwargs})
 
 
-class InstantField(models.DateTimeField):  # type: ignore[type-arg]
+class TimestampField(models.DateTimeField):  # type: ignore[type-arg]
     """A time whose microseconds stand in the fixtures of ``dumpdata`` too.
 
     Django's serializers cut a ``datetime`` to the millisecond, but leave text as it is.

@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from weavegraph_checkpoints.fields import InstantField, SessionIdField, StateField
+from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 
 # As expressions: MariaDB, which knows no condition, then makes no index at all of them.
@@ -31,7 +31,7 @@ class Step(models.Model):
         db_index=False,
     )
     step = models.PositiveBigIntegerField(_("step"))
-    created_at = InstantField(_("created"), default=timezone.now)
+    created_at = TimestampField(_("created"), default=timezone.now)
     message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
     error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
     state_bytes = models.PositiveBigIntegerField(_("size of the state"), null=True, blank=True)
@@ -79,8 +79,8 @@ class Session(models.Model):
     concurrency_limit = models.PositiveBigIntegerField(
         _("concurrency limit"), default=1, db_default=1
     )
-    created_at = InstantField(_("created"), default=timezone.now)
-    updated_at = InstantField(_("updated"), default=timezone.now)
+    created_at = TimestampField(_("created"), default=timezone.now)
+    updated_at = TimestampField(_("updated"), default=timezone.now)
     last_step = models.PositiveBigIntegerField(_("last step"), default=0, db_default=0)
     revision = models.PositiveBigIntegerField(_("revision"), default=0, db_default=0)
     status = models.CharField(

@@ -15,7 +15,7 @@ from tests.strategies import a_checkpoint, checkpoints, states
 from tests.strict import assert_same, checkpoint_as_read
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.domain.segments import to_segment
+from weavegraph_checkpoints.domain.url_ids import to_segment
 
 NUMBERS = [
     "1e23",

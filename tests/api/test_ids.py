@@ -17,7 +17,7 @@ from tests.api.clients import SESSIONS, assert_error, post, put, segment, sessio
 from tests.strategies import a_checkpoint, session_ids
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.domain.segments import from_segment, to_segment
+from weavegraph_checkpoints.domain.url_ids import from_segment, to_segment
 
 AWKWARD = [
     "a/b",

@@ -15,9 +15,9 @@ from tests.triggers.helpers import STEP, create_session
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.health.stats import DayGrowth, SessionSize, collect
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import prune
-from weavegraph_checkpoints.stats import DayGrowth, SessionSize, collect
 
 pytestmark = pytest.mark.django_db
 

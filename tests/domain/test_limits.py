@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from tests.strategies import session_ids
-from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, shown
+from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, safe_repr
 
 UNSTORABLE = [None, 1, True, b"a", ["a"], "a\0", "\ud800", "x" * 256]
 
@@ -49,4 +49,4 @@ def test_what_no_database_can_hold_is_neither(value: Any) -> None:
     ids=range(9),
 )
 def test_a_refused_value_is_shown_in_short(value: Any, text: str) -> None:
-    assert shown(value) == text
+    assert safe_repr(value) == text

@@ -13,9 +13,9 @@ from tests.health.corrupting import found
 from tests.service.statements import captured
 from tests.triggers.helpers import create_session
 from weavegraph_checkpoints import VersionedState, health
-from weavegraph_checkpoints.backends.health import HealthStatements
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.health import Extent, extent, verify
+from weavegraph_checkpoints.health.sql import HealthStatements
 
 pytestmark = pytest.mark.django_db
 

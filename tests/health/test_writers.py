@@ -18,8 +18,8 @@ from tests.service.racing import race
 from tests.strategies import a_checkpoint, checkpoints
 from tests.triggers.helpers import forget_updates, moved
 from weavegraph_checkpoints import Checkpoint
-from weavegraph_checkpoints.backends.health import HealthStatements
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.health.sql import HealthStatements
 from weavegraph_checkpoints.models import Session, Step
 
 ROUNDS = 15

@@ -25,7 +25,7 @@ from tests.strategies import a_full_checkpoint
 from tests.strict import assert_same
 from weavegraph_checkpoints import VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.fields import InstantField
+from weavegraph_checkpoints.fields import TimestampField
 from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -184,7 +184,7 @@ def test_without_keys_a_dump_joins_what_is_there(tmp_path: Path) -> None:
 def test_times_are_dumped_to_the_microsecond() -> None:
     (checkpoint,) = save_history(DjangoCheckpointer(), "s", [1])
     step = Step.objects.get()
-    text = InstantField.value_to_string(Step._meta.get_field("created_at"), step)  # type: ignore[arg-type]
+    text = TimestampField.value_to_string(Step._meta.get_field("created_at"), step)  # type: ignore[arg-type]
     assert text == "2026-01-02T03:04:05.678901+00:00"
     assert model_to_dict(step)["created_at"] == text
     assert step.created_at == checkpoint.created_at

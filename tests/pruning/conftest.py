@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.pruning.histories import NOW
-from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain import timestamps
 
 
 @pytest.fixture
 def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The policies see ``NOW`` as the present."""
-    monkeypatch.setattr(instants, "now", lambda: NOW)
+    monkeypatch.setattr(timestamps, "now", lambda: NOW)
 
 
 @pytest.fixture(autouse=True)

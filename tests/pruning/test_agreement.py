@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tests.builders import wrong_snapshots
 from tests.pruning.histories import DAY, MAX_STEP, NOW, History, Model, plain, plant, stored
-from weavegraph_checkpoints.backends import retention
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.pruning import PruneResult, preview, prune
+from weavegraph_checkpoints.pruning import sql as retention
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 

@@ -17,11 +17,11 @@ from tests.pruning.histories import DAY, NOW, History, plain, plant, stored
 from tests.service.racing import race
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints.backends.base import SESSION, STEP
-from weavegraph_checkpoints.backends.retention import RetentionStatements
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.pruning import PruneResult, prune
+from weavegraph_checkpoints.pruning.sql import RetentionStatements
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_noon")]
 

@@ -11,11 +11,11 @@ import pytest
 from tests.builders import orphans, wrong_snapshots
 from tests.pruning.histories import DAY, NOW, plain, plant, stored
 from tests.strategies import a_checkpoint
-from weavegraph_checkpoints import pruning
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import PruneResult, prune
+from weavegraph_checkpoints.pruning import run as pruning
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_noon")]
 

@@ -16,7 +16,7 @@ from tests.service.statements import captured
 from tests.strategies import a_checkpoint, a_full_checkpoint
 from tests.strict import assert_same
 from weavegraph_checkpoints import ConcurrencyConflict, SessionExists, StepQuery
-from weavegraph_checkpoints.backends import backend_of
+from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
@@ -150,7 +150,7 @@ def test_sqlite_without_immediate_transactions_serves_too(committed: None) -> No
 def test_an_unsupported_database_says_so() -> None:
     oracle = SimpleNamespace(vendor="oracle", display_name="Oracle")
     with pytest.raises(NotSupportedError, match="Oracle"):
-        backend_of(oracle)  # type: ignore[arg-type]
+        get_backend(oracle)  # type: ignore[arg-type]
 
 
 def test_errors_of_the_database_pass_unchanged(checkpointer: DjangoCheckpointer) -> None:

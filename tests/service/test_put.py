@@ -10,7 +10,7 @@ from django.db import connection
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import SessionNotFound
-from weavegraph_checkpoints.backends import StepRow, backend_of
+from weavegraph_checkpoints.backends import StepRow, get_backend
 from weavegraph_checkpoints.backends.base import Permit
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
@@ -21,7 +21,7 @@ asked_or_not = pytest.mark.parametrize("permit", [None, lambda is_new: None], id
 
 def put(step: int, permit: Permit | None, *, create: bool) -> bool:
     row = StepRow.of(a_checkpoint("a", step), None)
-    return backend_of(connection).put(row, None, permit, create=create)
+    return get_backend(connection).put(row, None, permit, create=create)
 
 
 @asked_or_not

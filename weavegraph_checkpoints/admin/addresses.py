@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.contrib.admin.utils import quote, unquote
 from django.urls import NoReverseMatch, reverse
 
-from weavegraph_checkpoints.domain.segments import to_segment
+from weavegraph_checkpoints.domain.url_ids import to_segment
 
 PREFIX = "weavegraph_checkpoints_session"
 DOTS = {"_2E": ".", "_2E_2E": ".."}

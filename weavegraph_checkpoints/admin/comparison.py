@@ -14,7 +14,7 @@ from weavegraph_checkpoints.admin import words
 from weavegraph_checkpoints.admin.tree import json_text
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
 from weavegraph_checkpoints.domain.diff import ABSENT, Change, Path, changes, common_ends
-from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain.paths import join_json_path
 
 MOST_ROWS = 200
 MOST_WORDS = 400
@@ -269,5 +269,5 @@ def _value_change(change: Change) -> ValueChange:
 def _path_text(path: Path) -> str:
     text = ""
     for key in path:
-        text = member(text, key)
+        text = join_json_path(text, key)
     return words.visible(text.removeprefix("."))

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from weavegraph_checkpoints.api.errors import Invalid
 from weavegraph_checkpoints.api.views import whole_number
-from weavegraph_checkpoints.domain import Checkpoint, StepQuery, instants
+from weavegraph_checkpoints.domain import Checkpoint, StepQuery, timestamps
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.models import Session
 
@@ -54,7 +54,7 @@ class TextField(serializers.Field):  # type: ignore[type-arg]
         return str(data)
 
 
-class InstantField(serializers.DateTimeField):
+class TimestampField(serializers.DateTimeField):
     """RFC 3339 with an offset."""
 
     default_error_messages = {
@@ -63,7 +63,7 @@ class InstantField(serializers.DateTimeField):
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
-            return instants.from_text(value)
+            return timestamps.from_text(value)
         except ValueError:
             self.fail("invalid")
 
@@ -117,10 +117,10 @@ class SessionParameters(Parameters):
         Session.Status.choices, required=False, help_text="Sessions that stand there."
     )
     owner = TextField(required=False, help_text="Sessions of exactly this owner.")
-    updated_after = InstantField(
+    updated_after = TimestampField(
         required=False, help_text="Sessions that were updated then or later (RFC 3339)."
     )
-    updated_before = InstantField(
+    updated_before = TimestampField(
         required=False, help_text="Sessions that were updated then or before (RFC 3339)."
     )
     ordering = serializers.ChoiceField(

@@ -24,7 +24,7 @@ from weavegraph_checkpoints.api.parameters import (
 )
 from weavegraph_checkpoints.api.serializers import ForkSerializer, SessionSerializer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
-from weavegraph_checkpoints.domain.segments import ENCODED, PLAIN
+from weavegraph_checkpoints.domain.url_ids import ENCODED, PLAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,8 +8,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from weavegraph_checkpoints.api.checkpointer import SMALL_COLUMNS
-from weavegraph_checkpoints.domain.instants import to_text
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP, is_session_id
+from weavegraph_checkpoints.domain.timestamps import to_text
 from weavegraph_checkpoints.models import Session
 
 

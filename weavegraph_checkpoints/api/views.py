@@ -23,7 +23,7 @@ from weavegraph_checkpoints.api.checkpointer import ApiCheckpointer
 from weavegraph_checkpoints.api.permissions import CheckpointPermission
 from weavegraph_checkpoints.api.renderers import BrowsableAPIRenderer, JSONRenderer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
-from weavegraph_checkpoints.domain.segments import from_segment, to_segment
+from weavegraph_checkpoints.domain.url_ids import from_segment, to_segment
 
 SESSIONS = "weavegraph-session-list"
 

@@ -12,7 +12,7 @@ from weavegraph_checkpoints.backends.postgresql import PostgreSQLBackend
 from weavegraph_checkpoints.backends.rows import StepRow, Version
 from weavegraph_checkpoints.backends.sqlite import SQLiteBackend
 
-__all__ = ["Backend", "StepRow", "Version", "backend_of"]
+__all__ = ["Backend", "StepRow", "Version", "get_backend"]
 
 _BACKENDS: dict[str, type[Backend]] = {
     "mysql": MariaDBBackend,
@@ -21,7 +21,7 @@ _BACKENDS: dict[str, type[Backend]] = {
 }
 
 
-def backend_of(connection: BaseDatabaseWrapper) -> Backend:
+def get_backend(connection: BaseDatabaseWrapper) -> Backend:
     """Return the statements for a connection.
 
     Raises Django's ``NotSupportedError`` for a database that the app does not support.

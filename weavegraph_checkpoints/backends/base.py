@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from weavegraph_checkpoints.backends.guards import check_writable, owned
+from weavegraph_checkpoints.backends.access import check_writable, owner_condition
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
@@ -153,7 +153,7 @@ class Backend(ABC):
                 session_ids,
             )
             return [
-                SessionRow(session_id, owner, status, in_utc(updated_at))
+                SessionRow(session_id, owner, status, to_utc(updated_at))
                 for session_id, owner, status, updated_at in cursor.fetchall()
             ]
 
@@ -204,7 +204,7 @@ class Backend(ABC):
                 )
 
     def _create_fork(self, source: str, target: str, at_step: int, owner: str | None) -> bool:
-        condition, parameters = owned(owner)
+        condition, parameters = owner_condition(owner)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
@@ -245,7 +245,7 @@ class Backend(ABC):
 
     def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
         """Return the snapshot of a session and its version, from its row alone."""
-        condition, parameters = owned(owner)
+        condition, parameters = owner_condition(owner)
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
@@ -263,7 +263,7 @@ class Backend(ABC):
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version that ``latest`` would, from small columns."""
-        condition, parameters = owned(owner)
+        condition, parameters = owner_condition(owner)
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT created_at, revision, updated_at FROM {SESSION}"
@@ -275,7 +275,7 @@ class Backend(ABC):
 
     def session_ids(self, owner: str | None) -> list[str]:
         """Return the ids of all sessions, the last updated first, ties by id."""
-        condition, parameters = owned(owner)
+        condition, parameters = owner_condition(owner)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id FROM {SESSION} WHERE 1 = 1{condition} ORDER BY updated_at DESC, id",
@@ -353,14 +353,14 @@ class Backend(ABC):
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:
         step, created_at, concurrency_limit, *columns = row
         return checkpoint_from_columns(
-            session_id, step, in_utc(created_at), concurrency_limit, *columns
+            session_id, step, to_utc(created_at), concurrency_limit, *columns
         )
 
 
 def _version(created_at: datetime, revision: int, updated_at: datetime) -> Version:
-    return Version(created_at=in_utc(created_at), revision=revision, updated_at=in_utc(updated_at))
+    return Version(created_at=to_utc(created_at), revision=revision, updated_at=to_utc(updated_at))
 
 
-def in_utc(value: datetime) -> datetime:
+def to_utc(value: datetime) -> datetime:
     """Return a time as the driver gives it; a naive one is in UTC."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value

@@ -75,6 +75,6 @@ _DIALECTS = {
 }
 
 
-def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
+def get_dialect(connection: BaseDatabaseWrapper) -> Dialect:
     """Return the expressions of a supported database."""
     return _DIALECTS[connection.vendor]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
+from weavegraph_checkpoints.backends.access import check_writable
 from weavegraph_checkpoints.backends.base import (
     SESSION,
     SESSION_COLUMNS,
@@ -14,7 +15,6 @@ from weavegraph_checkpoints.backends.base import (
     STEP_VALUES,
     Backend,
 )
-from weavegraph_checkpoints.backends.guards import check_writable
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 
 _REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(

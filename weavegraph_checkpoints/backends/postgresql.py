@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
+from weavegraph_checkpoints.backends.access import check_writable, save_condition
 from weavegraph_checkpoints.backends.base import (
     NAMED_VALUES,
     SESSION,
@@ -17,7 +18,6 @@ from weavegraph_checkpoints.backends.base import (
     Backend,
     Permit,
 )
-from weavegraph_checkpoints.backends.guards import check_writable, guard
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
@@ -94,7 +94,7 @@ class PostgreSQLBackend(Backend):
 
         ``None`` stands for the latter when nothing was saved.
         """
-        condition, parameters = guard(self.connection, row, owner, expected)
+        condition, parameters = save_condition(self.connection, row, owner, expected)
         with self.cursor() as cursor:
             cursor.execute(_SAVE.format(guard=condition), parameters)
             return cursor.fetchone()  # type: ignore[no-any-return]

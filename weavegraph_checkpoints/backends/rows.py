@@ -93,7 +93,7 @@ class StepRow(NamedTuple):
         return (
             self.session_id,
             self.step,
-            instant_parameter(self.created_at, connection),
+            timestamp_parameter(self.created_at, connection),
             self.message_count,
             self.error_count,
             self.state_bytes,
@@ -106,7 +106,7 @@ class StepRow(NamedTuple):
         )
 
 
-def instant_parameter(instant: datetime, connection: BaseDatabaseWrapper) -> Any:
+def timestamp_parameter(instant: datetime, connection: BaseDatabaseWrapper) -> Any:
     """Return a time in UTC as the database takes it.
 
     Without time zones of its own, a database holds UTC, whatever ``TIME_ZONE`` its

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from django.db import IntegrityError, transaction
 
+from weavegraph_checkpoints.backends.access import check_writable, save_condition
 from weavegraph_checkpoints.backends.base import (
     NAMED_VALUES,
     SESSION,
@@ -16,7 +17,6 @@ from weavegraph_checkpoints.backends.base import (
     Backend,
     SessionRow,
 )
-from weavegraph_checkpoints.backends.guards import check_writable, guard
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
@@ -48,7 +48,7 @@ class SQLiteBackend(Backend):
 
     def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
         """See ``Backend.save``."""
-        condition, parameters = guard(self.connection, row, owner, expected)
+        condition, parameters = save_condition(self.connection, row, owner, expected)
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute(_SAVE.format(guard=condition), parameters)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.limits import (
     MAX_CONCURRENCY_LIMIT,
     MAX_COUNTER,
@@ -19,10 +19,10 @@ from weavegraph_checkpoints.domain.limits import (
     copied,
     is_integer,
     is_storable_text,
-    shown,
+    safe_repr,
 )
 from weavegraph_checkpoints.domain.nodes import NodeKind, as_node
-from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import VersionedState
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
 
@@ -78,7 +78,7 @@ class Checkpoint:
     versions_seen: VersionsSeen
     concurrency_limit: int = 1
     """0 to 2^63−1; kept by the session from its first checkpoint on."""
-    created_at: datetime = field(default_factory=instants.now)
+    created_at: datetime = field(default_factory=timestamps.now)
     """An aware ``datetime``, kept to the microsecond, in UTC."""
     ran_nodes: tuple[NodeKind, ...] = ()
     skipped_nodes: tuple[NodeKind, ...] = ()
@@ -106,7 +106,7 @@ class Checkpoint:
         _check_resumption(self)
         keep = object.__setattr__
         try:
-            keep(self, "created_at", instants.in_utc(self.created_at))
+            keep(self, "created_at", timestamps.to_utc(self.created_at))
         except ValueError as error:
             raise InvalidCheckpoint(str(error), "$.created_at") from None
         keep(self, "ran_nodes", _nodes(self.ran_nodes, "ran_nodes"))
@@ -142,7 +142,9 @@ def _check_resumption(record: Checkpoint | SessionState) -> None:
     check_integer(record.step, "step", MAX_STEP)
     check_integer(record.concurrency_limit, "concurrency_limit", MAX_CONCURRENCY_LIMIT)
     if not isinstance(record.state, VersionedState):
-        raise InvalidCheckpoint(f"expected a VersionedState, not {shown(record.state)}", "$.state")
+        raise InvalidCheckpoint(
+            f"expected a VersionedState, not {safe_repr(record.state)}", "$.state"
+        )
     keep = object.__setattr__
     keep(record, "frontier", _nodes(record.frontier, "frontier"))
     keep(record, "versions_seen", checked_versions_seen(record.versions_seen))
@@ -186,7 +188,7 @@ def checked_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen
     for node, versions in _items(seen, "$.versions_seen"):
         check_text(node, "$.versions_seen")
         if type(versions) is not dict:
-            versions = _items(versions, member("$.versions_seen", node))
+            versions = _items(versions, join_json_path("$.versions_seen", node))
         copy[node] = own = dict(versions)
         for channel, version in own.items():
             if not (is_storable_text(channel) and is_integer(version, MAX_COUNTER)):
@@ -195,15 +197,15 @@ def checked_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen
 
 
 def _refuse_version(node: str, channel: object, version: object) -> None:
-    path = member("$.versions_seen", node)
+    path = join_json_path("$.versions_seen", node)
     check_text(channel, path)
     raise InvalidCheckpoint(
-        f"expected an integer from 0 to {MAX_COUNTER}, not {shown(version)}",
-        member(path, str(channel)),
+        f"expected an integer from 0 to {MAX_COUNTER}, not {safe_repr(version)}",
+        join_json_path(path, str(channel)),
     )
 
 
 def _items(mapping: object, path: str) -> Iterable[tuple[Any, Any]]:
     if type(mapping) is not dict and not isinstance(mapping, Mapping):
-        raise InvalidCheckpoint(f"expected a mapping, not {shown(mapping)}", path)
+        raise InvalidCheckpoint(f"expected a mapping, not {safe_repr(mapping)}", path)
     return mapping.items()

@@ -53,7 +53,7 @@ def check_integer(
     """Raise ``error`` unless ``value`` is an integer from 0 to ``maximum``."""
     if not is_integer(value, maximum):
         path = name if error is InvalidQuery else f"$.{name}"
-        raise error(f"{name} must be an integer from 0 to {maximum}, not {shown(value)}", path)
+        raise error(f"{name} must be an integer from 0 to {maximum}, not {safe_repr(value)}", path)
 
 
 def check_session_id(value: object, name: str = "session_id") -> None:
@@ -61,7 +61,7 @@ def check_session_id(value: object, name: str = "session_id") -> None:
     if not is_session_id(value):
         raise InvalidCheckpoint(
             f"{name} must be text of 1 to {MAX_SESSION_ID_LENGTH} characters without "
-            f"U+0000 and lone surrogates, not {shown(value)}",
+            f"U+0000 and lone surrogates, not {safe_repr(value)}",
             f"$.{name}",
         )
 
@@ -70,7 +70,7 @@ def check_text(value: object, path: str) -> None:
     """Raise ``InvalidCheckpoint`` unless ``value`` is text that can be stored."""
     if not is_storable_text(value):
         raise InvalidCheckpoint(
-            f"expected text without U+0000 and lone surrogates, not {shown(value)}",
+            f"expected text without U+0000 and lone surrogates, not {safe_repr(value)}",
             path,
         )
 
@@ -83,11 +83,11 @@ def copied(values: Iterable[T], path: str) -> tuple[T, ...]:
     if type(values) is tuple:
         return values
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidCheckpoint(f"expected a sequence, not {shown(values)}", path)
+        raise InvalidCheckpoint(f"expected a sequence, not {safe_repr(values)}", path)
     return tuple(values)
 
 
-def shown(value: Any) -> str:
+def safe_repr(value: Any) -> str:
     """Return a short, printable form of a refused value for an error message."""
     try:
         text = ascii(value)

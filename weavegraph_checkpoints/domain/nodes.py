@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from weavegraph_checkpoints.domain.limits import shown
+from weavegraph_checkpoints.domain.limits import safe_repr
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
 
 _CUSTOM = "Custom:"
@@ -28,20 +28,20 @@ class NodeKind(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         text = self.encoded
         if type(text) is not str or not (text in ("Start", "End") or text.startswith(_CUSTOM)):
-            raise InvalidCheckpoint(f"not a node: {shown(text)}")
+            raise InvalidCheckpoint(f"not a node: {safe_repr(text)}")
 
     @classmethod
     def custom(cls, name: str) -> NodeKind:
         """Return the custom node of that name."""
         if type(name) is not str:
-            raise InvalidCheckpoint(f"a node's name must be text, not {shown(name)}")
+            raise InvalidCheckpoint(f"a node's name must be text, not {safe_repr(name)}")
         return cls(_CUSTOM + name)
 
     @classmethod
     def decode(cls, text: str) -> NodeKind:
         """Return the node that ``encode()`` wrote; unknown text is a custom name."""
         if type(text) is not str:
-            raise InvalidCheckpoint(f"expected a node or its name, not {shown(text)}")
+            raise InvalidCheckpoint(f"expected a node or its name, not {safe_repr(text)}")
         if text == "Start":
             return cls.START
         if text == "End":

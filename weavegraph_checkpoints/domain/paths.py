@@ -8,7 +8,7 @@ import re
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-def member(path: str, key: str | int) -> str:
+def join_json_path(path: str, key: str | int) -> str:
     """Return the path of a key of an object, or of an index of an array."""
     if isinstance(key, int):
         return f"{path}[{key}]"

@@ -11,7 +11,7 @@ from weavegraph_checkpoints.domain.limits import (
     MAX_STEP,
     check_integer,
     is_storable_text,
-    shown,
+    safe_repr,
 )
 from weavegraph_checkpoints.domain.nodes import NodeKind, as_node
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, InvalidQuery
@@ -76,7 +76,7 @@ def _node(node: NodeKind | str, name: str) -> NodeKind:
         raise InvalidQuery(error.message, name) from None
     if not is_storable_text(kind.encoded):
         raise InvalidQuery(
-            f"a node's name is text without U+0000 and lone surrogates, not {shown(str(kind))}",
+            f"a node's name is text without U+0000 and lone surrogates, not {safe_repr(str(kind))}",
             name,
         )
     return kind

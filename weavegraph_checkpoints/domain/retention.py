@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from weavegraph_checkpoints.domain.limits import MAX_STEP, is_owner, is_session_id, shown
+from weavegraph_checkpoints.domain.limits import MAX_STEP, is_owner, is_session_id, safe_repr
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 
 STATUSES = ("empty", "resumable", "finished")
@@ -60,7 +60,7 @@ class RetentionPolicy:
             type(self.keep_last) is int and 1 <= self.keep_last <= MAX_STEP
         ):
             raise InvalidPolicy(
-                f"expected a number of steps of 1 or more, not {shown(self.keep_last)}",
+                f"expected a number of steps of 1 or more, not {safe_repr(self.keep_last)}",
                 "keep_last",
             )
         _check_duration(self.older_than, "older_than")
@@ -72,10 +72,10 @@ class RetentionPolicy:
             object.__setattr__(self, "session_ids", _session_ids(self.session_ids))
         if self.status is not None and self.status not in STATUSES:
             raise InvalidPolicy(
-                f"expected one of {', '.join(STATUSES)}, not {shown(self.status)}", "status"
+                f"expected one of {', '.join(STATUSES)}, not {safe_repr(self.status)}", "status"
             )
         if self.owner is not None and not is_owner(self.owner):
-            raise InvalidPolicy(f"not an owner: {shown(self.owner)}", "owner")
+            raise InvalidPolicy(f"not an owner: {safe_repr(self.owner)}", "owner")
 
     @property
     def has_step_rule(self) -> bool:
@@ -157,12 +157,14 @@ def parse_duration(text: str, path: str = "$") -> timedelta:
             return msgspec.convert(text, timedelta)
     except (OverflowError, ValueError, msgspec.ValidationError):
         pass
-    raise InvalidPolicy(f"not a duration: {shown(text)}; write 30d, 12h, 2w, 90m or ISO 8601", path)
+    raise InvalidPolicy(
+        f"not a duration: {safe_repr(text)}; write 30d, 12h, 2w, 90m or ISO 8601", path
+    )
 
 
 def _check_duration(value: object, name: str) -> None:
     if value is not None and not (isinstance(value, timedelta) and value >= timedelta(0)):
-        raise InvalidPolicy(f"expected a timedelta of 0 or more, not {shown(value)}", name)
+        raise InvalidPolicy(f"expected a timedelta of 0 or more, not {safe_repr(value)}", name)
 
 
 def _session_ids(session_ids: Iterable[str]) -> tuple[str, ...]:
@@ -174,7 +176,7 @@ def _session_ids(session_ids: Iterable[str]) -> tuple[str, ...]:
         raise InvalidPolicy("expected several session ids", "session_ids") from None
     for session_id in ids:
         if not is_session_id(session_id):
-            raise InvalidPolicy(f"not a session id: {shown(session_id)}", "session_ids")
+            raise InvalidPolicy(f"not a session id: {safe_repr(session_id)}", "session_ids")
     return ids
 
 

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import force_setattr
 
-from weavegraph_checkpoints.domain import instants
-from weavegraph_checkpoints.domain.limits import MAX_CHANNEL_VERSION, check_integer, copied, shown
+from weavegraph_checkpoints.domain import timestamps
+from weavegraph_checkpoints.domain.limits import (
+    MAX_CHANNEL_VERSION,
+    check_integer,
+    copied,
+    safe_repr,
+)
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
 
 
@@ -85,7 +90,7 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     context: Any = None
     """Any JSON value."""
-    when: str = msgspec.field(default_factory=instants.now_text)
+    when: str = msgspec.field(default_factory=timestamps.now_text)
     """RFC 3339 text in UTC (``…Z``), so that nanoseconds survive."""
 
     if TYPE_CHECKING:
@@ -108,14 +113,14 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def when_datetime(self) -> datetime:
         """``when`` as an aware ``datetime`` in UTC, cut to the microsecond."""
-        return instants.from_text(self.when)
+        return timestamps.from_text(self.when)
 
 
 def _when_text(when: str | datetime) -> str:
     try:
         if isinstance(when, datetime):
-            return instants.to_text(when)
-        return instants.canonical_text(when)
+            return timestamps.to_text(when)
+        return timestamps.canonical_text(when)
     except (TypeError, ValueError) as error:
         raise InvalidCheckpoint(str(error), "$.when") from None
 
@@ -149,7 +154,7 @@ class ExtrasChannel(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_integer(self.version, "version", MAX_CHANNEL_VERSION)
         if not isinstance(self.map, Mapping):
-            raise InvalidCheckpoint(f"expected a mapping, not {shown(self.map)}", "$.map")
+            raise InvalidCheckpoint(f"expected a mapping, not {safe_repr(self.map)}", "$.map")
         force_setattr(self, "map", dict(self.map))
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from weavegraph_checkpoints.backends import StepRow
-from weavegraph_checkpoints.backends.interchange import (
+from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.interchange.sources import BYTES_A_PAGE
+from weavegraph_checkpoints.interchange.sql import (
     IDS_A_STATEMENT,
     HeldStep,
     InterchangeStatements,
 )
-from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.interchange.sources import BYTES_A_PAGE
 from weavegraph_checkpoints.serde import loads_json
 
 _DOCUMENTS = ("frontier", "versions_seen", "ran_nodes", "skipped_nodes")

@@ -6,8 +6,8 @@ import re
 from datetime import datetime
 from typing import Any
 
-from weavegraph_checkpoints.domain import instants
-from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain import timestamps
+from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import VersionedState
 from weavegraph_checkpoints.exceptions import SerializationError
 
@@ -90,7 +90,7 @@ def to_text(instant: datetime) -> str:
     With milliseconds as the crate itself writes it, or with microseconds where it has
     them.
     """
-    text = instants.to_text(instant)
+    text = timestamps.to_text(instant)
     if instant.microsecond == 0:
         return f"{text[:-1]}.000Z"
     return text.replace("000Z", "Z") if instant.microsecond % 1000 == 0 else text
@@ -117,6 +117,6 @@ def _check(value: Any, path: str, levels: int) -> None:
             raise SerializationError(f"the crate reads no more than {MAX_LEVELS} levels", path)
         for key, item in value.items() if kind is dict else enumerate(value):
             if type(item) is not str:
-                _check(item, member(path, key), levels - 1)
+                _check(item, join_json_path(path, key), levels - 1)
     elif kind is int and not MIN_INTEGER <= value <= MAX_INTEGER:
         raise SerializationError("the crate reads integers of up to 64 bits", path)

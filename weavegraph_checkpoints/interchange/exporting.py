@@ -9,8 +9,7 @@ from itertools import chain
 
 from django.db import connections, router
 
-from weavegraph_checkpoints.backends import backend_of
-from weavegraph_checkpoints.backends.interchange import HeldSession, InterchangeStatements
+from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.domain.retention import STATUSES
 from weavegraph_checkpoints.exceptions import InterchangeError, SerializationError
@@ -22,6 +21,7 @@ from weavegraph_checkpoints.interchange.sources import (
     FIRST_PAGE,
     next_page_size,
 )
+from weavegraph_checkpoints.interchange.sql import HeldSession, InterchangeStatements
 from weavegraph_checkpoints.interchange.targets import Target, TargetSession, open_target
 from weavegraph_checkpoints.models import Session
 
@@ -87,7 +87,7 @@ def count_steps(
 
 def _statements(using: str | None) -> InterchangeStatements:
     connection = connections[using or router.db_for_read(Session)]
-    return InterchangeStatements(backend_of(connection))
+    return InterchangeStatements(get_backend(connection))
 
 
 def _check_there(statements: InterchangeStatements, ids: Sequence[str]) -> None:

@@ -10,9 +10,8 @@ from itertools import chain
 from django.db import connections, router
 
 from weavegraph_checkpoints import conf
-from weavegraph_checkpoints.backends import StepRow, backend_of
-from weavegraph_checkpoints.backends.interchange import InterchangeStatements
-from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, shown
+from weavegraph_checkpoints.backends import StepRow, get_backend
+from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, safe_repr
 from weavegraph_checkpoints.exceptions import (
     InterchangeError,
     InvalidCheckpoint,
@@ -28,6 +27,7 @@ from weavegraph_checkpoints.interchange.rows import (
     step_row,
 )
 from weavegraph_checkpoints.interchange.sources import BYTES_A_PAGE, Source
+from weavegraph_checkpoints.interchange.sql import InterchangeStatements
 from weavegraph_checkpoints.interchange.writing import Change, Incoming, Writer
 from weavegraph_checkpoints.models import Session
 
@@ -83,11 +83,11 @@ def import_history(
     write. Raises ``InterchangeError``; what came in before stays.
     """
     if owner is not None and not is_owner(owner):
-        raise InterchangeError(f"not an owner: {shown(owner)}")
+        raise InterchangeError(f"not an owner: {safe_repr(owner)}")
     if on_conflict not in CONFLICTS:
         raise InterchangeError(f"on_conflict must be one of {', '.join(CONFLICTS)}")
     connection = connections[using or router.db_for_write(Session)]
-    statements = InterchangeStatements(backend_of(connection))
+    statements = InterchangeStatements(get_backend(connection))
     writer = Writer(statements, owner, on_conflict)
     run = _Import(source, writer, dry_run, on_invalid, on_progress)
     return run.result(None if sessions is None else list(dict.fromkeys(sessions)))

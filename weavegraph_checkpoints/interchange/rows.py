@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from weavegraph_checkpoints.backends import StepRow
-from weavegraph_checkpoints.backends.interchange import HeldStep
-from weavegraph_checkpoints.domain import Checkpoint, instants
+from weavegraph_checkpoints.domain import Checkpoint, timestamps
 from weavegraph_checkpoints.domain.limits import (
     MAX_CONCURRENCY_LIMIT,
     MAX_STEP,
     check_integer,
     check_session_id,
     is_session_id,
-    shown,
+    safe_repr,
 )
 from weavegraph_checkpoints.exceptions import (
     InvalidCheckpoint,
@@ -30,6 +29,7 @@ from weavegraph_checkpoints.interchange.crate import (
     check_holdable,
     to_text,
 )
+from weavegraph_checkpoints.interchange.sql import HeldStep
 from weavegraph_checkpoints.serde import checkpoint_from_columns, dumps_nodes, loads_json
 from weavegraph_checkpoints.serde.values import check_state
 
@@ -109,7 +109,7 @@ def shown_id(value: object) -> str:
     """Return any id as text for a message."""
     if isinstance(value, bytes):
         value = value.decode(errors="backslashreplace")
-    return value if is_session_id(value) and isinstance(value, str) else shown(value)
+    return value if is_session_id(value) and isinstance(value, str) else safe_repr(value)
 
 
 def step_row(session_id: str, row: SourceStep, max_bytes: int | None) -> StepRow:
@@ -248,13 +248,13 @@ def _text(value: object, path: str) -> str:
         except UnicodeDecodeError as error:
             raise SerializationError(f"not valid UTF-8: {error}", path) from None
     if not isinstance(value, str):
-        raise SerializationError(f"expected text, not {shown(value)}", path)
+        raise SerializationError(f"expected text, not {safe_repr(value)}", path)
     return value
 
 
 def _instant(value: object, path: str) -> datetime:
     try:
-        return instants.from_text(_text(value, path))
+        return timestamps.from_text(_text(value, path))
     except ValueError as error:
         message = error.message if isinstance(error, SerializationError) else str(error)
         raise SerializationError(message, path) from None

@@ -11,10 +11,10 @@ from django.db import transaction
 
 from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.backends import StepRow
-from weavegraph_checkpoints.backends.interchange import HeldSession, InterchangeStatements
 from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.comparing import differences
 from weavegraph_checkpoints.interchange.rows import SessionHead
+from weavegraph_checkpoints.interchange.sql import HeldSession, InterchangeStatements
 
 
 @dataclass(slots=True)

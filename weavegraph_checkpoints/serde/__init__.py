@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.checkpoint import (
     Checkpoint,
     VersionsSeen,
@@ -22,7 +22,7 @@ from weavegraph_checkpoints.domain.limits import (
     MAX_CHANNEL_VERSION,
     MAX_CONCURRENCY_LIMIT,
     MAX_STEP,
-    shown,
+    safe_repr,
 )
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.domain.state import (
@@ -51,7 +51,7 @@ class _ExtrasDocument(ExtrasChannel, frozen=True, kw_only=True):
 
 
 class _ErrorDocument(ErrorEvent, frozen=True, kw_only=True):
-    when: str = instants.EPOCH
+    when: str = timestamps.EPOCH
 
 
 class _ErrorsDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +110,7 @@ _FIELDS: dict[str, Callable[[Checkpoint], Any]] = {
     "frontier": lambda checkpoint: _encoded(checkpoint.frontier),
     "versions_seen": lambda checkpoint: checked_versions_seen(checkpoint.versions_seen),
     "concurrency_limit": lambda checkpoint: checkpoint.concurrency_limit,
-    "created_at": lambda checkpoint: instants.to_text(checkpoint.created_at),
+    "created_at": lambda checkpoint: timestamps.to_text(checkpoint.created_at),
     "ran_nodes": lambda checkpoint: _encoded(checkpoint.ran_nodes),
     "skipped_nodes": lambda checkpoint: _encoded(checkpoint.skipped_nodes),
     "updated_channels": lambda checkpoint: checkpoint.updated_channels,
@@ -166,7 +166,7 @@ def loads_at(data: bytes | str, session_id: str, step: int) -> tuple[Checkpoint,
         found = getattr(document, name)
         if found is not msgspec.UNSET and found != wanted:
             raise SerializationError(
-                f"{name} is {shown(found)}, but the checkpoint is that of {shown(wanted)}",
+                f"{name} is {safe_repr(found)}, but the checkpoint is that of {safe_repr(wanted)}",
                 f"$.{name}",
             )
     checkpoint = _checkpoint(document, session_id, step)
@@ -279,9 +279,9 @@ def _names(data: bytes | str, path: str) -> tuple[str, ...]:
 
 def _created_at(text: str | msgspec.UnsetType) -> datetime:
     if text is msgspec.UNSET:
-        return instants.now()
+        return timestamps.now()
     try:
-        return instants.from_text(text)
+        return timestamps.from_text(text)
     except ValueError as error:
         raise SerializationError(str(error), "$.created_at") from None
 

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from weavegraph_checkpoints.domain.limits import shown
-from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain.limits import safe_repr
+from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.exceptions import SerializationError
 
 _STATE_KEY = b'"state":'
@@ -87,7 +87,7 @@ def check_unique_keys(data: bytes, state: bytes = b"") -> None:
         raise SerializationError("nested too deep", "$") from None
     if found is not None:
         path, key = found
-        raise SerializationError(f"the key {shown(key)} stands twice", path)
+        raise SerializationError(f"the key {safe_repr(key)} stands twice", path)
 
 
 def _found(data: bytes, state: bytes) -> tuple[str, str] | None:
@@ -159,11 +159,11 @@ def _duplicates(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield the path and the name of each key that stands twice, in document order."""
     if isinstance(value, list):
         for position, item in enumerate(value):
-            yield from _duplicates(item, member(path, position))
+            yield from _duplicates(item, join_json_path(path, position))
     elif isinstance(value, _Object):
         seen = set()
         for key, item in value.pairs:
             if key in seen:
-                yield member(path, key), key
+                yield join_json_path(path, key), key
             seen.add(key)
-            yield from _duplicates(item, member(path, key))
+            yield from _duplicates(item, join_json_path(path, key))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from weavegraph_checkpoints.domain.limits import is_storable_text
-from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SerializationError
 
 _WHERE = re.compile(r" - at `(\$.*)`\Z", re.DOTALL)
@@ -36,7 +36,7 @@ def malformed(error: Exception, data: bytes | str, path: str) -> SerializationEr
         message = error.__cause__.message
     missing = _MISSING.match(message)
     if missing is not None:
-        below = member(below, missing.group(1))
+        below = join_json_path(below, missing.group(1))
     elif "[...]" in below:
         below = _resolved(below, data, message)
     return SerializationError(message, path + below[1:])
@@ -61,10 +61,10 @@ def _surrogates(value: Any, path: str) -> Iterator[str]:
         for key, item in value.items():
             if not is_storable_text(key.replace("\0", "")):
                 yield path
-            yield from _surrogates(item, member(path, key))
+            yield from _surrogates(item, join_json_path(path, key))
     elif isinstance(value, list | tuple):
         for position, item in enumerate(value):
-            yield from _surrogates(item, member(path, position))
+            yield from _surrogates(item, join_json_path(path, position))
 
 
 def _integer(digits: str) -> int | float:
@@ -101,4 +101,4 @@ def _candidates(value: Any, path: str, tokens: list[tuple[Any, ...]]) -> Iterato
     elif name is not None and isinstance(value, dict):
         keys = [name]
     for key in keys:
-        yield from _candidates(value[key], member(path, key), tokens[1:])
+        yield from _candidates(value[key], join_json_path(path, key), tokens[1:])

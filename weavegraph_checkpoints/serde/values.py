@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from weavegraph_checkpoints.domain.limits import MAX_COUNTER, is_integer, shown
-from weavegraph_checkpoints.domain.paths import member
+from weavegraph_checkpoints.domain.limits import MAX_COUNTER, is_integer, safe_repr
+from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import (
     AppScope,
     ErrorEvent,
@@ -80,7 +80,7 @@ def check_value(value: object, path: str, levels: int = MAX_LEVELS) -> None:
         _check(value, levels)
     except _Refused as refused:
         for key in reversed(refused.keys):
-            path = member(path, key)
+            path = join_json_path(path, key)
         raise SerializationError(str(refused), path) from None
 
 
@@ -107,7 +107,7 @@ def _check_container(container: Any, levels: int) -> None:
     keyed = type(container) is dict
     for key, item in entries:
         if keyed and type(key) is not str:
-            raise _Refused(f"a key of an object must be text, not {shown(key)}")
+            raise _Refused(f"a key of an object must be text, not {safe_repr(key)}")
         kind = type(item)
         if kind is str or kind is bool or item is None:
             continue
@@ -146,7 +146,7 @@ def _check_event(event: ErrorEvent, path: str) -> None:
 
 def _check_scope(scope: object, path: str) -> None:
     if type(scope) not in (NodeScope, SchedulerScope, RunnerScope, AppScope):
-        raise SerializationError(f"not a scope of an error: {shown(scope)}", path)
+        raise SerializationError(f"not a scope of an error: {safe_repr(scope)}", path)
     if isinstance(scope, NodeScope):
         _check_type(scope.kind, str, f"{path}.kind")
     if isinstance(scope, RunnerScope):
@@ -155,7 +155,7 @@ def _check_scope(scope: object, path: str) -> None:
         step = scope.step  # type: ignore[attr-defined]
         if not is_integer(step, MAX_COUNTER):
             raise SerializationError(
-                f"expected an integer from 0 to {MAX_COUNTER}, not {shown(step)}",
+                f"expected an integer from 0 to {MAX_COUNTER}, not {safe_repr(step)}",
                 f"{path}.step",
             )
 

@@ -11,13 +11,13 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from weavegraph_checkpoints.health.stats import DayGrowth, Stats, collect
 from weavegraph_checkpoints.management.databases import (
     add_database_option,
     check_database,
     check_tables,
 )
 from weavegraph_checkpoints.management.wording import counted, described, quoted, sized
-from weavegraph_checkpoints.stats import DayGrowth, Stats, collect
 
 BAR = 30
 

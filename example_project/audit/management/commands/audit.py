@@ -119,14 +119,14 @@ class Command(BaseCommand):
     def proceed(self, checkpointer: DjangoCheckpointer, session_id: str, pause: float) -> None:
         """Run the session to its end."""
         last = None
-        for checkpoint in self.shown(run(session_id, AUDIT, checkpointer)):
+        for checkpoint in self.safe_repr(run(session_id, AUDIT, checkpointer)):
             last = checkpoint
             time.sleep(pause)
         if last is not None:
             told = last.state.messages.items[-1].content
             self.say(f"Finished {session_id} at step {last.step}. {told}")
 
-    def shown(self, checkpoints: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
+    def safe_repr(self, checkpoints: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
         """Show each checkpoint that passes: a bar on a terminal, a line each elsewhere."""
         total = expected_last_step(len(distributions.installed()))
         terminal = self.stdout.isatty() and self.verbosity > 0

@@ -12,9 +12,10 @@ from itertools import groupby
 from django.db import DatabaseError, IntegrityError, connections, router, transaction
 
 from weavegraph_checkpoints import retries, triggers
-from weavegraph_checkpoints.backends import backend_of
+from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.dialects import START, Key
-from weavegraph_checkpoints.backends.health import (
+from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.health.sql import (
     COUNTS,
     DOCUMENTS,
     HealthStatements,
@@ -22,7 +23,6 @@ from weavegraph_checkpoints.backends.health import (
     StepMark,
     StoredStep,
 )
-from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.serde import loads_json
 
@@ -88,7 +88,7 @@ def verify(
 
 def _statements(using: str | None) -> HealthStatements:
     alias = using or router.db_for_write(Session)
-    return HealthStatements(backend_of(connections[alias]))
+    return HealthStatements(get_backend(connections[alias]))
 
 
 class _Verification:

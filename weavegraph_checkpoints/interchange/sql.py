@@ -12,10 +12,10 @@ from weavegraph_checkpoints.backends.base import (
     STEP,
     STEP_COLUMNS,
     Backend,
-    in_utc,
+    to_utc,
 )
-from weavegraph_checkpoints.backends.dialects import dialect_of
-from weavegraph_checkpoints.backends.rows import COLUMNS, StepRow, instant_parameter
+from weavegraph_checkpoints.backends.dialects import get_dialect
+from weavegraph_checkpoints.backends.rows import COLUMNS, StepRow, timestamp_parameter
 
 IDS_A_STATEMENT = 400
 ROWS_A_STATEMENT = 64
@@ -70,7 +70,7 @@ class InterchangeStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        self.dialect = dialect_of(backend.connection)
+        self.dialect = get_dialect(backend.connection)
 
     # Sessions
 
@@ -105,7 +105,7 @@ class InterchangeStatements:
                 parameters,
             )
             return [
-                HeldSession(key, owner, limit, in_utc(created), in_utc(updated), last, status)
+                HeldSession(key, owner, limit, to_utc(created), to_utc(updated), last, status)
                 for key, owner, limit, created, updated, last, status in cursor.fetchall()
             ]
 
@@ -121,7 +121,7 @@ class InterchangeStatements:
         if self.connection.vendor == "mysql":
             conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
         rows = [
-            (key, owner, limit, *(instant_parameter(each, self.connection) for each in times))
+            (key, owner, limit, *(timestamp_parameter(each, self.connection) for each in times))
             for key, limit, *times in sessions
         ]
         with self.connection.cursor() as cursor:
@@ -139,8 +139,8 @@ class InterchangeStatements:
                 f"UPDATE {SESSION} SET created_at = %s, updated_at = %s WHERE id = %s",
                 [
                     (
-                        instant_parameter(created_at, self.connection),
-                        instant_parameter(updated_at, self.connection),
+                        timestamp_parameter(created_at, self.connection),
+                        timestamp_parameter(updated_at, self.connection),
                         session_id,
                     )
                     for session_id, created_at, updated_at in times
@@ -210,7 +210,7 @@ class InterchangeStatements:
                 parameters,
             )
             return [
-                HeldStep(step, in_utc(created_at), *map(_text, documents))
+                HeldStep(step, to_utc(created_at), *map(_text, documents))
                 for step, created_at, *documents in cursor.fetchall()
             ]
 

@@ -11,7 +11,7 @@ from weavegraph_checkpoints.backends.base import (
     SESSION,
     Backend,
     SessionRow,
-    in_utc,
+    to_utc,
 )
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.losses import SessionLoss
@@ -84,7 +84,7 @@ class RetentionStatements:
                 [*parameters, limit],
             )
             return [
-                SessionRow(session_id, owner, status, in_utc(updated_at))
+                SessionRow(session_id, owner, status, to_utc(updated_at))
                 for session_id, owner, status, updated_at in cursor.fetchall()
             ]
 

@@ -14,21 +14,21 @@ from typing import TypeVar
 from django.db import connections, router, transaction
 
 from weavegraph_checkpoints import retries
-from weavegraph_checkpoints.backends import backend_of
+from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.base import SessionRow
-from weavegraph_checkpoints.backends.retention import (
+from weavegraph_checkpoints.domain import timestamps
+from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, safe_repr
+from weavegraph_checkpoints.domain.losses import Ledger, PruneResult, SessionLoss
+from weavegraph_checkpoints.domain.retention import RetentionPolicy, Sieve, cutoff
+from weavegraph_checkpoints.exceptions import InvalidPolicy
+from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.pruning.sql import (
     STEPS_A_READ,
     RetentionStatements,
     StepRecord,
     Tail,
     groups,
 )
-from weavegraph_checkpoints.domain import instants
-from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, shown
-from weavegraph_checkpoints.domain.losses import Ledger, PruneResult, SessionLoss
-from weavegraph_checkpoints.domain.retention import RetentionPolicy, Sieve, cutoff
-from weavegraph_checkpoints.exceptions import InvalidPolicy
-from weavegraph_checkpoints.models import Session
 
 __all__ = ["DEFAULT_BATCH_SIZE", "PruneResult", "SessionLoss", "preview", "prune"]
 
@@ -129,7 +129,7 @@ class _Preview:
         self.policies = policies
         self.statements = statements
         self.on_progress = on_progress
-        self.now = instants.now()
+        self.now = timestamps.now()
         self.ages = [_cutoff(policy, self.now) for policy in policies]
         self.ledgers = [Ledger() for _ in policies]
 
@@ -205,7 +205,7 @@ class _Run:
         self.batch_size = batch_size
         self.batches_left = max_batches
         self.on_progress = on_progress
-        self.now = instants.now()
+        self.now = timestamps.now()
         self.ledger = Ledger()
 
     def result(self) -> PruneResult:
@@ -327,7 +327,7 @@ def _atomically(alias: str, work: Callable[[], _Batch]) -> _Batch:
 
 def _statements(using: str | None) -> RetentionStatements:
     alias = using or router.db_for_write(Session)
-    return RetentionStatements(backend_of(connections[alias]))
+    return RetentionStatements(get_backend(connections[alias]))
 
 
 def _pages(
@@ -354,4 +354,4 @@ def _cutoff(policy: RetentionPolicy, now: datetime) -> datetime | None:
 
 def _check_size(value: int, name: str) -> None:
     if not (is_integer(value, MAX_STEP) and value > 0):
-        raise InvalidPolicy(f"expected an integer of 1 or more, not {shown(value)}", name)
+        raise InvalidPolicy(f"expected an integer of 1 or more, not {safe_repr(value)}", name)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
-from weavegraph_checkpoints.backends.dialects import dialect_of
+from weavegraph_checkpoints.backends.dialects import get_dialect
 
 
 class HistoryRow(NamedTuple):
@@ -27,7 +27,7 @@ class StatsStatements:
     def __init__(self, backend: Backend) -> None:
         self.connection = backend.connection
         self.all_steps = backend.all_steps
-        self.dialect = dialect_of(backend.connection)
+        self.dialect = get_dialect(backend.connection)
         self.octets = f"COALESCE(state_bytes, {self.dialect.octets.format('state')})"
 
     def statuses(self) -> dict[str, int]:

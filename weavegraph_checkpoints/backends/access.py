@@ -10,7 +10,7 @@ from weavegraph_checkpoints.backends.rows import COLUMNS, StepRow
 from weavegraph_checkpoints.exceptions import ConcurrencyConflict, SessionNotFound
 
 
-def owned(owner: str | None) -> tuple[str, list[Any]]:
+def owner_condition(owner: str | None) -> tuple[str, list[Any]]:
     """Return the SQL that leaves the sessions of an owner, with its parameters."""
     return ("", []) if owner is None else (" AND owner = %s", [owner])
 
@@ -31,7 +31,7 @@ def check_writable(
         raise ConcurrencyConflict(row.session_id, expected, last_step)
 
 
-def guard(
+def save_condition(
     connection: BaseDatabaseWrapper, row: StepRow, owner: str | None, expected: int | None
 ) -> tuple[str, dict[str, Any]]:
     """Return the SQL of ``check_writable`` on a row of sessions, and all that a save names.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.utils.dateparse import parse_datetime
 
 from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
-from weavegraph_checkpoints.backends.dialects import Key, dialect_of
+from weavegraph_checkpoints.backends.dialects import Key, get_dialect
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
@@ -100,7 +100,7 @@ class HealthStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        self.dialect = dialect_of(backend.connection)
+        self.dialect = get_dialect(backend.connection)
 
     def extent(self) -> tuple[int, int]:
         """Return how many sessions and steps there are."""

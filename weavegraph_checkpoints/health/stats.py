@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from django.db import connections, router
 
 from weavegraph_checkpoints import conf
-from weavegraph_checkpoints.backends import backend_of
-from weavegraph_checkpoints.backends.stats import StatsStatements
-from weavegraph_checkpoints.domain import instants
+from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.health.stats_sql import StatsStatements
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.pruning import PruneResult, preview
 
@@ -72,7 +72,7 @@ def collect(*, using: str | None = None) -> Stats:
     """
     policies = conf.retention()
     alias = using or router.db_for_read(Session)
-    statements = StatsStatements(backend_of(connections[alias]))
+    statements = StatsStatements(get_backend(connections[alias]))
     counts = statements.statuses()
     largest = statements.largest_histories(LARGEST)
     sessions, steps, size = largest[0][-3:] if largest else (0, 0, 0)
@@ -95,7 +95,7 @@ def collect(*, using: str | None = None) -> Stats:
 
 
 def _growth(statements: StatsStatements) -> tuple[DayGrowth, ...]:
-    today = instants.now().date()
+    today = timestamps.now().date()
     days = [today - timedelta(days=age) for age in reversed(range(DAYS))]
     measured = statements.days(days[0], days[-1])
     return tuple(

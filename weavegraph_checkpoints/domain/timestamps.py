@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from weavegraph_checkpoints.domain.limits import shown
+from weavegraph_checkpoints.domain.limits import safe_repr
 
 EPOCH = "1970-01-01T00:00:00Z"
 
@@ -31,10 +31,10 @@ def to_text(instant: datetime) -> str:
 
     Raises ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
     """
-    return f"{in_utc(instant).replace(tzinfo=None).isoformat()}Z"
+    return f"{to_utc(instant).replace(tzinfo=None).isoformat()}Z"
 
 
-def in_utc(instant: object) -> datetime:
+def to_utc(instant: object) -> datetime:
     """Return an aware ``datetime`` in UTC.
 
     Raises ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
@@ -42,7 +42,7 @@ def in_utc(instant: object) -> datetime:
     if isinstance(instant, datetime) and instant.tzinfo is UTC:
         return instant
     if not isinstance(instant, datetime) or instant.utcoffset() is None:
-        raise ValueError(f"expected a timezone-aware datetime, not {shown(instant)}")
+        raise ValueError(f"expected a timezone-aware datetime, not {safe_repr(instant)}")
     try:
         return instant.astimezone(UTC)
     except OverflowError:
@@ -75,14 +75,14 @@ def _parsed(text: str) -> tuple[datetime, str, bool]:
     """Return the instant in whole seconds, its fraction, and if it is a leap second."""
     match = _RFC_3339.fullmatch(text)
     if match is None:
-        raise ValueError(f"not an RFC 3339 time: {shown(text)}")
+        raise ValueError(f"not an RFC 3339 time: {safe_repr(text)}")
     day, minute, second, fraction, zone = match.groups()
     leap = second == "60"
     try:
         local = datetime.fromisoformat(f"{day}T{minute}:{'59' if leap else second}+00:00")
         instant = local - _offset(zone)
     except (ValueError, OverflowError):
-        raise ValueError(f"not an RFC 3339 time: {shown(text)}") from None
+        raise ValueError(f"not an RFC 3339 time: {safe_repr(text)}") from None
     return instant, fraction or "", leap
 
 

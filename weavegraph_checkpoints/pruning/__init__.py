@@ -1,0 +1,13 @@
+"""Delete old steps and inactive sessions by a retention policy."""
+
+from __future__ import annotations
+
+from weavegraph_checkpoints.pruning.run import (
+    DEFAULT_BATCH_SIZE,
+    PruneResult,
+    SessionLoss,
+    preview,
+    prune,
+)
+
+__all__ = ["DEFAULT_BATCH_SIZE", "PruneResult", "SessionLoss", "preview", "prune"]
