@@ -14,7 +14,7 @@ from weavegraph_checkpoints import (
     MessagesChannel,
     VersionedState,
 )
-from weavegraph_checkpoints.admin.addresses import Addresses
+from weavegraph_checkpoints.admin.urls import Addresses
 from weavegraph_checkpoints.models import Session, Step
 
 BASE = "/admin/weavegraph_checkpoints/session/"

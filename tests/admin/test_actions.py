@@ -19,7 +19,7 @@ from tests.admin.conftest import user_of
 from tests.admin.filling import BASE, a_run, addresses, body, many_steps
 from tests.builders import everything_stored, wrong_snapshots
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.admin import prune
+from weavegraph_checkpoints.admin.views import prune
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import a_checkpoint, a_full_checkpoint, an_error_event, checkpoints
 from weavegraph_checkpoints import Checkpoint, Message, VersionedState, WeaveError
-from weavegraph_checkpoints.admin.comparison import (
+from weavegraph_checkpoints.admin.presenters.comparison import (
     MOST_ROWS,
     MOST_TEXT,
     compare,

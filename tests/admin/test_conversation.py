@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from weavegraph_checkpoints import Message
-from weavegraph_checkpoints.admin.conversation import LONG_BYTES, conversation_of
+from weavegraph_checkpoints.admin.presenters.conversation import LONG_BYTES, conversation_of
 
 MESSAGES = [Message.user(str(number)) for number in range(1, 131)]
 

@@ -13,8 +13,8 @@ from django.urls import path
 
 from tests.admin.filling import a_run, body
 from weavegraph_checkpoints.admin import SessionAdmin
-from weavegraph_checkpoints.admin.addresses import Addresses
-from weavegraph_checkpoints.admin.pages import HistoryAdmin
+from weavegraph_checkpoints.admin.base import HistoryAdmin
+from weavegraph_checkpoints.admin.urls import Addresses
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 

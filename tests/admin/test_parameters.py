@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.admin.filling import BASE, addresses, body, pages_of
-from weavegraph_checkpoints.admin.prune import PruneForm
+from weavegraph_checkpoints.admin.views.prune import PruneForm
 
 pytestmark = pytest.mark.django_db
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from weavegraph_checkpoints import ExtrasChannel, MessagesChannel, VersionedState
-from weavegraph_checkpoints.admin.seen import MOST_CHANNELS, MOST_NODES, seen_of
+from weavegraph_checkpoints.admin.presenters.versions_seen import MOST_CHANNELS, MOST_NODES, seen_of
 
 STATE = VersionedState(messages=MessagesChannel(version=5), extra=ExtrasChannel(version=2))
 

@@ -10,7 +10,6 @@ from django.test import Client, override_settings
 from tests.admin.filling import START, addresses, body, many_steps
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import ErrorEvent, VersionedState, WeaveError
-from weavegraph_checkpoints.admin import records
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
 
@@ -79,7 +78,7 @@ def test_a_page_after_a_step_that_is_gone_still_shows_what_comes_after(root: Cli
 
 
 def test_a_node_is_searched_in_bounded_windows(root: Client, monkeypatch: Any) -> None:
-    monkeypatch.setattr(records, "WINDOW", 30)
+    monkeypatch.setattr("weavegraph_checkpoints.admin.queries.WINDOW", 30)
     many_steps("run", 100)
     Step.objects.filter(step=5).update(ran_nodes=["Custom:rare"])
     Step.objects.filter(step=50).update(skipped_nodes=["Custom:rare"])

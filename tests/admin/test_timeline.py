@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.admin.test_weave import a_record
-from weavegraph_checkpoints.admin.timeline import (
+from weavegraph_checkpoints.admin.presenters.timeline import (
     HEIGHT,
     MOST_POINTS,
     WIDTH,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from tests.strategies import json_values
-from weavegraph_checkpoints.admin.tree import (
+from weavegraph_checkpoints.admin.presenters.values import (
     MOST_ENTRIES,
     MOST_LINES,
     SHOWN_LEVELS,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weavegraph_checkpoints.admin.timeline import StepFacts, StepRecord, in_a_row
-from weavegraph_checkpoints.admin.weave import MOST_NODES, weave_of
+from weavegraph_checkpoints.admin.presenters.timeline import StepFacts, StepRecord, in_a_row
+from weavegraph_checkpoints.admin.presenters.weave import MOST_NODES, weave_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

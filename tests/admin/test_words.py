@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weavegraph_checkpoints import AppScope, NodeScope, RunnerScope, SchedulerScope
-from weavegraph_checkpoints.admin import words
+from weavegraph_checkpoints.admin.formatting import (
+    escape_control_chars,
+    format_age,
+    format_duration,
+    format_node,
+    format_scope,
+    format_signed_number,
+    format_signed_size,
+    get_texts,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -27,12 +36,12 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
     ],
 )
 def test_a_span_is_told_in_its_largest_units(seconds: float, expected: str) -> None:
-    assert words.duration(timedelta(seconds=seconds)) == expected
+    assert format_duration(timedelta(seconds=seconds)) == expected
 
 
 def test_the_longest_span_is_told() -> None:
-    assert words.duration(timedelta.max).startswith("1,000,000,000 days")
-    assert words.duration(timedelta.min).startswith("−")
+    assert format_duration(timedelta.max).startswith("1,000,000,000 days")
+    assert format_duration(timedelta.min).startswith("−")
 
 
 @pytest.mark.parametrize(
@@ -46,12 +55,12 @@ def test_the_longest_span_is_told() -> None:
     ],
 )
 def test_an_instant_is_told_by_its_age(ago: int, expected: str) -> None:
-    assert words.ago(NOW - timedelta(seconds=ago), NOW) == expected
+    assert format_age(NOW - timedelta(seconds=ago), NOW) == expected
 
 
 def test_numbers_and_sizes_have_signs() -> None:
-    assert [words.signed(value) for value in (0, 3, -12_000)] == ["", "+3", "−12,000"]
-    assert [words.signed_size(value) for value in (0, 2_048, -1)] == [
+    assert [format_signed_number(value) for value in (0, 3, -12_000)] == ["", "+3", "−12,000"]
+    assert [format_signed_size(value) for value in (0, 2_048, -1)] == [
         "",
         "+2.0\xa0KB",
         "−1 B",
@@ -68,7 +77,7 @@ def test_numbers_and_sizes_have_signs() -> None:
     ],
 )
 def test_a_scope_is_told(scope: object, expected: str) -> None:
-    assert words.scope(scope) == expected  # type: ignore[arg-type]
+    assert format_scope(scope) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -81,16 +90,16 @@ def test_a_scope_is_told(scope: object, expected: str) -> None:
     ],
 )
 def test_a_node_is_told_by_its_name(encoded: str, expected: str) -> None:
-    assert words.node(encoded) == expected
+    assert format_node(encoded) == expected
 
 
 def test_a_column_that_is_no_list_of_texts_has_none() -> None:
-    assert words.texts(["a", 1, None, "b"]) == ("a", "b")
-    assert words.texts({"a": 1}) == words.texts(None) == ()
+    assert get_texts(["a", 1, None, "b"]) == ("a", "b")
+    assert get_texts({"a": 1}) == get_texts(None) == ()
 
 
 def test_the_null_character_is_visible() -> None:
-    assert words.visible("a\0b") == "a␀b"
+    assert escape_control_chars("a\0b") == "a␀b"
 
 
 @pytest.mark.parametrize(
@@ -103,13 +112,13 @@ def test_the_null_character_is_visible() -> None:
     ],
 )
 def test_no_text_turns_what_stands_around_it(text: str, expected: str) -> None:
-    assert words.visible(text) == expected
+    assert escape_control_chars(text) == expected
 
 
 @given(st.text(alphabet="a\u2066\u2067\u2068\u2069\0"))
 def test_every_isolation_ends_where_the_text_does(text: str) -> None:
     depth, lowest = 0, 0
-    for mark in words.visible(text):
+    for mark in escape_control_chars(text):
         depth += (mark in "\u2066\u2067\u2068") - (mark == "\u2069")
         lowest = min(lowest, depth)
     assert (depth, lowest) == (0, 0)

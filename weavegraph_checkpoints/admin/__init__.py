@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from weavegraph_checkpoints.admin.sessions import SessionAdmin
+from weavegraph_checkpoints.admin.admin import SessionAdmin
 
 __all__ = ["SessionAdmin"]

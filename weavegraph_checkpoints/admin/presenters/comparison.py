@@ -10,8 +10,8 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
 
-from weavegraph_checkpoints.admin import words
-from weavegraph_checkpoints.admin.tree import json_text
+from weavegraph_checkpoints.admin.formatting import escape_control_chars
+from weavegraph_checkpoints.admin.presenters.values import json_text
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
 from weavegraph_checkpoints.domain.diff import ABSENT, Change, Path, changes, common_ends
 from weavegraph_checkpoints.domain.paths import join_json_path
@@ -152,14 +152,14 @@ def _message_change(
         return MessageChange(
             kind="other",
             number=number,
-            role=words.visible(come[0]),
-            old_role=words.visible(gone[0]) if gone[0] != come[0] else "",
+            role=escape_control_chars(come[0]),
+            old_role=escape_control_chars(gone[0]) if gone[0] != come[0] else "",
             pieces=tuple(text_diff(gone[1], come[1])),
         )
     kind = "new" if gone is None else "gone"
     role, content = come or gone or ("", "")
     pieces = (_cut(kind, content),)
-    role = words.visible(role)
+    role = escape_control_chars(role)
     return MessageChange(kind=kind, number=number, role=role, old_role="", pieces=pieces)
 
 
@@ -196,14 +196,16 @@ def _words(text: str) -> list[str]:
 
 
 def _cut(kind: str, text: str) -> Piece:
-    shown = words.visible(text[:MOST_TEXT])
+    shown = escape_control_chars(text[:MOST_TEXT])
     return Piece(kind=kind, text=shown, cut=max(0, len(text) - MOST_TEXT))
 
 
 def _shortened(text: str) -> Piece:
     """Return unchanged text, of a long one the beginning alone."""
     limit = MOST_TEXT // 10
-    return Piece(kind="same", text=words.visible(text[:limit]), cut=max(0, len(text) - limit))
+    return Piece(
+        kind="same", text=escape_control_chars(text[:limit]), cut=max(0, len(text) - limit)
+    )
 
 
 def _error_changes(
@@ -270,4 +272,4 @@ def _path_text(path: Path) -> str:
     text = ""
     for key in path:
         text = join_json_path(text, key)
-    return words.visible(text.removeprefix("."))
+    return escape_control_chars(text.removeprefix("."))

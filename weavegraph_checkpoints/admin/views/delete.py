@@ -8,9 +8,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 
-from weavegraph_checkpoints.admin import words
-from weavegraph_checkpoints.admin.addresses import DOTS
-from weavegraph_checkpoints.admin.pages import HistoryAdmin
+from weavegraph_checkpoints.admin.base import HistoryAdmin
+from weavegraph_checkpoints.admin.formatting import escape_control_chars, format_number
+from weavegraph_checkpoints.admin.urls import DOTS
 from weavegraph_checkpoints.models import Session, Step
 
 MOST_COUNTED = 10_000
@@ -24,7 +24,9 @@ class Deletion(HistoryAdmin):
     ) -> HttpResponse:
         """Ask whether a session shall go, and delete it."""
         session = self.session_or_404(request, object_id)
-        name = f"\N{FIRST STRONG ISOLATE}{words.visible(session.pk)}\N{POP DIRECTIONAL ISOLATE}"
+        name = (
+            f"\N{FIRST STRONG ISOLATE}{escape_control_chars(session.pk)}\N{POP DIRECTIONAL ISOLATE}"
+        )
         context = {**self.crumbs(session), "object": name, "escaped_object": name}
         segment = DOTS.get(object_id, object_id)
         return super().delete_view(request, segment, context | (extra_context or {}))
@@ -36,7 +38,7 @@ class Deletion(HistoryAdmin):
             format_html(
                 '<a href="{}"><bdi>{}</bdi></a>',
                 self.addresses.session(session.pk),
-                words.visible(session.pk),
+                escape_control_chars(session.pk),
             )
             for session in sessions
         ]
@@ -71,8 +73,8 @@ class Deletion(HistoryAdmin):
 def _step_count(sessions: list[Session]) -> str:
     """Return how many steps some sessions have; beyond 10 000 nobody counts."""
     if not sessions:
-        return words.number(0)
+        return format_number(0)
     steps = Step._default_manager.using(sessions[0]._state.db)
     found = steps.filter(session_id__in=[session.pk for session in sessions])
     count = found.order_by().values("pk")[: MOST_COUNTED + 1].count()
-    return f"{words.number(MOST_COUNTED)}+" if count > MOST_COUNTED else words.number(count)
+    return f"{format_number(MOST_COUNTED)}+" if count > MOST_COUNTED else format_number(count)

@@ -9,13 +9,27 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
-from weavegraph_checkpoints.admin import records, words
-from weavegraph_checkpoints.admin.addresses import Addresses
-from weavegraph_checkpoints.admin.markup import clock, exact, marks, moment, status
-from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.records import StepPage
-from weavegraph_checkpoints.admin.timeline import HEIGHT, WIDTH, StepFacts, timeline_of
-from weavegraph_checkpoints.admin.weave import MOST_NODES, Weave, weave_of
+from weavegraph_checkpoints.admin import queries
+from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.formatting import (
+    build_weave_symbols,
+    escape_control_chars,
+    format_age_html,
+    format_duration,
+    format_node,
+    format_number,
+    format_signed_number,
+    format_signed_size,
+    format_size,
+    format_status,
+    format_time_html,
+    format_timestamp,
+    get_texts,
+)
+from weavegraph_checkpoints.admin.presenters.timeline import HEIGHT, WIDTH, StepFacts, timeline_of
+from weavegraph_checkpoints.admin.presenters.weave import MOST_NODES, Weave, weave_of
+from weavegraph_checkpoints.admin.queries import StepPage
+from weavegraph_checkpoints.admin.urls import Addresses
 from weavegraph_checkpoints.domain.limits import is_storable_text
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.models import Session
@@ -37,14 +51,14 @@ def session_page(
             return found
     node = _node_asked_for(request)
     page = _page_asked_for(request, steps, node)
-    points = records.points_of(steps, session.last_step)
+    points = queries.points_of(steps, session.last_step)
     every_node = request.GET.get("nodes") == "all"
     weave = weave_of(list(reversed(page.steps)), most=None if every_node else MOST_NODES)
     addresses = admin.addresses
     urls = addresses.steps(session.pk, (facts.step for facts in page.steps))
     errors = session.last_error_count or 0
     newest, first = (
-        records.where_errors_reached(steps, points, count) if errors else None
+        queries.where_errors_reached(steps, points, count) if errors else None
         for count in (errors, 1)
     )
     return admin.render(
@@ -52,7 +66,7 @@ def session_page(
         admin.session_template,
         {
             **admin.frame(request, session),
-            "title": words.visible(session.pk),
+            "title": escape_control_chars(session.pk),
             **_header(session, addresses),
             "errors": errors,
             "newest_error": _linked(addresses, session, newest),
@@ -65,7 +79,7 @@ def session_page(
             "every_node": every_node,
             "all_nodes_url": f"?{_query(request, nodes='all')}",
             "steps": _step_rows(page, urls),
-            "node": "" if node is None else words.visible(words.node(node.encoded)),
+            "node": "" if node is None else escape_control_chars(format_node(node.encoded)),
             "node_parameter": "" if node is None else node.encoded,
             **_turns(page, addresses, session, node),
             **extra_context,
@@ -89,7 +103,7 @@ def _step_asked_for(
 
 def neighbours(steps: StepQuerySet, step: int) -> list[Any]:
     """Return the steps before and after a number, as far as there are any."""
-    found = (records.before(steps, step), records.after(steps, step))
+    found = (queries.before(steps, step), queries.after(steps, step))
     return [record for record in found if record is not None]
 
 
@@ -116,11 +130,11 @@ def _node_asked_for(request: HttpRequest) -> NodeKind | None:
 def _page_asked_for(request: HttpRequest, steps: StepQuerySet, node: NodeKind | None) -> StepPage:
     up_to = step_parameter(request.GET.get("before"))
     if node is not None:
-        return records.page_of_node(steps, node.encoded, up_to)
+        return queries.page_of_node(steps, node.encoded, up_to)
     later_than = step_parameter(request.GET.get("after"))
     if later_than is not None:
-        return records.page_after(steps, later_than)
-    return records.newest_page(steps, up_to)
+        return queries.page_after(steps, later_than)
+    return queries.newest_page(steps, up_to)
 
 
 def _query(request: HttpRequest, **changes: str) -> str:
@@ -133,22 +147,22 @@ def _query(request: HttpRequest, **changes: str) -> str:
 
 def _header(session: Session, addresses: Addresses) -> dict[str, Any]:
     is_finished = session.status == Session.Status.FINISHED
-    frontier = () if is_finished else words.texts(session.last_frontier)
-    nodes = _some([words.node(name) for name in frontier])
+    frontier = () if is_finished else get_texts(session.last_frontier)
+    nodes = _some([format_node(name) for name in frontier])
     is_empty = session.status == Session.Status.EMPTY
     last = None if is_empty else session.last_step
     return {
-        "status": status(session),
+        "status": format_status(session),
         "next_nodes": nodes["shown"],
         "next_hidden": nodes["hidden"],
         "last": last,
         "last_url": None if last is None else addresses.step(session.pk, last),
-        "messages_count": words.number(session.last_message_count or 0),
-        "size": None if session.last_state_bytes is None else words.size(session.last_state_bytes),
-        "created": moment(session.created_at),
-        "updated": moment(session.updated_at),
-        "owner": words.visible(session.owner),
-        "origin": words.visible(session.forked_from),
+        "messages_count": format_number(session.last_message_count or 0),
+        "size": None if session.last_state_bytes is None else format_size(session.last_state_bytes),
+        "created": format_age_html(session.created_at),
+        "updated": format_age_html(session.updated_at),
+        "owner": escape_control_chars(session.owner),
+        "origin": escape_control_chars(session.forked_from),
         "origin_url": addresses.session(session.forked_from) if session.forked_from else None,
         "origin_step_url": _origin_step(session, addresses),
         "compare_url": addresses.of("compare", session.pk),
@@ -175,17 +189,17 @@ def _weave_columns(weave: Weave, urls: Mapping[int, str]) -> list[dict[str, Any]
             "step": column.step,
             "url": urls[column.step],
             "has_new_errors": column.has_new_errors,
-            "gap": None if column.gap is None else words.duration(column.gap),
+            "gap": None if column.gap is None else format_duration(column.gap),
         }
         for column in weave.columns
     ]
 
 
 def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
-    shown = marks()
+    shown = build_weave_symbols()
     return [
         {
-            "name": words.visible(words.node(row.node)),
+            "name": escape_control_chars(format_node(row.node)),
             "url": addresses.session(session.pk, node=row.node),
             "cells": [shown[cell.ran, cell.skipped, cell.next] for cell in row.cells],
         }
@@ -196,11 +210,11 @@ def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[di
 def _step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
     rows, day = [], ""
     for facts in page.steps:
-        its_day = exact(facts.created_at)[:10]
+        its_day = format_timestamp(facts.created_at)[:10]
         rows.append(
             {
                 "url": urls[facts.step],
-                "when": clock(facts.created_at, with_date=its_day != day),
+                "when": format_time_html(facts.created_at, with_date=its_day != day),
                 **_step_row(facts),
             }
         )
@@ -211,32 +225,32 @@ def _step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
 def _step_row(facts: StepFacts) -> dict[str, Any]:
     return {
         "step": facts.step,
-        "since": "" if facts.since is None else words.duration(facts.since),
+        "since": "" if facts.since is None else format_duration(facts.since),
         "is_late": facts.is_late,
         "names": [
-            _some([words.node(name) for name in facts.ran]),
-            _some([words.node(name) for name in facts.skipped]),
+            _some([format_node(name) for name in facts.ran]),
+            _some([format_node(name) for name in facts.skipped]),
             _some(facts.channels),
         ],
         "messages": _number(facts.messages),
-        "messages_more": words.signed(facts.messages_more or 0),
+        "messages_more": format_signed_number(facts.messages_more or 0),
         "errors": _number(facts.errors),
-        "errors_more": words.signed(facts.errors_more or 0),
-        "size": "" if facts.bytes is None else words.size(facts.bytes),
-        "size_more": words.signed_size(facts.bytes_more or 0),
+        "errors_more": format_signed_number(facts.errors_more or 0),
+        "size": "" if facts.bytes is None else format_size(facts.bytes),
+        "size_more": format_signed_size(facts.bytes_more or 0),
     }
 
 
 def _some(names: Sequence[str]) -> dict[str, Any]:
     """Return the first of some names, and how many more there are."""
     return {
-        "shown": [words.visible(name) for name in names[:MOST_NAMES]],
+        "shown": [escape_control_chars(name) for name in names[:MOST_NAMES]],
         "hidden": max(0, len(names) - MOST_NAMES),
     }
 
 
 def _number(value: int | None) -> str:
-    return "" if value is None else words.number(value)
+    return "" if value is None else format_number(value)
 
 
 def _turns(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
 
-from weavegraph_checkpoints.admin.timeline import StepFacts
+from weavegraph_checkpoints.admin.presenters.timeline import StepFacts
 
 MOST_NODES = 40
 LONGEST_FLAT = 99

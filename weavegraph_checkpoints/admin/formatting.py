@@ -1,13 +1,17 @@
-"""Sizes, spans of time, scopes and nodes in words."""
+"""Format values for the pages: numbers, sizes, times, nodes, scopes and statuses."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import compress, product
 from typing import Any
 
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 from django.utils.formats import number_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -18,44 +22,45 @@ from weavegraph_checkpoints.domain import (
     RunnerScope,
     SchedulerScope,
 )
+from weavegraph_checkpoints.models import Session
 
 MINUS = "−"
 SIGNS = {"\0": "␀", "\x1c": "␜", "\x1d": "␝", "\x1e": "␞", "\x85": "␤", "\u2029": "¶"}
 ODD = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
 
 
-def number(value: int) -> str:
+def format_number(value: int) -> str:
     """Return an integer with its thousands set apart."""
     if -1_000 < value < 1_000:
         return str(value)
     return number_format(value, use_l10n=True, force_grouping=True)
 
 
-def signed(value: int) -> str:
+def format_signed_number(value: int) -> str:
     """Return an integer with its sign; nothing for 0."""
     if value == 0:
         return ""
-    return f"+{number(value)}" if value > 0 else f"{MINUS}{number(-value)}"
+    return f"+{format_number(value)}" if value > 0 else f"{MINUS}{format_number(-value)}"
 
 
-def size(value: int) -> str:
+def format_size(value: int) -> str:
     """Return a number of bytes with its unit."""
     if value < 1024:
         return _("%(count)s B") % {"count": value}
     return str(filesizeformat(value))
 
 
-def signed_size(value: int) -> str:
+def format_signed_size(value: int) -> str:
     """Return a number of bytes with its sign and unit; nothing for 0."""
     if value == 0:
         return ""
-    return f"+{size(value)}" if value > 0 else f"{MINUS}{size(-value)}"
+    return f"+{format_size(value)}" if value > 0 else f"{MINUS}{format_size(-value)}"
 
 
-def duration(span: timedelta) -> str:
+def format_duration(span: timedelta) -> str:
     """Return a span of time in its one or two largest units."""
     if span < timedelta(0):
-        return f"{MINUS}{duration(-span)}"
+        return f"{MINUS}{format_duration(-span)}"
     seconds = span.total_seconds()
     if seconds < 1:
         return _("%(number)s ms") % {"number": round(seconds * 1000)}
@@ -69,12 +74,12 @@ def duration(span: timedelta) -> str:
         return _("%(hours)s h %(minutes)s min") % {"hours": hours, "minutes": minutes}
     days, hours = divmod(hours, 24)
     return ngettext("%(days)s day %(hours)s h", "%(days)s days %(hours)s h", days) % {
-        "days": number(days),
+        "days": format_number(days),
         "hours": hours,
     }
 
 
-def ago(instant: datetime, now: datetime) -> str:
+def format_age(instant: datetime, now: datetime) -> str:
     """Return how long ago an instant was, in its largest unit."""
     minutes = int((now - instant).total_seconds()) // 60
     if minutes < 1:
@@ -84,10 +89,12 @@ def ago(instant: datetime, now: datetime) -> str:
     hours, days = minutes // 60, minutes // 1440
     if hours < 24:
         return _("%(count)s h ago") % {"count": hours}
-    return ngettext("%(count)s day ago", "%(count)s days ago", days) % {"count": number(days)}
+    return ngettext("%(count)s day ago", "%(count)s days ago", days) % {
+        "count": format_number(days)
+    }
 
 
-def scope(value: ErrorScope) -> str:
+def format_scope(value: ErrorScope) -> str:
     """Return where an error came from."""
     if isinstance(value, NodeScope):
         return _("node %(node)s at step %(step)s") % {"node": value.kind, "step": value.step}
@@ -101,14 +108,14 @@ def scope(value: ErrorScope) -> str:
     return _("the application")
 
 
-def node(encoded: str) -> str:
+def format_node(encoded: str) -> str:
     """Return the name of a node from its text form; a custom "Start" says that it is one."""
     kind = NodeKind.decode(encoded)
     name = str(kind)
     return encoded if kind.is_custom and name in ("", "Start", "End") else name
 
 
-def visible(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """Return text that is all seen, and keeps to its place.
 
     A browser drops U+0000. The end of a paragraph, or a mark that isolates a direction of
@@ -136,8 +143,74 @@ def _paired(text: str) -> set[int]:
     return paired
 
 
-def texts(values: Any) -> tuple[str, ...]:
+def get_texts(values: Any) -> tuple[str, ...]:
     """Return the texts of a JSON column that should be a list of them, whoever wrote it."""
     if not isinstance(values, list):
         return ()
     return tuple(value for value in values if isinstance(value, str))
+
+
+GLYPHS = {"finished": "●", "resumable": "▶", "empty": "○"}
+STATUSES = dict(Session.Status.choices)
+
+
+def format_timestamp(instant: datetime) -> str:
+    """Return an instant to the millisecond, in the present time zone."""
+    try:
+        local = timezone.localtime(instant)
+    except OverflowError:
+        local = instant.astimezone(UTC)
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03} {local:%Z}"
+
+
+def format_age_html(instant: datetime) -> SafeString:
+    """Return how long ago an instant was, with the instant itself as its title."""
+    return format_html(
+        '<time class="weave-moment" datetime="{}" title="{}">{}</time>',
+        instant.isoformat(),
+        format_timestamp(instant),
+        format_age(instant, timezone.now()),
+    )
+
+
+def format_time_html(instant: datetime, *, with_date: bool) -> SafeString:
+    """Return an instant to the second, with the whole of it as its title."""
+    text = format_timestamp(instant)
+    seconds = text.partition(".")[0]
+    return format_html(
+        '<time class="weave-moment" datetime="{}" title="{}">{}</time>',
+        instant.isoformat(),
+        text,
+        seconds if with_date else seconds.rpartition(" ")[2],
+    )
+
+
+def format_status(session: Session) -> SafeString:
+    """Return where a session stands, as a sign and a word."""
+    return format_html(
+        '<span class="weave-status"><span aria-hidden="true">{}</span> {}</span>',
+        GLYPHS.get(session.status, "?"),
+        STATUSES.get(session.status, session.status),
+    )
+
+
+def build_weave_symbols() -> dict[tuple[bool, ...], SafeString]:
+    """Return what a cell of the weave shows: by whether a node ran, was skipped, comes next."""
+    named = (("ran", "●", _("ran")), ("skipped", "○", _("skipped")), ("next", "▷", _("next")))
+    signs = [
+        format_html(
+            '<span class="weave-{}"><span aria-hidden="true">{}</span>'
+            '<span class="weave-hidden">{}</span></span>',
+            *each,
+        )
+        for each in named
+    ]
+    return {
+        case: format_html_join("", "{}", ((sign,) for sign in compress(signs, case)))
+        for case in product((False, True), repeat=len(signs))
+    }
+
+
+def format_number_html(text: str) -> SafeString:
+    """Return a number that lines up with those above and below."""
+    return format_html('<span class="weave-number">{}</span>', text)

@@ -11,9 +11,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.admin.addresses import file_name
-from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.session import not_there
+from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.urls import file_name
+from weavegraph_checkpoints.admin.views.session import not_there
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.querysets import StepQuerySet

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from weavegraph_checkpoints.admin import words
-from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.formatting import escape_control_chars
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.fields import validate_session_id
@@ -60,7 +60,7 @@ def fork_page(request: HttpRequest, admin: HistoryAdmin, object_id: str) -> Http
     context: dict[str, Any] = {
         **admin.frame(request, session),
         "title": _("Fork session"),
-        "subtitle": words.visible(session.pk),
+        "subtitle": escape_control_chars(session.pk),
         "form": form,
         "is_empty": session.status == Session.Status.EMPTY,
     }
@@ -89,5 +89,5 @@ def _done(
     text = _("Forked from %(source)s at step %(step)s.")
     details = {"source": session.pk, "step": made.forked_at_step}
     admin.log_addition(request, made, text % details)
-    messages.success(request, text % {**details, "source": words.visible(session.pk)})
+    messages.success(request, text % {**details, "source": escape_control_chars(session.pk)})
     return HttpResponseRedirect(admin.addresses.session(made.pk))

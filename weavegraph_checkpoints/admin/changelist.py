@@ -18,7 +18,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from weavegraph_checkpoints.admin import words
+from weavegraph_checkpoints.admin.formatting import format_number
 from weavegraph_checkpoints.models import Session
 
 MOST_COUNTED = 10_000
@@ -84,7 +84,7 @@ class _Counted:
 
     def __init__(self, sessions: SessionList) -> None:
         self.sessions = sessions
-        self.result_count = f"{words.number(MOST_COUNTED)}+"
+        self.result_count = f"{format_number(MOST_COUNTED)}+"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.sessions, name)

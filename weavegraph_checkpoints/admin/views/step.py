@@ -8,15 +8,20 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.admin import records, words
-from weavegraph_checkpoints.admin.addresses import Addresses
-from weavegraph_checkpoints.admin.conversation import Conversation, conversation_of
-from weavegraph_checkpoints.admin.markup import exact, moment
-from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.seen import seen_of
-from weavegraph_checkpoints.admin.session import neighbours, not_there
-from weavegraph_checkpoints.admin.timeline import StepRecord
-from weavegraph_checkpoints.admin.tree import (
+from weavegraph_checkpoints.admin import queries
+from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.formatting import (
+    escape_control_chars,
+    format_age_html,
+    format_duration,
+    format_node,
+    format_scope,
+    format_size,
+    format_timestamp,
+)
+from weavegraph_checkpoints.admin.presenters.conversation import Conversation, conversation_of
+from weavegraph_checkpoints.admin.presenters.timeline import StepRecord
+from weavegraph_checkpoints.admin.presenters.values import (
     MOST_ENTRIES,
     json_text,
     pointer_of,
@@ -24,6 +29,9 @@ from weavegraph_checkpoints.admin.tree import (
     tree_of,
     value_lines,
 )
+from weavegraph_checkpoints.admin.presenters.versions_seen import seen_of
+from weavegraph_checkpoints.admin.urls import Addresses
+from weavegraph_checkpoints.admin.views.session import neighbours, not_there
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, WeaveError
 from weavegraph_checkpoints.domain.diff import Path
 from weavegraph_checkpoints.exceptions import SerializationError
@@ -47,15 +55,15 @@ def step_page(
     if request.GET.get("go") == "error":
         found = _next_error(steps, session, record)
         return HttpResponseRedirect(admin.addresses.step(session.pk, found or record.step))
-    previous, following = records.before(steps, number), records.after(steps, number)
+    previous, following = queries.before(steps, number), queries.after(steps, number)
     context = {
         **admin.frame(request, session),
         "title": _("Step %(step)s") % {"step": number},
-        "subtitle": words.visible(session.pk),
+        "subtitle": escape_control_chars(session.pk),
         "record": record,
-        "when": moment(record.created_at),
-        "exact": exact(record.created_at),
-        "size": None if record.bytes is None else words.size(record.bytes),
+        "when": format_age_html(record.created_at),
+        "exact": format_timestamp(record.created_at),
+        "size": None if record.bytes is None else format_size(record.bytes),
         "since": _since(record, previous),
         "is_late": following is not None and following.created_at < record.created_at,
         "is_last": following is None,
@@ -65,7 +73,7 @@ def step_page(
         checkpoint = admin.reader_of(session).load(session.pk, number)
     except SerializationError as error:
         return admin.render(
-            request, admin.step_template, context | {"broken": words.visible(str(error))}
+            request, admin.step_template, context | {"broken": escape_control_chars(str(error))}
         )
     if checkpoint is None:
         raise Http404(not_there(number, []))
@@ -80,7 +88,7 @@ def record_or_404(steps: StepQuerySet, number: int) -> StepRecord:
     """Return the small columns of a step; raise ``Http404``, which says what is near."""
     if step_parameter(str(number)) is None:
         raise Http404(not_there(number, []))
-    record = records.one(steps, number)
+    record = queries.one(steps, number)
     if record is None:
         raise Http404(not_there(number, [near.step for near in neighbours(steps, number)]))
     return record
@@ -89,7 +97,7 @@ def record_or_404(steps: StepQuerySet, number: int) -> StepRecord:
 def _next_error(steps: StepQuerySet, session: Session, record: StepRecord) -> int | None:
     """Return the next step at which there are more errors."""
     known = record.errors or 0
-    points = records.points_of(steps, session.last_step)
+    points = queries.points_of(steps, session.last_step)
     edge = record.step
     for point in points:
         if point.step > record.step and (point.errors or 0) > known:
@@ -145,12 +153,12 @@ def _contents(
     size = record.bytes if record.bytes is not None else len(serde.dumps_state(state))
     is_large = size > LARGE_BYTES
     if is_large and request.GET.get("whole") != "yes":
-        return contents | {"is_large": True, "size": words.size(size)}
+        return contents | {"is_large": True, "size": format_size(size)}
     known = None if previous is None else previous.messages
     up_to = step_parameter(request.GET.get("messages"))
     conversation = conversation_of(state.messages.items, known_before=known, up_to=up_to)
     return contents | {
-        "size": words.size(size),
+        "size": format_size(size),
         "conversation": conversation,
         "utterances": _utterances(conversation),
         "extras": tree_of(state.extra.map, ("extra", "map")),
@@ -158,30 +166,30 @@ def _contents(
         "frontier": _names([node.encoded for node in checkpoint.frontier]),
         "ran": _names([node.encoded for node in checkpoint.ran_nodes]),
         "skipped": _names([node.encoded for node in checkpoint.skipped_nodes]),
-        "channels": [words.visible(name) for name in checkpoint.updated_channels],
+        "channels": [escape_control_chars(name) for name in checkpoint.updated_channels],
         "seen": seen_of(checkpoint.versions_seen, state),
         "raw": "" if is_large else serde.dumps(checkpoint).decode(),
     }
 
 
 def _since(record: StepRecord, previous: StepRecord | None) -> str | None:
-    return None if previous is None else words.duration(record.created_at - previous.created_at)
+    return None if previous is None else format_duration(record.created_at - previous.created_at)
 
 
 def _names(encoded: list[str]) -> list[str]:
-    return [words.visible(words.node(name)) for name in encoded]
+    return [escape_control_chars(format_node(name)) for name in encoded]
 
 
 def _utterances(conversation: Conversation) -> list[dict[str, Any]]:
     return [
         {
             "number": item.number,
-            "role": words.visible(item.role),
-            "content": words.visible(item.content),
-            "beginning": words.visible(item.beginning),
+            "role": escape_control_chars(item.role),
+            "content": escape_control_chars(item.content),
+            "beginning": escape_control_chars(item.beginning),
             "is_long": item.is_long,
             "is_new": item.is_new,
-            "size": words.size(item.bytes),
+            "size": format_size(item.bytes),
         }
         for item in conversation.utterances
     ]
@@ -195,7 +203,7 @@ def _error(index: int, event: ErrorEvent, is_new: bool) -> dict[str, Any]:
     while error is not None and len(causes) <= MOST_CAUSES:
         causes.append(
             {
-                "message": words.visible(error.message),
+                "message": escape_control_chars(error.message),
                 "details": value_lines(error.details, (*cause_path, "details")),
             }
         )
@@ -204,13 +212,13 @@ def _error(index: int, event: ErrorEvent, is_new: bool) -> dict[str, Any]:
         "number": index + 1,
         "is_new": is_new,
         "when": event.when,
-        "scope": words.visible(words.scope(event.scope)),
+        "scope": escape_control_chars(format_scope(event.scope)),
         "message": causes[0]["message"],
-        "summary": words.visible(causes[0]["message"][:SUMMARY]),
+        "summary": escape_control_chars(causes[0]["message"][:SUMMARY]),
         "details": causes[0]["details"],
         "causes": causes[1:],
         "more_causes": error is not None,
-        "tags": [words.visible(tag) for tag in event.tags],
+        "tags": [escape_control_chars(tag) for tag in event.tags],
         "context": value_lines(event.context, (*path, "context")),
     }
 
@@ -241,7 +249,7 @@ def value_page(
         {
             **admin.frame(request, session),
             "title": _("Step %(step)s") % {"step": number},
-            "subtitle": words.visible(session.pk),
+            "subtitle": escape_control_chars(session.pk),
             "step": number,
             "step_url": addresses.step(session.pk, number),
             "value_url": addresses.of("value", session.pk, number),
@@ -252,7 +260,7 @@ def value_page(
             "offset": offset,
             "earlier": max(0, offset - MOST_ENTRIES) if offset else None,
             "text": "" if has_entries else json_text(value),
-            "plain": words.visible(value) if isinstance(value, str) else "",
+            "plain": escape_control_chars(value) if isinstance(value, str) else "",
             "pointer": request.GET.get("at", ""),
         },
     )

@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints import pruning
-from weavegraph_checkpoints.admin import words
-from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.formatting import escape_control_chars, format_number, format_size
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, parse_duration
 from weavegraph_checkpoints.exceptions import InvalidPolicy
@@ -129,7 +129,7 @@ def prune_page(request: HttpRequest, admin: HistoryAdmin) -> HttpResponse:
         else:
             result = _preview(policy)
             context |= {"preview": result, "would_go": _counted(result.steps, result.sessions)}
-            context |= {"bytes": words.size(result.bytes), "largest": _largest(admin, result)}
+            context |= {"bytes": format_size(result.bytes), "largest": _largest(admin, result)}
         context |= {"command": _command(form)}
     return admin.render(request, admin.prune_template, context | {"form": form})
 
@@ -201,9 +201,9 @@ def _totals(request: HttpRequest, result: PruneResult) -> tuple[int, int]:
 def _counted(steps: int, sessions: int) -> str:
     values = {
         "steps": ngettext("%(count)s step", "%(count)s steps", steps)
-        % {"count": words.number(steps)},
+        % {"count": format_number(steps)},
         "sessions": ngettext("%(count)s session", "%(count)s sessions", sessions)
-        % {"count": words.number(sessions)},
+        % {"count": format_number(sessions)},
     }
     return _("%(steps)s and %(sessions)s") % values
 
@@ -211,10 +211,10 @@ def _counted(steps: int, sessions: int) -> str:
 def _largest(admin: HistoryAdmin, result: PruneResult) -> list[dict[str, Any]]:
     return [
         {
-            "name": words.visible(loss.session_id),
+            "name": escape_control_chars(loss.session_id),
             "url": admin.addresses.session(loss.session_id),
-            "steps": words.number(loss.steps),
-            "size": words.size(loss.bytes),
+            "steps": format_number(loss.steps),
+            "size": format_size(loss.bytes),
         }
         for loss in result.largest
     ]

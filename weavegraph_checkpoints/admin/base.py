@@ -12,8 +12,8 @@ from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from weavegraph_checkpoints.admin import words
-from weavegraph_checkpoints.admin.addresses import Addresses, unquoted
+from weavegraph_checkpoints.admin.formatting import escape_control_chars
+from weavegraph_checkpoints.admin.urls import Addresses, unquoted
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_session_id
 from weavegraph_checkpoints.models import Session, Step
@@ -100,7 +100,7 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return what the breadcrumbs use."""
         return {
             "session": session,
-            "session_name": "" if session is None else words.visible(session.pk),
+            "session_name": "" if session is None else escape_control_chars(session.pk),
             "sessions_url": self.addresses.sessions(),
             "session_url": None if session is None else self.addresses.session(session.pk),
             "crumbs_are_a_list": django.VERSION >= (6, 1),

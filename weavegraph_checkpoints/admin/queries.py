@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weavegraph_checkpoints.admin import words
-from weavegraph_checkpoints.admin.timeline import (
+from weavegraph_checkpoints.admin.formatting import get_texts
+from weavegraph_checkpoints.admin.presenters.timeline import (
     Point,
     StepFacts,
     StepRecord,
@@ -42,10 +42,10 @@ def record_of(step: Step) -> StepRecord:
     return StepRecord(
         step=step.step,
         created_at=step.created_at,
-        ran=words.texts(step.ran_nodes),
-        skipped=words.texts(step.skipped_nodes),
-        frontier=words.texts(step.frontier),
-        channels=words.texts(step.updated_channels),
+        ran=get_texts(step.ran_nodes),
+        skipped=get_texts(step.skipped_nodes),
+        frontier=get_texts(step.frontier),
+        channels=get_texts(step.updated_channels),
         messages=step.message_count,
         errors=step.error_count,
         bytes=step.state_bytes,

@@ -10,12 +10,19 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from weavegraph_checkpoints.admin import records, words
-from weavegraph_checkpoints.admin.addresses import Addresses, patch_address
-from weavegraph_checkpoints.admin.comparison import Comparison, compare
-from weavegraph_checkpoints.admin.pages import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.session import neighbours, not_there
-from weavegraph_checkpoints.admin.timeline import StepRecord
+from weavegraph_checkpoints.admin import queries
+from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.formatting import (
+    escape_control_chars,
+    format_node,
+    format_number,
+    format_scope,
+    format_signed_size,
+)
+from weavegraph_checkpoints.admin.presenters.comparison import Comparison, compare
+from weavegraph_checkpoints.admin.presenters.timeline import StepRecord
+from weavegraph_checkpoints.admin.urls import Addresses, patch_address
+from weavegraph_checkpoints.admin.views.session import neighbours, not_there
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Session
@@ -49,18 +56,18 @@ def compare_page(request: HttpRequest, admin: HistoryAdmin, object_id: str) -> H
         to = other.last_step
     wanted = step_parameter(request.GET.get("from"))
     if wanted is None:
-        found = records.before(steps, to)
+        found = queries.before(steps, to)
         wanted = to if found is None else found.step
-    before = _Side(session=session, steps=steps, wanted=wanted, record=records.one(steps, wanted))
-    after = _Side(session=other, steps=other_steps, wanted=to, record=records.one(other_steps, to))
+    before = _Side(session=session, steps=steps, wanted=wanted, record=queries.one(steps, wanted))
+    after = _Side(session=other, steps=other_steps, wanted=to, record=queries.one(other_steps, to))
     context = {
         **admin.frame(request, session),
         "title": _("Compare steps"),
-        "subtitle": words.visible(session.pk),
+        "subtitle": escape_control_chars(session.pk),
         "before": wanted,
         "after": to,
         "other": other.pk if other.pk != session.pk else "",
-        "other_name": words.visible(other.pk) if other.pk != session.pk else "",
+        "other_name": escape_control_chars(other.pk) if other.pk != session.pk else "",
         "compare_url": admin.addresses.of("compare", session.pk),
         **_links(admin.addresses, before, after),
     }
@@ -101,8 +108,8 @@ def _links(addresses: Addresses, before: _Side, after: _Side) -> dict[str, Any]:
         "swap_url": addresses.compare(after.session.pk, new, old, other and before.session.pk),
         "before_url": addresses.step(before.session.pk, old),
         "after_url": addresses.step(after.session.pk, new),
-        "previous_url": pair(records.before),
-        "next_url": pair(records.after),
+        "previous_url": pair(queries.before),
+        "next_url": pair(queries.after),
         "patch_url": None if other else patch_address(before.session.pk, old, new),
     }
 
@@ -111,7 +118,7 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
     try:
         old, new = (_load(admin, side) for side in (before, after))
     except SerializationError as error:
-        return {"broken": words.visible(str(error))}
+        return {"broken": escape_control_chars(str(error))}
     if old is None or new is None:
         return {"broken": _("One of the steps was deleted meanwhile.")}
     comparison = compare(old, new)
@@ -122,8 +129,8 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
         "errors": [
             {
                 "kind": row.kind,
-                "scope": words.visible(words.scope(row.event.scope)),
-                "message": words.visible(row.event.error.message),
+                "scope": escape_control_chars(format_scope(row.event.scope)),
+                "message": escape_control_chars(row.event.error.message),
             }
             for row in comparison.errors.rows
         ],
@@ -140,7 +147,7 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
 
 
 def _node(name: str) -> str:
-    return words.visible(words.node(name))
+    return escape_control_chars(format_node(name))
 
 
 def _load(admin: HistoryAdmin, side: _Side) -> Checkpoint | None:
@@ -167,10 +174,10 @@ def summary(comparison: Comparison, before: int | None, after: int | None) -> st
         parts.insert(
             len(parts) - (comparison.errors.total > 0),
             ngettext("%(count)s extra changed", "%(count)s extras changed", count)
-            % {"count": words.number(count)},
+            % {"count": format_number(count)},
         )
     if before is not None and after is not None and before != after:
-        parts.append(words.signed_size(after - before))
+        parts.append(format_signed_size(after - before))
     return ", ".join(parts) or _("Only what controls the run changed.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from weavegraph_checkpoints.admin import words
+from weavegraph_checkpoints.admin.formatting import escape_control_chars
 from weavegraph_checkpoints.domain import VersionedState, VersionsSeen
 
 MOST_NODES = 200
@@ -51,11 +51,14 @@ def seen_of(versions_seen: VersionsSeen, state: VersionedState) -> Seen:
     names.sort(key=lambda name: list(present).index(name) if name in present else len(present))
     shown = names[:MOST_CHANNELS]
     rows = tuple(
-        SeenRow(node=words.visible(node), cells=tuple(_cell(seen, name, present) for name in shown))
+        SeenRow(
+            node=escape_control_chars(node),
+            cells=tuple(_cell(seen, name, present) for name in shown),
+        )
         for node, seen in list(versions_seen.items())[:MOST_NODES]
     )
     return Seen(
-        channels=tuple((words.visible(name), present.get(name)) for name in shown),
+        channels=tuple((escape_control_chars(name), present.get(name)) for name in shown),
         rows=rows,
         hidden_nodes=len(versions_seen) - len(rows),
         hidden_channels=len(names) - len(shown),

@@ -15,17 +15,26 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from weavegraph_checkpoints.admin import compare, download, fork, prune, session, step, words
-from weavegraph_checkpoints.admin.addresses import DOTS, PREFIX
-from weavegraph_checkpoints.admin.deletion import Deletion
-from weavegraph_checkpoints.admin.listing import (
+from weavegraph_checkpoints.admin.base import HistoryAdmin
+from weavegraph_checkpoints.admin.changelist import (
     FILTERS,
     CappedPaginator,
     SessionList,
     search,
 )
-from weavegraph_checkpoints.admin.markup import moment, number, status
-from weavegraph_checkpoints.admin.pages import HistoryAdmin
+from weavegraph_checkpoints.admin.formatting import (
+    escape_control_chars,
+    format_age_html,
+    format_node,
+    format_number,
+    format_number_html,
+    format_size,
+    format_status,
+    get_texts,
+)
+from weavegraph_checkpoints.admin.urls import DOTS, PREFIX
+from weavegraph_checkpoints.admin.views import compare, download, fork, prune, session, step
+from weavegraph_checkpoints.admin.views.delete import Deletion
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.models import Session
 
@@ -106,19 +115,19 @@ class SessionAdmin(Deletion, HistoryAdmin):
     def identity(self, obj: Session) -> SafeString:
         """The id, which a short one never breaks."""
         kind = "weave-id weave-id-long" if len(obj.pk) > LONG_ID else "weave-id"
-        return format_html('<bdi class="{}">{}</bdi>', kind, words.visible(obj.pk))
+        return format_html('<bdi class="{}">{}</bdi>', kind, escape_control_chars(obj.pk))
 
     @admin.display(description=_("status"))
     def standing(self, obj: Session) -> SafeString:
         """Where it stands, as a sign and a word."""
-        return status(obj)
+        return format_status(obj)
 
     @admin.display(description=_("next"))
     def next_nodes(self, obj: Session) -> SafeString | str:
         """The first nodes to resume from."""
         if obj.status == Session.Status.FINISHED:
             return ""
-        nodes = [words.visible(words.node(name)) for name in words.texts(obj.last_frontier)]
+        nodes = [escape_control_chars(format_node(name)) for name in get_texts(obj.last_frontier)]
         shown = ", ".join(nodes[:NEXT_SHOWN])
         more = f" +{len(nodes) - NEXT_SHOWN}" if len(nodes) > NEXT_SHOWN else ""
         return format_html('<bdi class="weave-nodes">{}</bdi>{}', shown, more) if nodes else ""
@@ -126,13 +135,13 @@ class SessionAdmin(Deletion, HistoryAdmin):
     @admin.display(description=_("step"))
     def last(self, obj: Session) -> SafeString | str:
         """The number of the last step."""
-        return "" if obj.status == "empty" else number(words.number(obj.last_step))
+        return "" if obj.status == "empty" else format_number_html(format_number(obj.last_step))
 
     @admin.display(description=_("messages"))
     def messages(self, obj: Session) -> SafeString | str:
         """How many messages the last step has."""
         count = obj.last_message_count
-        return "" if count is None else number(words.number(count))
+        return "" if count is None else format_number_html(format_number(count))
 
     @admin.display(description=_("errors"))
     def errors(self, obj: Session) -> SafeString | str:
@@ -141,7 +150,7 @@ class SessionAdmin(Deletion, HistoryAdmin):
             return ""
         return format_html(
             '<span class="weave-number weave-error"><span aria-hidden="true">!</span> {}</span>',
-            words.number(obj.last_error_count),
+            format_number(obj.last_error_count),
         )
 
     @admin.display(description=_("size"))
@@ -149,12 +158,12 @@ class SessionAdmin(Deletion, HistoryAdmin):
         """The size of the last state."""
         if obj.last_state_bytes is None:
             return ""
-        return number(words.size(obj.last_state_bytes))
+        return format_number_html(format_size(obj.last_state_bytes))
 
     @admin.display(description=_("updated"), ordering="updated_at")
     def updated(self, obj: Session) -> SafeString:
         """When it was last saved to."""
-        return moment(obj.updated_at)
+        return format_age_html(obj.updated_at)
 
     @admin.display(description=_("forked from"))
     def origin(self, obj: Session) -> SafeString | str:
@@ -164,8 +173,8 @@ class SessionAdmin(Deletion, HistoryAdmin):
         return format_html(
             '<a class="weave-origin" href="{}" title="{}"><bdi>{}</bdi></a>',
             self.addresses.session(obj.forked_from),
-            words.visible(obj.forked_from),
-            words.visible(obj.forked_from),
+            escape_control_chars(obj.forked_from),
+            escape_control_chars(obj.forked_from),
         )
 
     # The other pages

@@ -1,0 +1,3 @@
+"""One module per page of a session's history."""
+
+from __future__ import annotations
