@@ -50,12 +50,20 @@ def _permit_both(is_new: bool) -> None:
 
 
 class SessionRow(NamedTuple):
-    """What decides whether a session may be touched."""
+    """A stored session without its snapshot; its timestamps are in UTC."""
 
     session_id: str
     owner: str
     status: str
+    concurrency_limit: int
+    created_at: datetime
     updated_at: datetime
+    last_step: int
+
+    @property
+    def newest_step(self) -> int | None:
+        """The number of its newest step, or ``None`` if it has no steps."""
+        return None if self.status == "empty" else self.last_step
 
 
 class Backend(ABC):
@@ -145,17 +153,9 @@ class Backend(ABC):
 
     def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
         """Lock sessions in the order of their ids, and return those that are there."""
-        marks = ", ".join(["%s"] * len(session_ids))
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, owner, status, updated_at FROM {SESSION} WHERE id IN ({marks})"
-                f" ORDER BY id {self.delete_lock if for_delete else self.write_lock}",
-                session_ids,
-            )
-            return [
-                SessionRow(session_id, owner, status, to_utc(updated_at))
-                for session_id, owner, status, updated_at in cursor.fetchall()
-            ]
+        placeholders = ", ".join(["%s"] * len(session_ids))
+        lock = self.delete_lock if for_delete else self.write_lock
+        return self.select_sessions(f"id IN ({placeholders}) ORDER BY id {lock}", session_ids)
 
     def delete(self, session_id: str, owner: str | None) -> bool:
         """Delete a session with its steps; say whether it was there."""
@@ -242,6 +242,19 @@ class Backend(ABC):
             return cursor.fetchone()  # type: ignore[no-any-return]
 
     # Reads
+
+    def select_sessions(self, condition: str, parameters: Sequence[Any]) -> list[SessionRow]:
+        """Return the sessions that match an SQL condition, which may end in an ORDER BY."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, owner, status, concurrency_limit, created_at, updated_at, last_step"
+                f" FROM {SESSION} WHERE {condition}",
+                parameters,
+            )
+            return [
+                SessionRow(key, owner, status, limit, to_utc(created), to_utc(updated), last)
+                for key, owner, status, limit, created, updated, last in cursor.fetchall()
+            ]
 
     def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
         """Return the snapshot of a session and its version, from its row alone."""

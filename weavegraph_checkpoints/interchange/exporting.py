@@ -10,6 +10,7 @@ from itertools import chain
 from django.db import connections, router
 
 from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.base import SessionRow
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.domain.retention import STATUSES
 from weavegraph_checkpoints.exceptions import InterchangeError, SerializationError
@@ -21,7 +22,7 @@ from weavegraph_checkpoints.interchange.sources import (
     FIRST_PAGE,
     next_page_size,
 )
-from weavegraph_checkpoints.interchange.sql import HeldSession, InterchangeStatements
+from weavegraph_checkpoints.interchange.sql import InterchangeStatements
 from weavegraph_checkpoints.interchange.targets import Target, TargetSession, open_target
 from weavegraph_checkpoints.models import Session
 
@@ -114,7 +115,7 @@ class _Export:
         self.on_invalid = on_invalid
         self.on_progress = on_progress
         self.counts: Counter[str] = Counter()
-        self.pending: list[tuple[HeldSession, list[TargetStep]]] = []
+        self.pending: list[tuple[SessionRow, list[TargetStep]]] = []
         self.pending_steps = self.pending_size = 0
         self.broken = False
         """Whether the session at hand has a step that cannot go into the file."""
@@ -129,13 +130,13 @@ class _Export:
         self._flush()
         return ExportResult(**self.counts)
 
-    def _sessions(self, ids: Sequence[str] | None, status: str | None) -> Iterator[HeldSession]:
+    def _sessions(self, ids: Sequence[str] | None, status: str | None) -> Iterator[SessionRow]:
         after = ""
         while page := self.statements.sessions(after, SESSIONS_A_PAGE, ids, status):
             yield from page
             after = page[-1].session_id
 
-    def _session(self, held: HeldSession) -> None:
+    def _session(self, held: SessionRow) -> None:
         count = self._count_if_current(held)
         if count is not None:
             self._count(Counter(sessions=1, unchanged=count))
@@ -158,16 +159,16 @@ class _Export:
         if self.pending_steps >= STEPS_A_BATCH or self.pending_size >= BYTES_A_PAGE:
             self._flush()
 
-    def _count_if_current(self, held: HeldSession) -> int | None:
+    def _count_if_current(self, held: SessionRow) -> int | None:
         """Return how many steps a session has that the file holds as it is."""
         found = self.target.session(held.session_id)
-        if found != (to_text(held.updated_at), held.newest):
+        if found != (to_text(held.updated_at), held.newest_step):
             return None
         count = self.statements.count(held.session_id)
         return count if count == self.target.count(held.session_id) else None
 
     def _large(
-        self, held: HeldSession, steps: list[TargetStep], pages: Iterator[list[TargetStep]]
+        self, held: SessionRow, steps: list[TargetStep], pages: Iterator[list[TargetStep]]
     ) -> None:
         """Look through all of a session before anything of it is written."""
         self._flush()
@@ -187,7 +188,7 @@ class _Export:
             self._finish(held, self.target.session(held.session_id))
         self._count(Counter(sessions=1))
 
-    def _pages(self, held: HeldSession) -> Iterator[list[TargetStep]]:
+    def _pages(self, held: SessionRow) -> Iterator[list[TargetStep]]:
         """Yield the steps of a session that the crate can hold, the lowest first."""
         after, limit = -1, FIRST_PAGE
         while rows := self.statements.next_steps(held.session_id, after, limit):
@@ -201,7 +202,7 @@ class _Export:
             after = rows[-1].step
             limit = next_page_size(max(len(row.state) for row in rows))
 
-    def _missing(self, held: HeldSession, steps: Sequence[TargetStep]) -> list[TargetStep]:
+    def _missing(self, held: SessionRow, steps: Sequence[TargetStep]) -> list[TargetStep]:
         """Return the steps that the file does not hold; one that differs is refused."""
         found = self.target.held(held.session_id, [step.step for step in steps])
         missing = []
@@ -242,13 +243,15 @@ class _Export:
                 counts.update(sessions=1, added=len(missing), unchanged=len(steps) - len(missing))
         self._count(counts)
 
-    def _finish(self, held: HeldSession, found: TargetSession | None) -> None:
+    def _finish(self, held: SessionRow, found: TargetSession | None) -> None:
         """Set the row of a session, which ``found`` was before steps were added.
 
         One that the crate has gone on with keeps its update.
         """
         newest = None if found is None else found.newest
-        gone_on = newest is not None and newest > (-1 if held.newest is None else held.newest)
+        gone_on = newest is not None and newest > (
+            -1 if held.newest_step is None else held.newest_step
+        )
         updated_at = found.updated_at if found is not None and gone_on else to_text(held.updated_at)
         self.target.finish(
             held.session_id, to_text(held.created_at), updated_at, held.concurrency_limit

@@ -12,6 +12,7 @@ from weavegraph_checkpoints.backends.base import (
     STEP,
     STEP_COLUMNS,
     Backend,
+    SessionRow,
     to_utc,
 )
 from weavegraph_checkpoints.backends.dialects import get_dialect
@@ -32,23 +33,6 @@ _JSON_COLUMNS = (
     "state",
 )
 _ROW = "(" + ", ".join(["%s"] * len(COLUMNS)) + ")"
-
-
-class HeldSession(NamedTuple):
-    """A session as it is stored, without its snapshot."""
-
-    session_id: str
-    owner: str
-    concurrency_limit: int
-    created_at: datetime
-    updated_at: datetime
-    last_step: int
-    status: str
-
-    @property
-    def newest(self) -> int | None:
-        """Its newest step, if it has any."""
-        return None if self.status == "empty" else self.last_step
 
 
 class HeldStep(NamedTuple):
@@ -76,7 +60,7 @@ class InterchangeStatements:
 
     def sessions(
         self, after: str, limit: int, ids: Sequence[str] | None, status: str | None
-    ) -> list[HeldSession]:
+    ) -> list[SessionRow]:
         """Return the next sessions by id; ``ids`` and ``status`` narrow them."""
         condition, parameters = "id > %s", [after]
         if status is not None:
@@ -86,32 +70,22 @@ class InterchangeStatements:
             ids = sorted(each for each in ids if each > after)[:limit]
             condition += f" AND {_among('id', ids)}"
             parameters += ids
-        return self._sessions(f"{condition} ORDER BY id LIMIT {limit}", parameters)
+        return self.backend.select_sessions(f"{condition} ORDER BY id LIMIT {limit}", parameters)
 
-    def held_sessions(self, ids: Sequence[str], *, locked: bool = False) -> dict[str, HeldSession]:
+    def held_sessions(self, ids: Sequence[str], *, locked: bool = False) -> dict[str, SessionRow]:
         """Return those of some sessions that are stored, by id."""
         lock = self.backend.write_lock if locked else ""
         return {
             held.session_id: held
             for group in _groups(sorted(ids), IDS_A_STATEMENT)
-            for held in self._sessions(f"{_among('id', group)} ORDER BY id {lock}", group)
-        }
-
-    def _sessions(self, condition: str, parameters: Sequence[Any]) -> list[HeldSession]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id, owner, concurrency_limit, created_at, updated_at, last_step, status"
-                f" FROM {SESSION} WHERE {condition}",
-                parameters,
+            for held in self.backend.select_sessions(
+                f"{_among('id', group)} ORDER BY id {lock}", group
             )
-            return [
-                HeldSession(key, owner, limit, to_utc(created), to_utc(updated), last, status)
-                for key, owner, limit, created, updated, last, status in cursor.fetchall()
-            ]
+        }
 
     def claim(
         self, sessions: Sequence[tuple[str, int, datetime, datetime]], owner: str
-    ) -> dict[str, HeldSession]:
+    ) -> dict[str, SessionRow]:
         """Create sessions that are not there, and lock all, in the order of their ids.
 
         Each is an id, its concurrency limit, and the times of its creation and update.

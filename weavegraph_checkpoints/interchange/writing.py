@@ -11,10 +11,11 @@ from django.db import transaction
 
 from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.backends import StepRow
+from weavegraph_checkpoints.backends.base import SessionRow
 from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.comparing import differences
 from weavegraph_checkpoints.interchange.rows import SessionHead
-from weavegraph_checkpoints.interchange.sql import HeldSession, InterchangeStatements
+from weavegraph_checkpoints.interchange.sql import InterchangeStatements
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Change:
     """What becomes of some steps of a session."""
 
     incoming: Incoming
-    held: HeldSession | None
+    held: SessionRow | None
     """The session as it is stored before."""
     add: list[StepRow] = field(default_factory=list)
     replace: list[StepRow] = field(default_factory=list)
@@ -122,7 +123,7 @@ class Writer:
         return changes, error
 
     def _changes(
-        self, batch: Batch, held: Mapping[str, HeldSession]
+        self, batch: Batch, held: Mapping[str, SessionRow]
     ) -> tuple[list[Change], InterchangeError | None]:
         changes = []
         for incoming, rows in batch:
@@ -134,7 +135,7 @@ class Writer:
         return changes, None
 
     def _change(
-        self, incoming: Incoming, rows: Sequence[StepRow], held: HeldSession | None
+        self, incoming: Incoming, rows: Sequence[StepRow], held: SessionRow | None
     ) -> Change:
         change = Change(incoming=incoming, held=held)
         session_id = incoming.head.session_id
@@ -142,7 +143,7 @@ class Writer:
         if held is not None:
             if self.owner not in (None, held.owner):
                 raise InterchangeError(f"session {session_id!r} belongs to another owner")
-            if held.newest is not None:
+            if held.newest_step is not None:
                 found = differences(self.statements, session_id, rows)
         for row in rows:
             differing = found.get(row.step)
@@ -179,8 +180,8 @@ def _times(change: Change) -> tuple[str, datetime, datetime]:
     incoming, head, held = change.incoming, change.incoming.head, change.held
     assert held is not None  # noqa: S101
     steps = [row.step for row in change.add]
-    if held.newest is not None:
-        steps.append(held.newest)
+    if held.newest_step is not None:
+        steps.append(held.newest_step)
     if max(steps) == incoming.newest and not incoming.newest_kept:
         return head.session_id, head.created_at, head.updated_at
     return head.session_id, held.created_at, held.updated_at

@@ -11,7 +11,6 @@ from weavegraph_checkpoints.backends.base import (
     SESSION,
     Backend,
     SessionRow,
-    to_utc,
 )
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.losses import SessionLoss
@@ -77,16 +76,9 @@ class RetentionStatements:
         return []
 
     def _sessions(self, condition: str, parameters: Sequence[str], limit: int) -> list[SessionRow]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, owner, status, updated_at FROM {SESSION}"
-                f" WHERE {condition} ORDER BY id LIMIT %s",
-                [*parameters, limit],
-            )
-            return [
-                SessionRow(session_id, owner, status, to_utc(updated_at))
-                for session_id, owner, status, updated_at in cursor.fetchall()
-            ]
+        return self.backend.select_sessions(
+            f"{condition} ORDER BY id LIMIT %s", [*parameters, limit]
+        )
 
     def step_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
         """Return how many steps each session has; those without are left out."""
