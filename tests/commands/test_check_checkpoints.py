@@ -176,16 +176,21 @@ def test_a_bar_on_a_terminal() -> None:
     assert run(CHECK, stderr=Terminal(), verbosity=0).err == ""
 
 
-@pytest.mark.parametrize("command", [CHECK, "checkpoint_stats"])
-def test_an_unknown_alias(command: str) -> None:
-    with pytest.raises(CommandError, match="no database 'nowhere'"):
-        run(command, "--database", "nowhere")
+COMMANDS = [[CHECK], ["checkpoint_stats"], ["prune_checkpoints", "--keep-last=1"]]
 
 
-@pytest.mark.parametrize("command", [CHECK, "checkpoint_stats"])
-def test_a_database_without_the_tables(command: str, empty_scratch: BaseDatabaseWrapper) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_alias(command: list[str]) -> None:
+    with pytest.raises(CommandError, match="argument --database: invalid choice: 'nowhere'"):
+        run(*command, "--database", "nowhere")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_without_the_tables(
+    command: list[str], empty_scratch: BaseDatabaseWrapper
+) -> None:
     with pytest.raises(CommandError, match=r"manage\.py migrate .* --database scratch"):
-        run(command, "--database", empty_scratch.alias)
+        run(*command, "--database", empty_scratch.alias)
 
 
 def test_another_database(scratch: BaseDatabaseWrapper) -> None:

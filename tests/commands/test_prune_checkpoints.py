@@ -15,7 +15,7 @@ from tests.commands.processes import on_a_terminal
 from tests.commands.running import Ran, Terminal, run
 from tests.pruning.histories import History, plain, plant, stored
 from weavegraph_checkpoints import pruning
-from weavegraph_checkpoints.management import progress
+from weavegraph_checkpoints.management import base
 from weavegraph_checkpoints.management.commands import prune_checkpoints
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.pruning import PruneResult
@@ -141,6 +141,21 @@ def test_an_id_is_shown_as_a_json_string(db: None) -> None:
     assert lines[1].startswith('  "\\"quoted\\"\\n日本": 1 step')
 
 
+HOSTILE = "\x1b[2J\x7f\x9b\x85\u202e\u2066\u2028"
+ESCAPED = r"\u001b[2J\u007f\u009b\u0085\u202e\u2066\u2028"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=["real", "dry"])
+def test_control_and_bidi_characters_are_escaped(db: None, arguments: list[str]) -> None:
+    plant({HOSTILE: plain(range(2), owner=HOSTILE)})
+    ran = run(COMMAND, "--keep-last=1", f"--session={HOSTILE}", f"--owner={HOSTILE}", *arguments)
+    assert ran.lines[:2] == [
+        f'policy 1 of 1 (keep_last=1, session_ids="{ESCAPED}", owner="{ESCAPED}"): '
+        "1 step, 0 sessions, 10 bytes",
+        f'  "{ESCAPED}": 1 step, 10 bytes',
+    ]
+
+
 def test_verbosity_0_prints_nothing(table: dict[str, History]) -> None:
     assert run(COMMAND, "--keep-last=1", "--dry-run", verbosity=0) == Ran(0, "", "")
     assert run(COMMAND, "--keep-last=1", verbosity=0) == Ran(0, "", "")
@@ -208,7 +223,7 @@ def test_a_rule_on_the_command_line_goes_before_the_setting(
         (["--keep-last=0"], "1 or more, not 0.*at keep_last"),
         (["--keep-last=1", "--session="], "not a session id.*at session_ids"),
         (["--keep-last=1", "--batch-size=0"], "1 or more, not 0.*at batch_size"),
-        (["--keep-last=1", "--database=none"], "no database 'none' in DATABASES"),
+        (["--keep-last=1", "--database=none"], "invalid choice: .none."),
         (["--keep-last=x"], "invalid int value"),
         (["--keep-last=1", "--status=done"], "invalid choice"),
         (["--keep-last=1", "extra"], "unrecognized arguments"),
@@ -257,7 +272,7 @@ def test_a_malformed_setting_is_refused_before_anything_goes(
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five steps are a large prune."""
-    monkeypatch.setattr(prune_checkpoints, "LARGE_STEPS", 5)
+    monkeypatch.setattr(prune_checkpoints, "MIN_STEPS_FOR_SPACE_HINT", 5)
 
 
 HINT = {"sqlite": "VACUUM", "postgresql": "autovacuum", "mysql": "OPTIMIZE TABLE"}
@@ -282,7 +297,7 @@ def test_elsewhere_than_on_a_terminal_it_writes_plain_lines(
     table: dict[str, History], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     assert run(COMMAND, "--keep-last=4", "--dry-run").err == ""
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(base, "SECONDS_BETWEEN_LINES", 0)
     ran = run(COMMAND, "--keep-last=2", "--batch-size=3", *arguments)
     assert ran.err
     for line in ran.err.splitlines():
@@ -314,7 +329,7 @@ def test_sigint_ends_with_a_summary(
     monkeypatch.setattr(pruning, "prune", interrupted_after(2, pruning.prune))
     ran = run(COMMAND, "--batch-size=2")
     assert ran.status == 130
-    assert ran.err == "interrupted: the rest is left to another run\n"
+    assert ran.err == "interrupted: run the command again to continue\n"
     assert ran.lines[-1] == "pruned 4 steps and 0 sessions"
     assert sum(sizes().values()) == 13 - 4
     assert run(COMMAND, "--batch-size=2", verbosity=0) == Ran(130, "", "")

@@ -51,7 +51,7 @@ def test_stopped_at_any_moment_it_leaves_whole_batches(planted: int, name: str) 
     if number == signal.SIGINT:
         assert process.returncode == 130, stderr
         assert stdout.splitlines()[-1] == f"pruned {gone} steps and 0 sessions"
-        assert stderr == "interrupted: the rest is left to another run\n"
+        assert stderr == "interrupted: run the command again to continue\n"
     else:
         assert process.returncode == -number
     again = run("prune_checkpoints", "--keep-last=1")

@@ -60,10 +60,10 @@ def test_the_function_is_documented_with_its_parameters() -> None:
 
 
 def test_the_numbers_of_the_command_are_documented() -> None:
-    assert f"{prune_checkpoints.LARGE_STEPS:,}".replace(",", " ") in PAGE.section(
+    assert f"{prune_checkpoints.MIN_STEPS_FOR_SPACE_HINT:,}".replace(",", " ") in PAGE.section(
         "Giving the space back"
     )
-    assert f"status {prune_checkpoints.INTERRUPTED}" in " ".join(PAGE.text.split())
+    assert f"status {prune_checkpoints.EXIT_INTERRUPTED}" in " ".join(PAGE.text.split())
 
 
 def test_every_documented_policy_is_one(given: dict[str, Any], settings: Any) -> None:

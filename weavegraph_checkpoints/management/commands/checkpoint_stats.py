@@ -9,20 +9,21 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from weavegraph_checkpoints.health.stats import DayGrowth, Stats, collect
-from weavegraph_checkpoints.management.databases import (
-    add_database_option,
-    check_database,
-    check_tables,
+from weavegraph_checkpoints.management.base import CheckpointCommand
+from weavegraph_checkpoints.management.output import (
+    format_count,
+    format_policy,
+    format_size,
+    quote,
 )
-from weavegraph_checkpoints.management.wording import counted, described, quoted, sized
 
 BAR = 30
 
 
-class Command(BaseCommand):
+class Command(CheckpointCommand):
     """Print sessions, steps, bytes of states, growth, and what ``RETENTION`` would free."""
 
     help = (
@@ -37,20 +38,20 @@ class Command(BaseCommand):
             default="text",
             help="A table to read (text), or one JSON document (json).",
         )
-        add_database_option(parser)
+        super().add_arguments(parser)
 
-    def handle(self, *args: Any, database: str, format: str, **options: Any) -> None:
+    def run(self, *, format: str, **options: Any) -> int:
         """Measure, and print."""
-        check_database(database)
-        check_tables(database)
         try:
-            stats = collect(using=database)
+            stats = collect(using=self.database)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         if format == "json":
-            self.stdout.write(json.dumps({"database": database, **asdict(stats)}, default=_plain))
+            document = {"database": self.database, **asdict(stats)}
+            self.stdout.write(json.dumps(document, default=_plain))
         else:
             self.stdout.write("\n".join(_lines(stats)))
+        return 0
 
 
 def _plain(value: object) -> object:
@@ -66,13 +67,14 @@ def _lines(stats: Stats) -> Iterator[str]:
     statuses = ", ".join(f"{number} {status}" for status, number in stats.sessions.items())
     yield f"sessions  {sum(stats.sessions.values())} ({statuses})"
     yield f"steps     {stats.steps}"
-    yield f"states    {sized(stats.bytes)}, {sized(stats.mean_bytes)} per session on average"
+    mean = format_size(stats.mean_bytes)
+    yield f"states    {format_size(stats.bytes)}, {mean} per session on average"
     yield ""
     yield "Largest sessions"
     for session in stats.largest:
         yield (
-            f"  {sized(session.bytes):>10}  {counted(session.steps, 'step'):>14}"
-            f"  {quoted(session.session_id)}"
+            f"  {format_size(session.bytes):>10}  {format_count(session.steps, 'step'):>14}"
+            f"  {quote(session.session_id)}"
         )
     yield ""
     yield "Growth per day, in UTC"
@@ -85,8 +87,8 @@ def _lines(stats: Stats) -> Iterator[str]:
 
 def _day(day: DayGrowth, most: int) -> str:
     bar = "#" * -(-day.bytes * BAR // (most or 1))
-    size = sized(day.bytes)
-    return f"  {day.day}  {counted(day.steps, 'step'):>14}  {size:>10}  {bar}".rstrip()
+    size = format_size(day.bytes)
+    return f"  {day.day}  {format_count(day.steps, 'step'):>14}  {size:>10}  {bar}".rstrip()
 
 
 def _retention(stats: Stats) -> Iterator[str]:
@@ -96,6 +98,6 @@ def _retention(stats: Stats) -> Iterator[str]:
     yield "The setting RETENTION would free"
     for effect in stats.retention:
         yield (
-            f"  {described(effect.policy)}: {counted(effect.result.steps, 'step')}, "
-            f"{counted(effect.result.sessions, 'session')}, {sized(effect.result.bytes)}"
+            f"  {format_policy(effect.policy)}: {format_count(effect.result.steps, 'step')}, "
+            f"{format_count(effect.result.sessions, 'session')}, {format_size(effect.result.bytes)}"
         )

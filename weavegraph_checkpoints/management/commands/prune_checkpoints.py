@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
-from django.template.defaultfilters import filesizeformat
 
 from weavegraph_checkpoints import conf, pruning
 from weavegraph_checkpoints.domain.retention import STATUSES, RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
-from weavegraph_checkpoints.management.databases import add_database_option, check_database
-from weavegraph_checkpoints.management.interruption import Interruption
-from weavegraph_checkpoints.management.progress import Progress
+from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointCommand
+from weavegraph_checkpoints.management.output import (
+    format_count,
+    format_policy,
+    format_size,
+    quote,
+)
 from weavegraph_checkpoints.pruning import PruneResult
 
 RULES = ("keep_last", "older_than", "delete_inactive")
 NARROWING = ("session_ids", "status", "owner")
 
-INTERRUPTED = 130
-LARGE_STEPS = 10_000
+MIN_STEPS_FOR_SPACE_HINT = 10_000
 SPACE_HINTS = {
     "mysql": (
         "MariaDB keeps the freed space inside its tables for new rows; "
@@ -41,7 +41,7 @@ SPACE_HINTS = {
 }
 
 
-class Command(BaseCommand):
+class Command(CheckpointCommand):
     """Delete steps and sessions that a policy, or the setting ``RETENTION``, names."""
 
     help = (
@@ -88,110 +88,72 @@ class Command(BaseCommand):
             action="store_true",
             help="Delete nothing; count exactly what would go.",
         )
-        add_database_option(parser)
+        super().add_arguments(parser)
 
-    def handle(
-        self,
-        *args: Any,
-        database: str,
-        batch_size: int,
-        dry_run: bool,
-        verbosity: int,
-        **options: Any,
-    ) -> None:
-        """Prune, or count, and print what went."""
-        check_database(database)
-        policies = _policies(options)
-        self.verbosity = verbosity
-        with Interruption() as interruption:
-            self.interruption = interruption
-            results = self._results(policies, database, batch_size, dry_run)
+    def run(self, *, batch_size: int, dry_run: bool, **options: Any) -> int:
+        """Delete, or count, and print what each policy deletes."""
+        policies = _get_policies(options)
+        results: list[PruneResult] = []
+        try:
+            with self.interruptible():
+                if dry_run:
+                    self._preview(policies, results)
+                else:
+                    self._prune(policies, batch_size, results)
+        except InvalidPolicy as error:
+            raise CommandError(str(error)) from error
         for number, (policy, result) in enumerate(zip(policies, results, strict=False), 1):
             self._report(f"{number} of {len(policies)}", policy, result)
         steps = sum(result.steps for result in results)
         sessions = sum(result.sessions for result in results)
-        if not dry_run and steps >= LARGE_STEPS:
-            self._say(SPACE_HINTS[connections[database].vendor])
+        if not dry_run and steps >= MIN_STEPS_FOR_SPACE_HINT:
+            self.write(SPACE_HINTS[connections[self.database].vendor])
         verb = "would prune" if dry_run else "pruned"
-        self._say(f"{verb} {_counted(steps, 'step')} and {_counted(sessions, 'session')}")
-        if len(results) < len(policies) or not all(result.finished for result in results):
-            sys.exit(INTERRUPTED)
+        self.write(f"{verb} {format_count(steps, 'step')} and {format_count(sessions, 'session')}")
+        return EXIT_INTERRUPTED if self.interrupted else 0
 
-    def _results(
-        self, policies: Sequence[RetentionPolicy], database: str, batch_size: int, dry_run: bool
-    ) -> list[PruneResult]:
-        """Return the result of each policy; SIGINT ends with what there is so far."""
-        results: list[PruneResult] = []
-        try:
-            if dry_run:
-                self._preview(policies, database, results)
-            else:
-                self._prune(policies, database, batch_size, results)
-        except KeyboardInterrupt:
-            if self.verbosity:
-                self.stderr.write("interrupted: the rest is left to another run")
-        except InvalidPolicy as error:
-            raise CommandError(str(error)) from error
-        return results
-
-    def _preview(
-        self, policies: Sequence[RetentionPolicy], database: str, results: list[PruneResult]
-    ) -> None:
-        with Progress(self.stderr, unit="steps counted", verbosity=self.verbosity) as progress:
+    def _preview(self, policies: Sequence[RetentionPolicy], results: list[PruneResult]) -> None:
+        with self.progress("steps counted") as progress:
 
             def on_progress(so_far: list[PruneResult]) -> None:
                 results[:] = so_far
                 progress.update(sum(result.steps for result in so_far))
-                self.interruption.check()
 
-            results[:] = pruning.preview(policies, using=database, on_progress=on_progress)
+            results[:] = pruning.preview(policies, using=self.database, on_progress=on_progress)
 
     def _prune(
-        self,
-        policies: Sequence[RetentionPolicy],
-        database: str,
-        batch_size: int,
-        results: list[PruneResult],
+        self, policies: Sequence[RetentionPolicy], batch_size: int, results: list[PruneResult]
     ) -> None:
-        total = self._total(policies, database)
-        with Progress(self.stderr, unit="steps", verbosity=self.verbosity, total=total) as progress:
+        def get_total() -> int:
+            counted: list[PruneResult] = []
+            self._preview(policies, counted)
+            return sum(result.steps for result in counted)
+
+        with self.progress("steps", get_total) as progress:
             for policy in policies:
                 results.append(PruneResult())
 
                 def on_progress(result: PruneResult) -> None:
                     results[-1] = result
                     progress.update(sum(each.steps for each in results))
-                    self.interruption.check()
 
                 results[-1] = pruning.prune(
-                    policy, using=database, batch_size=batch_size, on_progress=on_progress
+                    policy, using=self.database, batch_size=batch_size, on_progress=on_progress
                 )
 
-    def _total(self, policies: Sequence[RetentionPolicy], database: str) -> int | None:
-        """Return how many steps will go, where a bar wants to tell the time left."""
-        if not (self.stderr.isatty() and self.verbosity):
-            return None
-        counted: list[PruneResult] = []
-        self._preview(policies, database, counted)
-        return sum(result.steps for result in counted)
-
     def _report(self, number: str, policy: RetentionPolicy, result: PruneResult) -> None:
-        self._say(
-            f"policy {number} ({_described(policy)}): {_counted(result.steps, 'step')}, "
-            f"{_counted(result.sessions, 'session')}, {_size(result.bytes)}"
+        self.write(
+            f"policy {number} ({format_policy(policy)}): {format_count(result.steps, 'step')}, "
+            f"{format_count(result.sessions, 'session')}, {format_size(result.bytes)}"
         )
         for loss in result.largest:
-            self._say(
-                f"  {json.dumps(loss.session_id, ensure_ascii=False)}: "
-                f"{_counted(loss.steps, 'step')}, {_size(loss.bytes)}"
+            self.write(
+                f"  {quote(loss.session_id)}: {format_count(loss.steps, 'step')}, "
+                f"{format_size(loss.bytes)}"
             )
 
-    def _say(self, text: str) -> None:
-        if self.verbosity:
-            self.stdout.write(text)
 
-
-def _policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
+def _get_policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
     """Return the policy of the options, or those of the setting ``RETENTION``."""
     given = {key: options[key] for key in (*RULES, *NARROWING) if options[key] is not None}
     try:
@@ -211,22 +173,3 @@ def _policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
             f"--delete-inactive, or set {conf.NAME}['RETENTION']."
         )
     return policies
-
-
-def _described(policy: RetentionPolicy) -> str:
-    values = {key: getattr(policy, key) for key in (*RULES, *NARROWING)}
-    return ", ".join(f"{key}={_shown(value)}" for key, value in values.items() if value is not None)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_shown, value)) if len(value) == 1 else f"{len(value)} ids"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _size(size: int) -> str:
-    return filesizeformat(size).replace("\xa0", " ")

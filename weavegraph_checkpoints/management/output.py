@@ -1,0 +1,46 @@
+"""Format ids, counts, sizes and policies for a terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+from django.template.defaultfilters import filesizeformat, pluralize
+
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
+
+
+def escape_control_chars(text: str) -> str:
+    """Replace control, bidirectional and other invisible characters by JSON escapes."""
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
+    )
+
+
+def quote(text: str) -> str:
+    """Return ``text`` as a JSON string on one line, with control characters escaped."""
+    return escape_control_chars(json.dumps(text, ensure_ascii=False))
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return ``1 step`` or ``2 steps``."""
+    return f"{number} {noun}{pluralize(number)}"
+
+
+def format_size(size: int) -> str:
+    """Return a number of bytes as ``1.2 MB``."""
+    return filesizeformat(size).replace("\xa0", " ")
+
+
+def format_policy(policy: RetentionPolicy) -> str:
+    """Return the fields of a policy on one line; several session ids are only counted."""
+    values = {field.name: getattr(policy, field.name) for field in fields(policy)}
+    return ", ".join(
+        f"{name}={_format_value(value)}" for name, value in values.items() if value is not None
+    )
+
+
+def _format_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return quote(value[0]) if len(value) == 1 else f"{len(value)} ids"
+    return quote(value) if isinstance(value, str) else str(value)
