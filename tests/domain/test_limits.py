@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 
 from tests.strategies import session_ids
-from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, safe_repr
+from weavegraph_checkpoints.domain.limits import (
+    MAX_STEP,
+    is_owner,
+    is_session_id,
+    parse_non_negative_int,
+    safe_repr,
+)
 
 UNSTORABLE = [None, 1, True, b"a", ["a"], "a\0", "\ud800", "x" * 256]
 
@@ -50,3 +56,23 @@ def test_what_no_database_can_hold_is_neither(value: Any) -> None:
 )
 def test_a_refused_value_is_shown_in_short(value: Any, text: str) -> None:
     assert safe_repr(value) == text
+
+
+@pytest.mark.parametrize("value", [0, 7, 10, MAX_STEP])
+def test_decimal_digits_are_parsed(value: int) -> None:
+    assert parse_non_negative_int(str(value)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "-1", "+1", " 1", "1 ", "01", "1.0", "1e3", "1_000", "x", "٣", "²"]
+    + [str(MAX_STEP + 1), "9" * 5000],
+)
+def test_other_text_is_no_integer(text: str | None) -> None:
+    assert parse_non_negative_int(text) is None
+
+
+def test_an_integer_above_the_maximum_is_refused() -> None:
+    assert parse_non_negative_int("9", 9) == 9
+    assert parse_non_negative_int("10", 9) is None
+    assert parse_non_negative_int("0", -1) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -15,10 +16,22 @@ MAX_COUNTER = 2**64 - 1
 MAX_CONCURRENCY_LIMIT = 2**63 - 1
 MAX_SESSION_ID_LENGTH = 255
 
+_NON_NEGATIVE_INT = re.compile("0|[1-9][0-9]{0,18}")
+
 
 def is_integer(value: object, maximum: int) -> bool:
     """Say whether ``value`` is an ``int`` (not a ``bool``) from 0 to ``maximum``."""
     return type(value) is int and 0 <= value <= maximum
+
+
+def parse_non_negative_int(text: str | None, maximum: int = MAX_STEP) -> int | None:
+    """Return the integer from 0 to ``maximum`` that ``text`` spells in decimal digits.
+
+    Return ``None`` for anything else: a sign, spaces, leading zeros, a greater number.
+    """
+    if text is None or not _NON_NEGATIVE_INT.fullmatch(text) or int(text) > maximum:
+        return None
+    return int(text)
 
 
 def is_storable_text(value: object) -> bool:
