@@ -37,6 +37,7 @@ from weavegraph_checkpoints.exceptions import (
     SessionExists,
     SessionNotFound,
     StateTooLarge,
+    StepExists,
 )
 
 __version__ = version("weavegraph-checkpoints")
@@ -66,6 +67,7 @@ __all__ = [
     "SessionNotFound",
     "SessionState",
     "StateTooLarge",
+    "StepExists",
     "StepQuery",
     "StepQueryResult",
     "VersionedState",

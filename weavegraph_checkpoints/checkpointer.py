@@ -137,17 +137,21 @@ class DjangoCheckpointer(Checkpointer):
         self.using = using
         self.owner = owner
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``Checkpointer.save``.
 
-        One transaction: the session (created at need; its concurrency limit and owner
-        are kept), the step, and the snapshot. Raises ``SessionNotFound`` for a session
-        of another owner too.
+        With ``replace=False``, append only: raise ``StepExists``, and write nothing, if the
+        session already has this step. Of any number of such saves of one step, exactly one
+        succeeds.
+
+        One transaction saves the session (created if it is missing; an existing one keeps
+        its concurrency limit and owner), the step and the snapshot. Raise
+        ``SessionNotFound`` for a session of another owner.
         """
-        self._save(checkpoint, None)
+        self._save(checkpoint, None, replace)
 
     def save_with_concurrency_check(
-        self, checkpoint: Checkpoint, expected_last_step: int | None
+        self, checkpoint: Checkpoint, expected_last_step: int | None, *, replace: bool = True
     ) -> None:
         """Save a step only if the session's last step is the expected one.
 
@@ -160,7 +164,7 @@ class DjangoCheckpointer(Checkpointer):
         """
         if expected_last_step is not None:
             check_follows(checkpoint.step, expected_last_step)
-        self._save(checkpoint, expected_last_step)
+        self._save(checkpoint, expected_last_step, replace)
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``. One query, of the session's row alone."""
@@ -225,15 +229,17 @@ class DjangoCheckpointer(Checkpointer):
             raise SessionNotFound(target_id, "was deleted while it was made")
         return latest[1]
 
-    async def asave(self, checkpoint: Checkpoint) -> None:
+    async def asave(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``save``."""
-        await sync_to_async(self.save)(checkpoint)
+        await sync_to_async(self.save)(checkpoint, replace=replace)
 
     async def asave_with_concurrency_check(
-        self, checkpoint: Checkpoint, expected_last_step: int | None
+        self, checkpoint: Checkpoint, expected_last_step: int | None, *, replace: bool = True
     ) -> None:
         """See ``save_with_concurrency_check``."""
-        await sync_to_async(self.save_with_concurrency_check)(checkpoint, expected_last_step)
+        await sync_to_async(self.save_with_concurrency_check)(
+            checkpoint, expected_last_step, replace=replace
+        )
 
     async def aload_latest(self, session_id: str) -> Checkpoint | None:
         """See ``load_latest``."""
@@ -280,9 +286,9 @@ class DjangoCheckpointer(Checkpointer):
             ),
         )
 
-    def _save(self, checkpoint: Checkpoint, expected: int | None) -> None:
+    def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> None:
         row = StepRow.of(checkpoint, conf.max_state_bytes())
-        self._write(row, lambda backend: backend.save(row, self.owner, expected))
+        self._write(row, lambda backend: backend.save(row, self.owner, expected, replace=replace))
 
     def _write(self, row: StepRow, save: Callable[[Backend], T]) -> T:
         """Run a save of ``row``, again after a deadlock, and tell the listeners."""

@@ -30,6 +30,18 @@ class SessionExists(CheckpointerError):
         return type(self), (self.session_id,)
 
 
+class StepExists(CheckpointerError):
+    """An append-only save found its step already stored."""
+
+    def __init__(self, session_id: str, step: int) -> None:
+        super().__init__(f"session {session_id!r} already has step {step}")
+        self.session_id = session_id
+        self.step = step
+
+    def __reduce__(self) -> tuple[type[StepExists], tuple[str, int]]:
+        return type(self), (self.session_id, self.step)
+
+
 class ConcurrencyConflict(CheckpointerError):
     """Another writer saved first: ``last_step`` is not the expected one.
 

@@ -19,7 +19,7 @@ from weavegraph_checkpoints.checkpointer import (
     Checkpointer,
     DjangoCheckpointer,
     InMemoryCheckpointer,
-    instants,
+    timestamps,
 )
 from weavegraph_checkpoints.models import Session
 
@@ -192,7 +192,7 @@ def test_ties_are_listed_by_code_point(
     checkpointer: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamp = datetime(2026, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr(instants, "now", lambda: stamp)
+    monkeypatch.setattr(timestamps, "now", lambda: stamp)
     shuffled = random.Random(4).sample(TIED, len(TIED))
     for session_id in shuffled:
         checkpointer.save(a_checkpoint(session_id))

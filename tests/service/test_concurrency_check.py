@@ -18,6 +18,7 @@ from weavegraph_checkpoints import (
     SessionExists,
     SessionNotFound,
     StateTooLarge,
+    StepExists,
 )
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
@@ -142,6 +143,7 @@ def test_a_checked_save_keeps_limit_and_owner(checkpointer: DjangoCheckpointer) 
         SessionNotFound("a"),
         SessionNotFound("a", "has no step to fork"),
         SessionExists("a"),
+        StepExists("a", 3),
         InvalidCheckpoint("no", "$.step"),
         InvalidQuery("no", "limit"),
         SerializationError("no", "$.state.extra.map.a"),

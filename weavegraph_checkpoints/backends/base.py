@@ -78,7 +78,7 @@ class Backend(ABC):
     on_session_conflict: str
     """Ends an INSERT of a session so that an existing one counts other than as 1 row."""
     on_step_conflict: str
-    """Ends an INSERT of a step so that an existing one is replaced whole."""
+    """Ends an INSERT of a step so that an existing step is replaced whole."""
     write_lock: str
     """Ends a SELECT of sessions that are about to get or lose steps."""
     delete_lock: str
@@ -106,11 +106,14 @@ class Backend(ABC):
     # Writes
 
     @abstractmethod
-    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
-        """Save a step in one transaction, and its session when it is new.
+    def save(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
+    ) -> None:
+        """Save a step, and its session if that is new, in one transaction.
 
-        With ``expected``, only when that is the last step. Raises ``SessionNotFound``
-        for a session of another owner and ``ConcurrencyConflict``.
+        With ``expected``, save only if that is the last step. Raise ``SessionNotFound``
+        for a session of another owner, ``ConcurrencyConflict`` for another last step, and
+        without ``replace`` ``StepExists`` for a step that exists.
         """
 
     @abstractmethod
@@ -121,8 +124,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def write(self, row: StepRow) -> None:
-        """Write a step into a locked session; one that is there is replaced whole."""
+    def write(self, row: StepRow, *, replace: bool = True) -> None:
+        """Insert a step into a locked session, or replace it.
+
+        Without ``replace``, raise ``StepExists`` for a step that exists.
+        """
 
     def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
         """Save a step in one transaction, and say whether it is new.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from weavegraph_checkpoints.backends.access import check_writable
 from weavegraph_checkpoints.backends.base import (
@@ -16,12 +16,14 @@ from weavegraph_checkpoints.backends.base import (
     Backend,
 )
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.exceptions import StepExists
 
 _REPLACE = "ON DUPLICATE KEY UPDATE " + ", ".join(
     f"{column} = VALUES({column})" for column in DATA_COLUMNS
 )
 
 READ_COMMITTED = "read committed"
+DUPLICATE_KEY = 1062
 
 
 class MariaDBBackend(Backend):
@@ -41,7 +43,9 @@ class MariaDBBackend(Backend):
     looking_up = "SET STATEMENT optimizer_switch = 'mrr=on' FOR "
     on_session_conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision + 1"
 
-    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
+    def save(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
+    ) -> None:
         """See ``Backend.save``."""
         with transaction.atomic(self.connection.alias):
             if expected:
@@ -49,7 +53,7 @@ class MariaDBBackend(Backend):
             else:
                 found = self.lock_or_create(row, owner)
             check_writable(found, row, owner, expected)
-            self.write(row)
+            self.write(row, replace=replace)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
         """See ``Backend.lock_or_create``.
@@ -72,13 +76,23 @@ class MariaDBBackend(Backend):
             )
             return cursor.fetchone()  # type: ignore[no-any-return]
 
-    def write(self, row: StepRow) -> None:
-        """See ``Backend.write``."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
-                row.parameters(self.connection),
-            )
+    def write(self, row: StepRow, *, replace: bool = True) -> None:
+        """See ``Backend.write``.
+
+        An upsert that changes nothing would still run the trigger, and ``INSERT IGNORE``
+        would hide other errors, so the error of a duplicate key is caught instead.
+        """
+        statement = f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES})"
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"{statement} {_REPLACE}" if replace else statement,
+                    row.parameters(self.connection),
+                )
+        except IntegrityError as error:
+            if replace or error.args[0] != DUPLICATE_KEY:
+                raise
+            raise StepExists(row.session_id, row.step) from None
 
     def _lock_existing(self, session_id: str) -> tuple[str, int, bool] | None:
         """Lock without creating: to roll the new row back could end in a deadlock."""

@@ -16,20 +16,20 @@ from weavegraph_checkpoints.backends.base import (
     STEP_COLUMNS,
     STEP_VALUES,
     Backend,
-    Permit,
 )
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.exceptions import StepExists
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
     f"{column} = EXCLUDED.{column}" for column in DATA_COLUMNS
 )
+_KEEP = "ON CONFLICT (session_id, step) DO NOTHING"
 _SAVE = (
     "WITH locked AS MATERIALIZED (SELECT owner, last_step, status"
     f" FROM {SESSION} WHERE id = %(session_id)s FOR NO KEY UPDATE),"
     f" saved AS (INSERT INTO {STEP} ({STEP_COLUMNS}) SELECT {', '.join(NAMED_VALUES)}"
-    # A row that was there before, and is replaced, bears the number of this transaction.
-    " FROM locked WHERE TRUE{guard} " + _REPLACE + " RETURNING xmax = 0 AS is_new)"
-    " SELECT owner, last_step, status = 'empty', (SELECT is_new FROM saved) FROM locked"
+    " FROM locked WHERE TRUE{condition} {on_conflict} RETURNING TRUE AS is_saved)"
+    " SELECT owner, last_step, status = 'empty', (SELECT is_saved FROM saved) FROM locked"
 )
 
 
@@ -66,50 +66,33 @@ class PostgreSQLBackend(Backend):
         finally:
             raw.cursor_factory = base.Cursor
 
-    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
+    def save(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
+    ) -> None:
         """See ``Backend.save``."""
-        self._save(row, owner, expected)
-
-    def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
-        """See ``Backend.put``; one round trip for who may do both."""
-        if permit is None and create:
-            return self._save(row, owner, None)
-        return super().put(row, owner, permit, create=create)
-
-    def _save(self, row: StepRow, owner: str | None, expected: int | None) -> bool:
-        """Save a step, and say whether it is new."""
-        found = self._save_into_existing(row, owner, expected)
+        found = self._save_into_existing(row, owner, expected, replace)
         while found is None and not expected:
             with transaction.atomic(self.connection.alias):
                 self._create(row, owner)
-                found = self._save_into_existing(row, owner, expected)
+                found = self._save_into_existing(row, owner, expected, replace)
                 if found is not None:
-                    return self._checked(found, row, owner, expected)
-        return self._checked(found, row, owner, expected)
+                    _check_saved(found, row, owner, expected)
+                    return
+        _check_saved(found, row, owner, expected)
 
     def _save_into_existing(
-        self, row: StepRow, owner: str | None, expected: int | None
+        self, row: StepRow, owner: str | None, expected: int | None, replace: bool
     ) -> tuple[Any, ...] | None:
-        """Lock a session and save; return what was locked, and whether the step is new.
+        """Lock a session and save a step into it, in one statement.
 
-        ``None`` stands for the latter when nothing was saved.
+        Return the owner of the session, its last step, whether it was empty, and ``True``
+        if the step was saved (else ``None``). Return ``None`` if the session is missing.
         """
         condition, parameters = save_condition(self.connection, row, owner, expected)
+        statement = _SAVE.format(condition=condition, on_conflict=_REPLACE if replace else _KEEP)
         with self.cursor() as cursor:
-            cursor.execute(_SAVE.format(guard=condition), parameters)
+            cursor.execute(statement, parameters)
             return cursor.fetchone()  # type: ignore[no-any-return]
-
-    def _checked(
-        self,
-        found: tuple[Any, ...] | None,
-        row: StepRow,
-        owner: str | None,
-        expected: int | None,
-    ) -> bool:
-        *locked, is_new = (None,) if found is None else found
-        if is_new is None:
-            check_writable(tuple(locked) or None, row, owner, expected)
-        return bool(is_new)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
         """See ``Backend.lock_or_create``."""
@@ -125,13 +108,16 @@ class PostgreSQLBackend(Backend):
                 return found  # type: ignore[no-any-return]
             self._create(row, owner)
 
-    def write(self, row: StepRow) -> None:
+    def write(self, row: StepRow, *, replace: bool = True) -> None:
         """See ``Backend.write``."""
         with self.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
+                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES})"
+                f" {_REPLACE if replace else _KEEP}",
                 row.parameters(self.connection),
             )
+            if cursor.rowcount == 0:
+                raise StepExists(row.session_id, row.step)
 
     def _create(self, row: StepRow, owner: str | None) -> None:
         with self.connection.cursor() as cursor:
@@ -141,3 +127,13 @@ class PostgreSQLBackend(Backend):
                 " ON CONFLICT (id) DO NOTHING",
                 [row.session_id, owner or "", row.concurrency_limit],
             )
+
+
+def _check_saved(
+    found: tuple[Any, ...] | None, row: StepRow, owner: str | None, expected: int | None
+) -> None:
+    """Raise the reason why a step was not saved, if it was not."""
+    *locked, is_saved = found or (None,)
+    if not is_saved:
+        check_writable(tuple(locked) or None, row, owner, expected)
+        raise StepExists(row.session_id, row.step)

@@ -18,17 +18,19 @@ from weavegraph_checkpoints.backends.base import (
     SessionRow,
 )
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.exceptions import StepExists
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in DATA_COLUMNS
 )
+_KEEP = "ON CONFLICT (session_id, step) DO NOTHING"
 # Where the session may not be written to, or is missing, its id is NULL, which the table
 # refuses. A SELECT with a condition does the same without an error, but SQLite keeps its
 # rows in a temporary table first, as the target has a trigger.
 _SAVE = (
     f"INSERT INTO {STEP} ({STEP_COLUMNS})"
-    f" VALUES ((SELECT id FROM {SESSION} WHERE id = %(session_id)s{{guard}}),"
-    f" {', '.join(NAMED_VALUES[1:])}) {_REPLACE}"
+    f" VALUES ((SELECT id FROM {SESSION} WHERE id = %(session_id)s{{condition}}),"
+    f" {', '.join(NAMED_VALUES[1:])}) {{on_conflict}}"
 )
 
 
@@ -46,19 +48,26 @@ class SQLiteBackend(Backend):
     on_step_conflict = _REPLACE
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
 
-    def save(self, row: StepRow, owner: str | None, expected: int | None) -> None:
+    def save(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
+    ) -> None:
         """See ``Backend.save``."""
         condition, parameters = save_condition(self.connection, row, owner, expected)
+        statement = _SAVE.format(condition=condition, on_conflict=_REPLACE if replace else _KEEP)
         try:
             with self.connection.cursor() as cursor:
-                cursor.execute(_SAVE.format(guard=condition), parameters)
-            return
+                cursor.execute(statement, parameters)
+                is_saved = cursor.rowcount > 0
         except IntegrityError as error:
             if not _is_refused_null(error):
                 raise
+        else:
+            if is_saved:
+                return
+            raise StepExists(row.session_id, row.step)
         with transaction.atomic(self.connection.alias):
             check_writable(self.lock_or_create(row, owner), row, owner, expected)
-            self.write(row)
+            self.write(row, replace=replace)
 
     def lock_or_create(self, row: StepRow, owner: str | None) -> tuple[str, int, bool]:
         """See ``Backend.lock_or_create``."""
@@ -73,13 +82,16 @@ class SQLiteBackend(Backend):
         assert found is not None  # noqa: S101
         return found
 
-    def write(self, row: StepRow) -> None:
+    def write(self, row: StepRow, *, replace: bool = True) -> None:
         """See ``Backend.write``."""
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES}) {_REPLACE}",
+                f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES ({STEP_VALUES})"
+                f" {_REPLACE if replace else _KEEP}",
                 row.parameters(self.connection),
             )
+            if cursor.rowcount == 0:
+                raise StepExists(row.session_id, row.step)
 
     def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
         """See ``Backend.lock``."""
