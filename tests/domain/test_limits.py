@@ -65,8 +65,10 @@ def test_decimal_digits_are_parsed(value: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "-1", "+1", " 1", "1 ", "01", "1.0", "1e3", "1_000", "x", "٣", "²"]
-    + [str(MAX_STEP + 1), "9" * 5000],
+    [
+        *(None, "", "-1", "+1", " 1", "1 ", "01", "1.0", "1e3", "1_000", "x", "٣", "²"),
+        *(str(MAX_STEP + 1), "9" * 5000),
+    ],
 )
 def test_other_text_is_no_integer(text: str | None) -> None:
     assert parse_non_negative_int(text) is None
