@@ -8,11 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 from django.db import DatabaseError, IntegrityError, connections, router, transaction
 
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.backends.dialects import START, Key
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.sql import (
@@ -175,13 +177,13 @@ class _Verification:
 
     def _lacking(self, marks: Sequence[StepMark]) -> Iterator[Finding]:
         detail = f"one or more of {', '.join(COUNTS)} are null"
-        for group in _groups(marks):
+        for group in _batched(marks):
             yield from self._counted(_of_step(mark, "missing-counts", detail) for mark in group)
 
     def _decoded(self, after: Key, page: Sequence[StepMark]) -> Iterator[Finding]:
         """Decode the steps of a page, in reads that are bounded in bytes."""
         orphans = {mark.key for mark in page if mark.is_orphan}
-        for group in _groups(page):
+        for group in _batched(page):
             wrong = []
             for row in self.statements.stored_steps(after, group[-1].key, STEPS_A_READ + 1):
                 finding = _decoding_finding(row)
@@ -296,15 +298,5 @@ def _of_step(row: StepMark | StoredStep, problem: str, detail: str) -> Finding:
     return Finding(session_id=row.session_id, step=row.step, problem=problem, detail=detail)
 
 
-def _groups(marks: Sequence[StepMark]) -> Iterator[list[StepMark]]:
-    """Cut marks into groups of bounded length and bytes; a large one stands alone."""
-    group: list[StepMark] = []
-    size = 0
-    for mark in marks:
-        if group and (len(group) == STEPS_A_READ or size + mark.size > BYTES_A_READ):
-            yield group
-            group, size = [], 0
-        group.append(mark)
-        size += mark.size
-    if group:
-        yield group
+def _batched(marks: Sequence[StepMark]) -> Iterator[list[StepMark]]:
+    return batched_by_weight(marks, attrgetter("size"), BYTES_A_READ, STEPS_A_READ)

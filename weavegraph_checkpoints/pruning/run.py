@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from django.db import connections, router, transaction
 from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.base import SessionRow
+from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, safe_repr
 from weavegraph_checkpoints.domain.losses import Ledger, PruneResult, SessionLoss
@@ -27,7 +29,6 @@ from weavegraph_checkpoints.pruning.sql import (
     RetentionStatements,
     StepRecord,
     Tail,
-    groups,
 )
 
 __all__ = ["DEFAULT_BATCH_SIZE", "PruneResult", "SessionLoss", "preview", "prune"]
@@ -223,9 +224,8 @@ class _Run:
             idle = [
                 row.session_id for row in page if self.policy.is_inactive(row.updated_at, self.now)
             ]
-            counts = self.statements.step_counts(idle)
-            sizes = {session_id: counts.get(session_id, 0) for session_id in idle}
-            for group in groups(sizes, self.batch_size):
+            counts = defaultdict(int, self.statements.step_counts(idle))
+            for group in batched_by_weight(idle, counts.__getitem__, self.batch_size):
                 above: int | None = -1
                 while above is not None:
                     above = self._batch(partial(self._remove_group, group, above)).resume_above

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from weavegraph_checkpoints.backends.base import (
     SESSION,
     Backend,
     SessionRow,
 )
+from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.losses import SessionLoss
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
-
-T = TypeVar("T")
 
 PARAMETERS = 900
 """How many parameters a statement holds at the most: every SQLite takes 999."""
@@ -67,7 +65,7 @@ class RetentionStatements:
         if policy is None or policy.session_ids is None:
             return self._sessions(narrowing, parameters, limit)
         later = (session_id for session_id in policy.session_ids if session_id > after)
-        for ids in _chunks(later, limit):
+        for ids in batched(later, limit):
             found = self._sessions(
                 f"{narrowing} AND id IN ({_marks(ids)})", [*parameters, *ids], limit
             )
@@ -101,7 +99,7 @@ class RetentionStatements:
         number, its ``state_bytes``, and for each of ``ages`` whether it was made before
         that instant (true for ``None``).
         """
-        for group in groups(counts, STEPS_A_READ):
+        for group in batched_by_weight(sorted(counts), counts.__getitem__, STEPS_A_READ):
             if len(group) > 1 or counts[group[0]] <= STEPS_A_READ:
                 yield from self._history(
                     ages,
@@ -138,11 +136,11 @@ class RetentionStatements:
         ``counts`` tells how many steps each session has. Yields what each read has counted:
         a long session comes in several, one without such steps not at all.
         """
-        for group in groups({key: counts[key] for key in tails}, STEPS_A_READ):
+        for group in batched_by_weight(sorted(tails), counts.__getitem__, STEPS_A_READ):
             if len(group) == 1 and counts[group[0]] > STEPS_A_READ:
                 yield from self._losses_of_one(group[0], tails[group[0]])
                 continue
-            for chunk in _chunks(group, PARAMETERS // 4):
+            for chunk in batched(group, PARAMETERS // 4):
                 yield self._losses({key: tails[key] for key in chunk})
 
     def _losses(self, tails: Mapping[str, Tail]) -> list[SessionLoss]:
@@ -230,7 +228,7 @@ class RetentionStatements:
     def with_newer_steps(self, newest: Mapping[str, int], keep: int) -> set[str]:
         """Return the sessions that have ``keep`` or more steps above the one given."""
         found: set[str] = set()
-        for chunk in _chunks(newest.items(), PARAMETERS // 4):
+        for chunk in batched(newest.items(), PARAMETERS // 4):
             # From the newest down: below lie the rows that earlier batches have deleted,
             # which an index still leads through.
             sql = " UNION ALL ".join(
@@ -279,20 +277,6 @@ class RetentionStatements:
         return "created_at < %s", [self.connection.ops.adapt_datetimefield_value(before)]
 
 
-def groups(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
-    """Yield keys in order, in groups that add up to ``limit`` at the most, if they can."""
-    group: list[str] = []
-    total = 0
-    for key in sorted(sizes):
-        if group and total + sizes[key] > limit:
-            yield group
-            group, total = [], 0
-        group.append(key)
-        total += sizes[key]
-    if group:
-        yield group
-
-
 def _by_array(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
     clause = "(session_id = %s AND step = ANY(%s::bigint[]))"
     if steps:
@@ -306,7 +290,7 @@ def _one_by_one(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[
     clauses: list[str] = []
     parameters: list[Any] = []
     for session_id, numbers in steps.items():
-        for chunk in _chunks(numbers, PARAMETERS // 2):
+        for chunk in batched(numbers, PARAMETERS // 2):
             if len(parameters) + len(chunk) + 1 > PARAMETERS:
                 yield " OR ".join(clauses), parameters
                 clauses, parameters = [], []
@@ -314,12 +298,6 @@ def _one_by_one(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[
             parameters += [session_id, *chunk]
     if clauses:
         yield " OR ".join(clauses), parameters
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def _marks(values: Sequence[object]) -> str:
