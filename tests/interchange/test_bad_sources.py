@@ -27,9 +27,6 @@ from weavegraph_checkpoints.models import Session
 pytestmark = pytest.mark.usefixtures("tables")
 
 
-DJANGO = "import django; django.setup()\n"
-
-
 def two_sessions() -> list[Checkpoint]:
     return [*a_history("bad", range(1, 6)), *a_history("good", range(3))]
 
@@ -229,37 +226,21 @@ def test_a_read_does_not_keep_a_writer_waiting(source: Path) -> None:
         crate_save(writer, a_history("good", [3])[0])
 
 
-@pytest.mark.vendor("sqlite")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="root can write to any folder; .ci/run tests as an ordinary user too"
+)
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_a_folder_that_cannot_be_written_to(source: Path, mode: str) -> None:
     with opened(source) as writer:
         writer.execute(f"PRAGMA journal_mode = {mode}")
-    script = (
-        "import os, sys\n"
-        "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
-        "import sqlite3\n"
-        "from weavegraph_checkpoints.interchange.sqlite_source import open_sqlite\n"
-        "with open_sqlite(sys.argv[1]) as source: print(source.extent())\n"
-    )
     folder = source.parent
-    folder.chmod(0o555)
     source.chmod(0o444)
-    parents = [each for each in folder.parents if each.stat().st_uid == os.getuid()]
-    modes = {each: each.stat().st_mode for each in parents}
-    for each in parents[:-1]:
-        each.chmod(modes[each] | 0o055)
+    folder.chmod(0o555)
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", DJANGO + script, str(source)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        with open_source(str(source)) as read:
+            assert read.extent() == (2, 8)
     finally:
         folder.chmod(0o755)
-        for each in parents[:-1]:
-            each.chmod(modes[each])
-    assert (done.stdout, done.returncode) == ("(2, 8)\n", 0), done.stderr
     assert [each.name for each in folder.iterdir()] == ["crate.sqlite3"]
 
 
