@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from tests.admin.filling import a_run
+from tests.admin.example_runs import a_run
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 PERMISSIONS = {

@@ -109,7 +109,7 @@ def a_hostile_run(session_id: str, change: Change = unchanged) -> list[Checkpoin
 
 def pages_of_a_hostile_run(session_id: str) -> list[str]:
     """Return the URL of every page that shows something of the run."""
-    from tests.admin.filling import addresses
+    from tests.admin.example_runs import addresses
 
     return [
         addresses.sessions(),

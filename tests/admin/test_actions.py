@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from tests.admin.conftest import user_of
-from tests.admin.filling import BASE, a_run, addresses, body, many_steps
+from tests.admin.example_runs import BASE, a_run, addresses, body, many_steps
 from tests.builders import everything_stored, wrong_snapshots
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.admin.views import prune

@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.test import Client, override_settings
 from django.urls import path
 
-from tests.admin.filling import a_run, addresses, body
+from tests.admin.example_runs import a_run, addresses, body
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.strategies import a_checkpoint, a_full_checkpoint, an_error_event, checkpoints
 from weavegraph_checkpoints import Checkpoint, Message, VersionedState, WeaveError
 from weavegraph_checkpoints.admin.presenters.comparison import (
-    MOST_ROWS,
-    MOST_TEXT,
+    MAX_ROWS,
+    MAX_TEXT,
     compare,
     message_changes,
     text_diff,
@@ -88,7 +88,7 @@ def test_repeated_text_is_compared_quickly(before: str, after: str) -> None:
     began = time.monotonic()
     pieces = list(text_diff(before, after))
     assert time.monotonic() - began < 2
-    assert all(len(piece.text) <= MOST_TEXT for piece in pieces)
+    assert all(len(piece.text) <= MAX_TEXT for piece in pieces)
     assert any(piece.cut for piece in pieces)
 
 
@@ -133,13 +133,13 @@ def test_beyond_two_hundred_rows_the_rest_is_counted() -> None:
     comparison = compare(
         with_state(extra={}), with_state(extra={str(number): number for number in range(250)})
     )
-    assert (len(comparison.extras.rows), comparison.extras.more) == (MOST_ROWS, 50)
+    assert (len(comparison.extras.rows), comparison.extras.more) == (MAX_ROWS, 50)
 
 
 def test_a_long_value_is_cut() -> None:
     comparison = compare(with_state(extra={"a": ""}), with_state(extra={"a": "x" * 5_000}))
     (row,) = comparison.extras.rows
-    assert (len(row.after.text), row.after.cut) == (MOST_TEXT, 5_002 - MOST_TEXT)
+    assert (len(row.after.text), row.after.cut) == (MAX_TEXT, 5_002 - MAX_TEXT)
 
 
 def test_errors_that_came_are_told() -> None:

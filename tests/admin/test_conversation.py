@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from weavegraph_checkpoints import Message
-from weavegraph_checkpoints.admin.presenters.conversation import LONG_BYTES, conversation_of
+from weavegraph_checkpoints.admin.presenters.conversation import LONG_BYTES, build_conversation
 
 MESSAGES = [Message.user(str(number)) for number in range(1, 131)]
 
 
 def test_the_last_fifty_are_shown() -> None:
-    conversation = conversation_of(MESSAGES, known_before=128)
+    conversation = build_conversation(MESSAGES, known_before=128)
     assert [item.number for item in conversation.utterances] == list(range(81, 131))
     assert (conversation.earlier, conversation.later, conversation.total) == (80, 0, 130)
     assert (conversation.first, conversation.last) == (81, 130)
@@ -22,25 +22,25 @@ def test_the_last_fifty_are_shown() -> None:
 def test_the_fifty_up_to_a_number_are_shown(
     up_to: int, first: int, last: int, end_of_later: int
 ) -> None:
-    conversation = conversation_of(MESSAGES, known_before=None, up_to=up_to)
+    conversation = build_conversation(MESSAGES, known_before=None, up_to=up_to)
     assert (conversation.first, conversation.last) == (first, last)
     assert conversation.end_of_later == end_of_later
 
 
 @pytest.mark.parametrize("up_to", [0, -5])
 def test_a_number_before_the_first_shows_none(up_to: int) -> None:
-    conversation = conversation_of(MESSAGES, known_before=None, up_to=up_to)
+    conversation = build_conversation(MESSAGES, known_before=None, up_to=up_to)
     assert (conversation.utterances, conversation.later) == ((), 130)
 
 
 @pytest.mark.parametrize(("known", "new"), [(128, 2), (130, 0), (200, 0), (0, 50), (None, 0)])
 def test_messages_that_came_with_the_step_are_new(known: int | None, new: int) -> None:
-    conversation = conversation_of(MESSAGES, known_before=known)
+    conversation = build_conversation(MESSAGES, known_before=known)
     assert sum(item.is_new for item in conversation.utterances) == new
 
 
 def test_a_message_beyond_eight_kilobytes_is_folded() -> None:
-    short, long = conversation_of(
+    short, long = build_conversation(
         [Message.user("é" * (LONG_BYTES // 2)), Message.user("é" * (LONG_BYTES // 2 + 1))],
         known_before=None,
     ).utterances

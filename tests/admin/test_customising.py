@@ -11,7 +11,7 @@ from django.template import loader
 from django.test import Client
 from django.urls import path
 
-from tests.admin.filling import a_run, body
+from tests.admin.example_runs import a_run, body
 from weavegraph_checkpoints.admin import SessionAdmin
 from weavegraph_checkpoints.admin.base import HistoryAdmin
 from weavegraph_checkpoints.admin.urls import Addresses

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from tests.admin.filling import addresses, body
+from tests.admin.example_runs import addresses, body
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
@@ -90,10 +90,21 @@ def test_the_owner_has_a_column_where_there_is_one(root: Client) -> None:
 def test_a_row_says_where_the_session_stands(root: Client) -> None:
     a_session("a", status="resumable", last_step=12_345, last_error_count=2, last_state_bytes=4_096)
     Session.objects.filter(pk="a").update(
-        last_frontier=["Custom:plan", "Custom:act", "End", "Custom:x", 7], last_message_count=None
+        last_frontier=["Custom:plan", "Custom:act", "End", "Custom:x", 7],
+        last_message_count=None,
+        updated_at=timezone.now() - timedelta(seconds=185),
     )
     html = body(root.get(addresses.sessions()))
-    for text in ("▶", "resumable", "plan, act, End", "+1", "12,345", "4.0\xa0KB", "just now", "! "):
+    for text in (
+        "▶",
+        "resumable",
+        "plan, act, End",
+        "+1",
+        "12,345",
+        "4.0\xa0KB",
+        "3\xa0minutes ago",
+        "! ",
+    ):
         assert text.strip() in html
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.admin.filling import BASE, addresses, body, pages_of
+from tests.admin.example_runs import BASE, addresses, body, pages_of
 from weavegraph_checkpoints.admin.views.prune import PruneForm
 
 pytestmark = pytest.mark.django_db

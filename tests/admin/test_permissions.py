@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from tests.admin.conftest import ROLES, ClientOf
-from tests.admin.filling import BASE, addresses, body, pages_of
+from tests.admin.example_runs import BASE, addresses, body, pages_of
 from tests.builders import everything_stored
 
 pytestmark = pytest.mark.django_db

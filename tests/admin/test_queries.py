@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.admin.filling import addresses, body, many_steps, pages_of
+from tests.admin.example_runs import addresses, body, many_steps, pages_of
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
-from tests.admin.filling import START, addresses, body, many_steps
+from tests.admin.example_runs import START, addresses, body, many_steps
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import ErrorEvent, VersionedState, WeaveError
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.admin.filling import a_run, addresses, body, many_steps
+from tests.admin.example_runs import a_run, addresses, body, many_steps
 from tests.strategies import a_checkpoint, a_full_checkpoint, an_error_event
 from weavegraph_checkpoints import Message, VersionedState, WeaveError, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer

@@ -10,24 +10,24 @@ from hypothesis import strategies as st
 from tests.admin.test_weave import a_record
 from weavegraph_checkpoints.admin.presenters.timeline import (
     HEIGHT,
-    MOST_POINTS,
+    MAX_POINTS,
     WIDTH,
-    Point,
-    evenly_spaced,
-    in_a_row,
-    rise_of_errors,
-    timeline_of,
+    TimelinePoint,
+    bracket_error_increase,
+    build_step_deltas,
+    build_timeline,
+    get_evenly_spaced,
 )
 
 
-def a_point(step: int, size: int | None = 0, errors: int | None = 0) -> Point:
-    return Point(step=step, bytes=size, errors=errors)
+def a_point(step: int, size: int | None = 0, errors: int | None = 0) -> TimelinePoint:
+    return TimelinePoint(step=step, bytes=size, errors=errors)
 
 
 @given(first=st.integers(0, 2**63 - 1), span=st.integers(0, 10**7))
 def test_evenly_spaced_steps_are_few_and_hold_both_ends(first: int, span: int) -> None:
-    steps = evenly_spaced(first, first + span)
-    assert len(steps) == min(span + 1, MOST_POINTS)
+    steps = get_evenly_spaced(first, first + span)
+    assert len(steps) == min(span + 1, MAX_POINTS)
     assert (steps[0], steps[-1]) == (first, first + span)
     distances = {after - before for before, after in pairwise(steps)}
     assert not distances or max(distances) - min(distances) <= 1
@@ -40,14 +40,14 @@ def test_a_step_is_shown_beside_the_one_before_it() -> None:
         a_record(7, at=4, messages=3, errors=1, bytes=90),
         a_record(2, at=1, messages=None, errors=0, bytes=None),
     ]
-    newest, middle = in_a_row(newest_first, 2)
-    assert (newest.since, newest.messages_more, newest.errors_more, newest.bytes_more) == (
+    newest, middle = build_step_deltas(newest_first, 2)
+    assert (newest.since, newest.message_delta, newest.error_delta, newest.size_delta) == (
         timedelta(seconds=6),
         2,
         0,
         -20,
     )
-    assert (middle.since, middle.messages_more, middle.errors_more, middle.bytes_more) == (
+    assert (middle.since, middle.message_delta, middle.error_delta, middle.size_delta) == (
         timedelta(seconds=3),
         None,
         1,
@@ -56,20 +56,20 @@ def test_a_step_is_shown_beside_the_one_before_it() -> None:
 
 
 def test_the_first_step_has_nothing_before_it() -> None:
-    (only,) = in_a_row([a_record(0)], 50)
-    assert (only.since, only.messages_more, only.errors_more, only.bytes_more) == (None,) * 4
+    (only,) = build_step_deltas([a_record(0)], 50)
+    assert (only.since, only.message_delta, only.error_delta, only.size_delta) == (None,) * 4
     assert not only.is_late
 
 
 def test_a_step_that_was_saved_after_its_successor_is_late() -> None:
-    newest, late = in_a_row([a_record(2, at=5), a_record(1, at=8)], 50)
+    newest, late = build_step_deltas([a_record(2, at=5), a_record(1, at=8)], 50)
     assert late.is_late
     assert not newest.is_late
     assert newest.since == timedelta(seconds=-3)
 
 
 def test_the_line_goes_from_edge_to_edge_and_the_largest_touches_the_top() -> None:
-    timeline = timeline_of([a_point(10, 50), a_point(20, 200), a_point(30, 100)])
+    timeline = build_timeline([a_point(10, 50), a_point(20, 200), a_point(30, 100)])
     assert timeline is not None
     assert timeline.line == f"0.0,75.0 {WIDTH / 2:.1f},0.0 {WIDTH:.1f},50.0"
     assert [timeline.first.step, timeline.largest.step, timeline.last.step] == [10, 20, 30]
@@ -78,11 +78,11 @@ def test_the_line_goes_from_edge_to_edge_and_the_largest_touches_the_top() -> No
 
 @pytest.mark.parametrize("sizes", [[], [5], [5, None], [None, None]])
 def test_less_than_two_sizes_have_no_line(sizes: list[int | None]) -> None:
-    assert timeline_of([a_point(step, size) for step, size in enumerate(sizes)]) is None
+    assert build_timeline([a_point(step, size) for step, size in enumerate(sizes)]) is None
 
 
 def test_empty_states_have_a_line_along_the_bottom() -> None:
-    timeline = timeline_of([a_point(0, 0), a_point(1, 0)])
+    timeline = build_timeline([a_point(0, 0), a_point(1, 0)])
     assert timeline is not None
     assert timeline.line == f"0.0,100.0 {WIDTH:.1f},100.0"
 
@@ -103,4 +103,4 @@ def test_the_rise_of_the_errors_lies_between_two_steps(
     errors: list[int | None], count: int, expected: tuple[int, int] | None
 ) -> None:
     points = [a_point(step, 0, number) for step, number in enumerate(errors)]
-    assert rise_of_errors(points, count) == expected
+    assert bracket_error_increase(points, count) == expected

@@ -7,13 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weavegraph_checkpoints.admin.presenters.timeline import StepFacts, StepRecord, in_a_row
-from weavegraph_checkpoints.admin.presenters.weave import MOST_NODES, weave_of
+from weavegraph_checkpoints.admin.presenters.timeline import (
+    StepDelta,
+    StepSummary,
+    build_step_deltas,
+)
+from weavegraph_checkpoints.admin.presenters.weave import MAX_NODES, build_weave
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def a_record(step: int, *, at: float | None = None, **fields: Any) -> StepRecord:
+def a_record(step: int, *, at: float | None = None, **fields: Any) -> StepSummary:
     small: dict[str, Any] = {
         "created_at": START + timedelta(seconds=step if at is None else at),
         "ran": (),
@@ -24,16 +28,16 @@ def a_record(step: int, *, at: float | None = None, **fields: Any) -> StepRecord
         "errors": 0,
         "bytes": 0,
     }
-    return StepRecord(step=step, **(small | fields))
+    return StepSummary(step=step, **(small | fields))
 
 
-def facts(*oldest_first: StepRecord) -> list[StepFacts]:
+def facts(*oldest_first: StepSummary) -> list[StepDelta]:
     newest_first = list(reversed(oldest_first))
-    return list(reversed(list(in_a_row(newest_first, len(newest_first)))))
+    return list(reversed(list(build_step_deltas(newest_first, len(newest_first)))))
 
 
 def test_nodes_come_in_the_order_of_their_first_appearance() -> None:
-    weave = weave_of(
+    weave = build_weave(
         facts(
             a_record(0, ran=("Start",), frontier=("Custom:b", "Custom:a")),
             a_record(1, ran=("Custom:b",), skipped=("Custom:c",), frontier=("End",)),
@@ -45,19 +49,18 @@ def test_nodes_come_in_the_order_of_their_first_appearance() -> None:
 
 
 def test_a_cell_says_what_the_node_did() -> None:
-    (row,) = weave_of(
+    (row,) = build_weave(
         facts(
             a_record(1, ran=("Custom:a",), frontier=("Custom:a",)),
             a_record(2, skipped=("Custom:a",)),
             a_record(3),
         )
     ).rows
-    marks = [(cell.step, cell.ran, cell.skipped, cell.next) for cell in row.cells]
-    assert marks == [(1, True, False, True), (2, False, True, False), (3, False, False, False)]
+    assert row.cells == ((True, False, True), (False, True, False), (False, False, False))
 
 
 def test_a_step_whose_errors_rose_is_marked() -> None:
-    weave = weave_of(
+    weave = build_weave(
         facts(
             a_record(1, errors=1),
             a_record(2, errors=1),
@@ -70,7 +73,7 @@ def test_a_step_whose_errors_rose_is_marked() -> None:
 
 
 def test_a_gap_of_more_than_ten_times_the_median_is_marked() -> None:
-    weave = weave_of(
+    weave = build_weave(
         facts(*[a_record(step, at=at) for step, at in enumerate([0, 1, 2, 12, 22.5, 23])])
     )
     assert [column.gap for column in weave.columns] == [
@@ -85,28 +88,28 @@ def test_a_gap_of_more_than_ten_times_the_median_is_marked() -> None:
 
 
 def test_steps_saved_at_the_same_instant_have_no_gaps() -> None:
-    weave = weave_of(facts(*[a_record(step, at=at) for step, at in enumerate([0, 0, 0, 9])]))
+    weave = build_weave(facts(*[a_record(step, at=at) for step, at in enumerate([0, 0, 0, 9])]))
     assert not weave.has_gaps
 
 
 def test_of_many_nodes_the_most_active_are_shown() -> None:
     busy = [a_record(step, ran=("Custom:last",)) for step in range(1, 4)]
     crowd = a_record(0, ran=tuple(f"Custom:{number}" for number in range(60)))
-    weave = weave_of(facts(crowd, *busy))
-    assert len(weave.rows) == MOST_NODES
+    weave = build_weave(facts(crowd, *busy))
+    assert len(weave.rows) == MAX_NODES
     assert weave.rows[-1].node == "Custom:last"
     assert (weave.node_count, weave.hidden) == (61, 21)
-    assert weave_of(facts(crowd, *busy), most=None).hidden == 0
+    assert build_weave(facts(crowd, *busy), max_nodes=None).hidden == 0
 
 
 def test_no_steps_make_an_empty_weave() -> None:
-    weave = weave_of([])
+    weave = build_weave([])
     assert (weave.columns, weave.rows, weave.hidden, weave.has_gaps) == ((), (), 0, False)
 
 
 @pytest.mark.parametrize(("last", "is_long"), [(99, False), (100, True)])
 def test_long_numbers_of_steps_are_turned(last: int, is_long: bool) -> None:
-    assert weave_of(facts(a_record(98), a_record(last))).has_long_numbers is is_long
+    assert build_weave(facts(a_record(98), a_record(last))).has_long_numbers is is_long
 
 
 names = st.lists(st.sampled_from([f"Custom:{letter}" for letter in "abcdef"]), max_size=4)
@@ -120,7 +123,7 @@ def test_every_node_of_every_step_has_its_marks(
         a_record(step, ran=tuple(ran), skipped=tuple(skipped), frontier=tuple(frontier))
         for step, (ran, skipped, frontier) in enumerate(parts)
     ]
-    weave = weave_of(facts(*records))
+    weave = build_weave(facts(*records))
     for row in weave.rows:
         for cell, record in zip(row.cells, records, strict=True):
             assert cell.ran == (row.node in record.ran)

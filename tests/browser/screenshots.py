@@ -17,7 +17,7 @@ CLOSE_NAVIGATION = "localStorage.setItem('django.admin.navSidebarIsOpen', 'false
 
 def pictures(last_step: int, error_step: int) -> list[tuple[str, str, str, int]]:
     """Return the name of each picture, its page, its theme and its height."""
-    from tests.admin.filling import addresses
+    from tests.admin.example_runs import addresses
 
     run = "demo-1"
     killed = addresses.session(run, before=last_step // 2 + 25)

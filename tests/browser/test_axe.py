@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.admin.filling import a_run, addresses, many_steps
+from tests.admin.example_runs import a_run, addresses, many_steps
 from tests.browser.conftest import Opener
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import VersionedState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.admin.filling import addresses
+from tests.admin.example_runs import addresses
 from tests.browser.conftest import Opener, overflows
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (

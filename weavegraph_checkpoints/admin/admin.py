@@ -7,8 +7,10 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,18 +25,16 @@ from weavegraph_checkpoints.admin.changelist import (
     search,
 )
 from weavegraph_checkpoints.admin.formatting import (
-    escape_control_chars,
     format_age_html,
     format_node,
-    format_number,
     format_number_html,
-    format_size,
     format_status,
-    get_texts,
+    get_strings,
 )
 from weavegraph_checkpoints.admin.urls import DOTS, PREFIX
 from weavegraph_checkpoints.admin.views import compare, download, fork, prune, session, step
 from weavegraph_checkpoints.admin.views.delete import Deletion
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.models import Session
 
@@ -120,14 +120,14 @@ class SessionAdmin(Deletion, HistoryAdmin):
     @admin.display(description=_("status"))
     def standing(self, obj: Session) -> SafeString:
         """Where it stands, as a sign and a word."""
-        return format_status(obj)
+        return format_status(obj.status, obj.get_status_display())
 
     @admin.display(description=_("next"))
     def next_nodes(self, obj: Session) -> SafeString | str:
         """The first nodes to resume from."""
         if obj.status == Session.Status.FINISHED:
             return ""
-        nodes = [escape_control_chars(format_node(name)) for name in get_texts(obj.last_frontier)]
+        nodes = [format_node(name) for name in get_strings(obj.last_frontier)]
         shown = ", ".join(nodes[:NEXT_SHOWN])
         more = f" +{len(nodes) - NEXT_SHOWN}" if len(nodes) > NEXT_SHOWN else ""
         return format_html('<bdi class="weave-nodes">{}</bdi>{}', shown, more) if nodes else ""
@@ -135,13 +135,13 @@ class SessionAdmin(Deletion, HistoryAdmin):
     @admin.display(description=_("step"))
     def last(self, obj: Session) -> SafeString | str:
         """The number of the last step."""
-        return "" if obj.status == "empty" else format_number_html(format_number(obj.last_step))
+        return "" if obj.status == "empty" else format_number_html(intcomma(obj.last_step))
 
     @admin.display(description=_("messages"))
     def messages(self, obj: Session) -> SafeString | str:
         """How many messages the last step has."""
         count = obj.last_message_count
-        return "" if count is None else format_number_html(format_number(count))
+        return "" if count is None else format_number_html(intcomma(count))
 
     @admin.display(description=_("errors"))
     def errors(self, obj: Session) -> SafeString | str:
@@ -150,7 +150,7 @@ class SessionAdmin(Deletion, HistoryAdmin):
             return ""
         return format_html(
             '<span class="weave-number weave-error"><span aria-hidden="true">!</span> {}</span>',
-            format_number(obj.last_error_count),
+            intcomma(obj.last_error_count),
         )
 
     @admin.display(description=_("size"))
@@ -158,7 +158,7 @@ class SessionAdmin(Deletion, HistoryAdmin):
         """The size of the last state."""
         if obj.last_state_bytes is None:
             return ""
-        return format_number_html(format_size(obj.last_state_bytes))
+        return format_number_html(filesizeformat(obj.last_state_bytes))
 
     @admin.display(description=_("updated"), ordering="updated_at")
     def updated(self, obj: Session) -> SafeString:

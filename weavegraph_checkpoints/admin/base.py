@@ -12,9 +12,9 @@ from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from weavegraph_checkpoints.admin.formatting import escape_control_chars
 from weavegraph_checkpoints.admin.urls import Addresses, unquoted
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_session_id
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.querysets import StepQuerySet
@@ -32,7 +32,7 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     change_list_template = f"{FOLDER}/change_list.html"
     session_template = f"{FOLDER}/session.html"
     step_template = f"{FOLDER}/step.html"
-    subtree_template = f"{FOLDER}/subtree.html"
+    value_template = f"{FOLDER}/value.html"
     compare_template = f"{FOLDER}/compare.html"
     fork_template = f"{FOLDER}/fork.html"
     prune_template = f"{FOLDER}/prune.html"

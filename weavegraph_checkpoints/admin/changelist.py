@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Value
 from django.db.models.expressions import RawSQL
@@ -18,10 +19,9 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from weavegraph_checkpoints.admin.formatting import format_number
 from weavegraph_checkpoints.models import Session
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -31,17 +31,17 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     def _counted(self) -> int:
         # No column is asked for, so that whichever index finds the rows is all that is read.
         rows: Any = self.object_list.order_by().annotate(one=Value(1))  # type: ignore[attr-defined]
-        return int(rows[: MOST_COUNTED + 1].aggregate(found=Count("one"))["found"])
+        return int(rows[: MAX_COUNTED + 1].aggregate(found=Count("one"))["found"])
 
     @cached_property
     def count(self) -> int:
         """How many there are, or 10 000."""
-        return min(self._counted, MOST_COUNTED)
+        return min(self._counted, MAX_COUNTED)
 
     @property
     def is_capped(self) -> bool:
         """Whether there are more."""
-        return self._counted > MOST_COUNTED
+        return self._counted > MAX_COUNTED
 
 
 class SessionList(ChangeList):
@@ -84,7 +84,7 @@ class _Counted:
 
     def __init__(self, sessions: SessionList) -> None:
         self.sessions = sessions
-        self.result_count = f"{format_number(MOST_COUNTED)}+"
+        self.result_count = f"{intcomma(MAX_COUNTED)}+"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.sessions, name)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weavegraph_checkpoints.admin.formatting import get_texts
+from weavegraph_checkpoints.admin.formatting import get_strings
 from weavegraph_checkpoints.admin.presenters.timeline import (
-    Point,
-    StepFacts,
-    StepRecord,
-    beside,
-    evenly_spaced,
-    in_a_row,
-    rise_of_errors,
+    StepDelta,
+    StepSummary,
+    TimelinePoint,
+    bracket_error_increase,
+    build_step_delta,
+    build_step_deltas,
+    get_evenly_spaced,
 )
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.querysets import StepQuerySet
@@ -28,7 +28,7 @@ FEW_POINTS = 60
 class StepPage:
     """Steps of a session, newest first, and where the pages around them begin."""
 
-    steps: tuple[StepFacts, ...]
+    steps: tuple[StepDelta, ...]
     older: int | None = None
     """The first step of the next older page."""
     newer: int | None = None
@@ -37,15 +37,15 @@ class StepPage:
     """Where a search for a node stopped, with older steps left to search."""
 
 
-def record_of(step: Step) -> StepRecord:
+def record_of(step: Step) -> StepSummary:
     """Return the small columns of a row."""
-    return StepRecord(
+    return StepSummary(
         step=step.step,
         created_at=step.created_at,
-        ran=get_texts(step.ran_nodes),
-        skipped=get_texts(step.skipped_nodes),
-        frontier=get_texts(step.frontier),
-        channels=get_texts(step.updated_channels),
+        ran=get_strings(step.ran_nodes),
+        skipped=get_strings(step.skipped_nodes),
+        frontier=get_strings(step.frontier),
+        channels=get_strings(step.updated_channels),
         messages=step.message_count,
         errors=step.error_count,
         bytes=step.state_bytes,
@@ -61,7 +61,7 @@ def newest_page(steps: StepQuerySet, up_to: int | None) -> StepPage:
         successor = after(steps, records[0].step)
     older = records[PAGE].step if len(records) > PAGE else None
     return StepPage(
-        steps=_with_successor(list(in_a_row(records, PAGE)), records, successor),
+        steps=_with_successor(list(build_step_deltas(records, PAGE)), records, successor),
         older=older,
         newer=records[0].step if successor is not None else None,
     )
@@ -74,7 +74,7 @@ def page_after(steps: StepQuerySet, step: int) -> StepPage:
     shown = oldest_first[1:] if has_predecessor else oldest_first
     successor = shown[PAGE] if len(shown) > PAGE else None
     records = list(reversed(oldest_first[: len(shown[:PAGE]) + has_predecessor]))
-    facts = list(in_a_row(records, len(shown[:PAGE])))
+    facts = list(build_step_deltas(records, len(shown[:PAGE])))
     return StepPage(
         steps=_with_successor(facts, records, successor),
         older=step if has_predecessor else None,
@@ -95,7 +95,7 @@ def page_of_node(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage:
             steps.filter(step__in=[row.previous for row in rows if row.previous is not None])
         )
     }
-    facts = [beside(record_of(row), known.get(row.previous), None) for row in rows[:PAGE]]
+    facts = [build_step_delta(record_of(row), known.get(row.previous), None) for row in rows[:PAGE]]
     more = rows[PAGE].step if len(rows) > PAGE else None
     return StepPage(
         steps=tuple(facts),
@@ -104,36 +104,36 @@ def page_of_node(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage:
     )
 
 
-def before(steps: StepQuerySet, step: int) -> StepRecord | None:
+def before(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return the step before a number, if there is one."""
     return next(iter(_records(steps.filter(step__lt=step).order_by("-step")[:1])), None)
 
 
-def after(steps: StepQuerySet, step: int) -> StepRecord | None:
+def after(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return the step after a number, if there is one."""
     return next(iter(_records(steps.filter(step__gt=step).order_by("step")[:1])), None)
 
 
-def one(steps: StepQuerySet, step: int) -> StepRecord | None:
+def one(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return one step."""
     return next(iter(_records(steps.filter(step=step))), None)
 
 
-def points_of(steps: StepQuerySet, last: int) -> list[Point]:
+def points_of(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
     """Return up to 200 evenly spaced steps up to the last, the oldest first."""
     first = next(iter(steps.order_by("step").numbers()[:1]), None)
     if first is None:
         return []
-    wanted = evenly_spaced(first, last)
+    wanted = get_evenly_spaced(first, last)
     points = _points(steps, wanted)
     if len(points) < len(wanted) / 2:
-        points = _points(steps, steps.nearest(evenly_spaced(first, last, FEW_POINTS)))
+        points = _points(steps, steps.nearest(get_evenly_spaced(first, last, FEW_POINTS)))
     return points
 
 
-def where_errors_reached(steps: StepQuerySet, points: list[Point], count: int) -> int | None:
+def find_error_increase(steps: StepQuerySet, points: list[TimelinePoint], count: int) -> int | None:
     """Return the step at which the errors last rose to ``count``, as far as points tell."""
-    between = rise_of_errors(points, count)
+    between = bracket_error_increase(points, count)
     if between is None:
         return None
     above, below = between
@@ -141,23 +141,23 @@ def where_errors_reached(steps: StepQuerySet, points: list[Point], count: int) -
     return next(iter(found.order_by("step").numbers()[:1]), None)
 
 
-def _points(steps: StepQuerySet, numbers: list[int]) -> list[Point]:
+def _points(steps: StepQuerySet, numbers: list[int]) -> list[TimelinePoint]:
     rows = steps.filter(step__in=numbers).order_by("step")
     return [
-        Point(step=step, bytes=size, errors=errors)
+        TimelinePoint(step=step, bytes=size, errors=errors)
         for step, size, errors in rows.values_list("step", "state_bytes", "error_count")
     ]
 
 
-def _records(steps: StepQuerySet) -> list[StepRecord]:
+def _records(steps: StepQuerySet) -> list[StepSummary]:
     return [record_of(row) for row in steps.light()]
 
 
 def _with_successor(
-    facts: list[StepFacts], records: list[StepRecord], successor: StepRecord | None
-) -> tuple[StepFacts, ...]:
+    facts: list[StepDelta], records: list[StepSummary], successor: StepSummary | None
+) -> tuple[StepDelta, ...]:
     """Return steps of which the newest knows the one that comes after it."""
     if successor is not None and facts:
         predecessor = records[1] if len(records) > 1 else None
-        facts[0] = beside(records[0], predecessor, successor)
+        facts[0] = build_step_delta(records[0], predecessor, successor)
     return tuple(facts)

@@ -10,17 +10,17 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
 
-from weavegraph_checkpoints.admin.formatting import escape_control_chars
-from weavegraph_checkpoints.admin.presenters.values import json_text
+from weavegraph_checkpoints.admin.presenters.values import format_json
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
 from weavegraph_checkpoints.domain.diff import ABSENT, Change, Path, changes, common_ends
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.paths import join_json_path
 
-MOST_ROWS = 200
-MOST_WORDS = 400
-MOST_TEXT = 2_000
+MAX_ROWS = 200
+MAX_WORDS = 400
+MAX_TEXT = 2_000
 """Characters of a value, or of a run of unchanged or new text, that are shown."""
-MOST_MATCHES = 1_000_000
+MAX_MATCHES = 1_000_000
 """Beyond so many pairs of equal items ``difflib`` takes seconds."""
 
 OpCode = tuple[str, int, int, int, int]
@@ -169,7 +169,7 @@ def text_diff(before: str, after: str) -> Iterator[Piece]:
     By words where both texts together have up to 400, by lines beyond that.
     """
     old, new = _words(before), _words(after)
-    if len(old) + len(new) > 2 * MOST_WORDS:
+    if len(old) + len(new) > 2 * MAX_WORDS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     for tag, old_from, old_to, new_from, new_to in opcodes(old, new):
         if tag == "equal":
@@ -184,7 +184,7 @@ def text_diff(before: str, after: str) -> Iterator[Piece]:
 def opcodes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[OpCode]:
     """Return the operations of ``difflib``; one replacement where they would take long."""
     counts = Counter(before)
-    if sum(counts[item] for item in after) > MOST_MATCHES:
+    if sum(counts[item] for item in after) > MAX_MATCHES:
         return [("replace", 0, len(before), 0, len(after))]
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     return list(matcher.get_opcodes())
@@ -196,13 +196,13 @@ def _words(text: str) -> list[str]:
 
 
 def _cut(kind: str, text: str) -> Piece:
-    shown = escape_control_chars(text[:MOST_TEXT])
-    return Piece(kind=kind, text=shown, cut=max(0, len(text) - MOST_TEXT))
+    shown = escape_control_chars(text[:MAX_TEXT])
+    return Piece(kind=kind, text=shown, cut=max(0, len(text) - MAX_TEXT))
 
 
 def _shortened(text: str) -> Piece:
     """Return unchanged text, of a long one the beginning alone."""
-    limit = MOST_TEXT // 10
+    limit = MAX_TEXT // 10
     return Piece(
         kind="same", text=escape_control_chars(text[:limit]), cut=max(0, len(text) - limit)
     )
@@ -247,12 +247,12 @@ def _control(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _section(rows: list[Any]) -> Section:
-    return Section(rows=tuple(rows[:MOST_ROWS]), total=len(rows))
+    return Section(rows=tuple(rows[:MAX_ROWS]), total=len(rows))
 
 
 def _value_section(found: Sequence[Change]) -> Section:
     parts = [part for change in found for part in change.parts()]
-    shown = tuple(_value_change(part) for part in parts[:MOST_ROWS])
+    shown = tuple(_value_change(part) for part in parts[:MAX_ROWS])
     return Section(rows=shown, total=len(parts))
 
 
@@ -263,8 +263,8 @@ def _value_change(change: Change) -> ValueChange:
     return ValueChange(
         kind=kind,
         path=_path_text(change.path) + ("" if change.at is None else f"[{change.at}…]"),
-        before=None if came else _cut("gone", json_text(change.before)),
-        after=None if went else _cut("new", json_text(change.after)),
+        before=None if came else _cut("gone", format_json(change.before)),
+        after=None if went else _cut("new", format_json(change.after)),
     )
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from weavegraph_checkpoints.domain import Message
 
-MOST_MESSAGES = 50
+MAX_MESSAGES = 50
 LONG_BYTES = 8_000
 BEGINNING = 200
 """Characters of a folded message that are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Utterance:
+class ConversationMessage:
     """One message as it is shown."""
 
     number: int
@@ -40,7 +40,7 @@ class Utterance:
 class Conversation:
     """A part of the messages, oldest first."""
 
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[ConversationMessage, ...]
     earlier: int
     """How many come before."""
     later: int
@@ -75,10 +75,10 @@ class Conversation:
     @property
     def end_of_later(self) -> int:
         """The number of the last message of the part that comes after."""
-        return min(self.last + MOST_MESSAGES, self.total)
+        return min(self.last + MAX_MESSAGES, self.total)
 
 
-def conversation_of(
+def build_conversation(
     messages: Sequence[Message], *, known_before: int | None, up_to: int | None = None
 ) -> Conversation:
     """Return the last 50 messages, or the 50 up to the one with the number ``up_to``.
@@ -86,11 +86,11 @@ def conversation_of(
     ``known_before`` is how many messages the step before had, ``None`` for the first step.
     """
     end = len(messages) if up_to is None else max(0, min(up_to, len(messages)))
-    start = max(0, end - MOST_MESSAGES)
+    start = max(0, end - MAX_MESSAGES)
     new_from = len(messages) if known_before is None else known_before
     return Conversation(
         utterances=tuple(
-            Utterance(
+            ConversationMessage(
                 number=index + 1,
                 role=message.role,
                 content=message.content,

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-MOST_POINTS = 200
+MAX_POINTS = 200
 WIDTH, HEIGHT = 1000, 100
 """Of the picture, in its own units."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
+class StepSummary:
     """The small columns of one step; counts are ``None`` where nobody wrote them."""
 
     step: int
@@ -27,44 +27,44 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepFacts(StepRecord):
+class StepDelta(StepSummary):
     """A step beside the one before it; the differences are ``None`` for the first."""
 
     since: timedelta | None
-    messages_more: int | None
-    errors_more: int | None
-    bytes_more: int | None
+    message_delta: int | None
+    error_delta: int | None
+    size_delta: int | None
     is_late: bool
     """Whether it was saved later than the step that comes after it."""
 
 
-def beside(
-    record: StepRecord, previous: StepRecord | None, following: StepRecord | None
-) -> StepFacts:
+def build_step_delta(
+    record: StepSummary, previous: StepSummary | None, following: StepSummary | None
+) -> StepDelta:
     """Return a step beside its neighbours."""
-    return StepFacts(
-        **{name: getattr(record, name) for name in StepRecord.__slots__},
+    return StepDelta(
+        **{name: getattr(record, name) for name in StepSummary.__slots__},
         since=None if previous is None else record.created_at - previous.created_at,
-        messages_more=_more(record.messages, None if previous is None else previous.messages),
-        errors_more=_more(record.errors, None if previous is None else previous.errors),
-        bytes_more=_more(record.bytes, None if previous is None else previous.bytes),
+        message_delta=_more(record.messages, None if previous is None else previous.messages),
+        error_delta=_more(record.errors, None if previous is None else previous.errors),
+        size_delta=_more(record.bytes, None if previous is None else previous.bytes),
         is_late=following is not None and record.created_at > following.created_at,
     )
 
 
-def in_a_row(records: Sequence[StepRecord], size: int) -> Iterator[StepFacts]:
+def build_step_deltas(records: Sequence[StepSummary], size: int) -> Iterator[StepDelta]:
     """Yield the first ``size`` of some steps, newest first, each beside the next older."""
     for index, record in enumerate(records[:size]):
         older = records[index + 1] if index + 1 < len(records) else None
         newer = records[index - 1] if index > 0 else None
-        yield beside(record, older, newer)
+        yield build_step_delta(record, older, newer)
 
 
 def _more(now: int | None, before: int | None) -> int | None:
     return None if now is None or before is None else now - before
 
 
-def evenly_spaced(first: int, last: int, most: int = MOST_POINTS) -> list[int]:
+def get_evenly_spaced(first: int, last: int, most: int = MAX_POINTS) -> list[int]:
     """Return up to ``most`` (2 or more) numbers from ``first`` to ``last``, both included."""
     span = last - first
     if span < most:
@@ -73,7 +73,7 @@ def evenly_spaced(first: int, last: int, most: int = MOST_POINTS) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class TimelinePoint:
     """The size of the state and the number of errors at one step."""
 
     step: int
@@ -87,13 +87,13 @@ class Timeline:
 
     line: str
     """The points of an SVG polyline in a view of ``WIDTH`` by ``HEIGHT``."""
-    first: Point
-    last: Point
-    largest: Point
+    first: TimelinePoint
+    last: TimelinePoint
+    largest: TimelinePoint
     count: int
 
 
-def timeline_of(points: Sequence[Point]) -> Timeline | None:
+def build_timeline(points: Sequence[TimelinePoint]) -> Timeline | None:
     """Return the timeline of some steps, the oldest first; two or more have one."""
     known = [(point, point.bytes) for point in points if point.bytes is not None]
     if len(known) < 2:
@@ -108,7 +108,7 @@ def timeline_of(points: Sequence[Point]) -> Timeline | None:
     return Timeline(line=line, first=first, last=last, largest=largest, count=len(known))
 
 
-def rise_of_errors(points: Sequence[Point], count: int) -> tuple[int, int] | None:
+def bracket_error_increase(points: Sequence[TimelinePoint], count: int) -> tuple[int, int] | None:
     """Return the steps between which the errors last rose to ``count`` or more.
 
     The first of the two has fewer (or is −1 where there is none), the second has them.

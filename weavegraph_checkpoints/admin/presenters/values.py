@@ -1,147 +1,129 @@
-"""JSON as a tree that unfolds: a flat run of lines, whatever the depth of the value."""
+"""A JSON value as a collapsible tree, and the JSON Pointers of its parts."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from weavegraph_checkpoints.domain.diff import Path
+from weavegraph_checkpoints.domain.escaping import escape_direction_chars
 
-OPEN_LEVELS = 3
-SHOWN_LEVELS = 12
-"""Deeper values have a page of their own."""
-MOST_ENTRIES = 200
-MOST_LINES = 2_000
-LONG_TEXT = 8_000
-TURNING = re.compile("[\x85\u2029\u202a-\u202e\u2066-\u2069]")
+EXPANDED_LEVELS = 3
+MAX_DEPTH = 12
+"""Deeper values are a link to their own page."""
+MAX_ENTRIES = 200
+"""Entries of one object or array."""
+MAX_LINES = 2_000
+"""Lines after which no further values are expanded."""
+MAX_TEXT_LENGTH = 8_000
+"""Longer texts are a link to their own page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class ValueLine:
     """One line of a tree.
 
-    ``kind`` is ``open`` and ``close`` around the entries of a value that unfolds, ``leaf``
-    for a value that fits the line, ``far`` for one that has a page of its own, and
-    ``more`` where entries are left out.
+    ``kind`` is ``open`` and ``close`` around the entries of a value, ``leaf`` for a value that
+    fits on the line, ``link`` for a value with its own page, or ``more`` for omitted entries.
     """
 
     kind: str
     label: str = ""
-    """Its key as JSON, or its index."""
+    """The key as JSON, or the index."""
     text: str = ""
-    """The value as JSON; of a long text the beginning."""
+    """The value as JSON, truncated if long; the offset of the next entries for ``more``."""
     count: int = 0
-    """Of the entries of a value, of those left out, or of the characters of a long text."""
+    """Number of entries, omitted entries, or characters of a long text."""
     is_list: bool = False
     is_open: bool = False
     pointer: str = ""
     """The JSON Pointer of the value."""
 
 
-@dataclass(slots=True)
-class _Budget:
-    lines: int = MOST_LINES
+def build_value_tree(value: Any, path: Path, *, offset: int = 0) -> list[ValueLine]:
+    """Return the lines of the entries of an object or array at ``path``, from ``offset`` on."""
+    lines: list[ValueLine] = []
+    if _has_entries(value):
+        _add_entries(lines, value, path, 1, offset)
+    return lines
 
 
-def tree_of(value: Any, path: Path, *, offset: int = 0) -> list[Line]:
-    """Return the lines of the entries of a value that has some, from ``offset`` on."""
-    return list(_entries(value, path, 1, offset, _Budget()))
-
-
-def value_lines(value: Any, path: Path) -> list[Line]:
-    """Return the lines of a free value, none for ``null``."""
+def build_value_lines(value: Any, path: Path) -> list[ValueLine]:
+    """Return the lines of any value, none for ``null``."""
     if value is None:
         return []
-    if isinstance(value, dict | list) and value:
-        return tree_of(value, path)
-    return [_leaf("", value, path)]
+    return build_value_tree(value, path) if _has_entries(value) else [_build_leaf("", value, path)]
 
 
-def json_text(value: Any) -> str:
-    """Return a value as JSON; ``1``, ``1.0`` and ``"1"`` look different.
-
-    What turns the direction of writing, or ends a paragraph, is escaped.
-    """
-    text = json.dumps(value, ensure_ascii=False)
-    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def format_json(value: Any) -> str:
+    """Return a value as JSON with direction characters escaped."""
+    return escape_direction_chars(json.dumps(value, ensure_ascii=False))
 
 
-def pointer_of(path: Path) -> str:
+def build_json_pointer(path: Path) -> str:
     """Return the JSON Pointer (RFC 6901) of a path."""
     return "".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in path)
 
 
-def resolve(document: Any, pointer: str) -> tuple[Path, Any] | None:
-    """Return the path and the value that a JSON Pointer names, or ``None``."""
+def resolve_json_pointer(document: Any, pointer: str) -> tuple[Path, Any] | None:
+    """Return the path and the value of a JSON Pointer, or ``None`` if there is no such value."""
     path: list[str | int] = []
     value = document
     if pointer and not pointer.startswith("/"):
         return None
     for part in pointer.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and key in value:
-            path.append(key)
+        key: str | int = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and re.fullmatch("[0-9]{1,19}", part):
+            key = int(part)
+        try:
             value = value[key]
-        elif isinstance(value, list) and (index := _index(key, len(value))) is not None:
-            path.append(index)
-            value = value[index]
-        else:
+        except (LookupError, TypeError):
             return None
+        path.append(key)
     return tuple(path), value
 
 
-def _index(key: str, length: int) -> int | None:
-    if not (key.isascii() and key.isdecimal()) or len(key) > len(str(length)):
-        return None
-    return int(key) if int(key) < length else None
+def _has_entries(value: Any) -> bool:
+    return isinstance(value, dict | list) and bool(value)
 
 
-def _pairs(value: Any) -> Iterator[tuple[str | int, Any]]:
-    if isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from enumerate(value)
-
-
-def _entries(value: Any, path: Path, level: int, offset: int, budget: _Budget) -> Iterator[Line]:
-    for index, (key, item) in enumerate(_pairs(value)):
-        if index < offset:
-            continue
-        if index - offset == MOST_ENTRIES or budget.lines <= 0:
-            left = len(value) - index
-            yield Line(kind="more", count=left, text=str(index), pointer=pointer_of(path))
+def _add_entries(lines: list[ValueLine], value: Any, path: Path, depth: int, offset: int) -> None:
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for index, (key, item) in enumerate(islice(entries, offset, None), offset):
+        if index - offset == MAX_ENTRIES or len(lines) >= MAX_LINES:
+            pointer, count = build_json_pointer(path), len(value) - index
+            lines.append(ValueLine(kind="more", count=count, text=str(index), pointer=pointer))
             return
-        budget.lines -= 1
-        yield from _entry(key, item, (*path, key), level, budget)
+        label = str(key) if isinstance(key, int) else format_json(key)
+        if _has_entries(item):
+            _add_branch(lines, label, item, (*path, key), depth)
+        else:
+            lines.append(_build_leaf(label, item, (*path, key)))
 
 
-def _entry(key: str | int, item: Any, path: Path, level: int, budget: _Budget) -> Iterator[Line]:
-    label = str(key) if isinstance(key, int) else json_text(key)
-    if not (isinstance(item, dict | list) and item):
-        yield _leaf(label, item, path)
-        return
-    is_list = isinstance(item, list)
-    pointer = pointer_of(path)
-    if level >= SHOWN_LEVELS or budget.lines <= 0:
-        yield Line(kind="far", label=label, count=len(item), is_list=is_list, pointer=pointer)
-        return
-    yield Line(
-        kind="open",
-        label=label,
-        count=len(item),
-        is_list=is_list,
-        is_open=level < OPEN_LEVELS,
-        pointer=pointer,
+def _add_branch(lines: list[ValueLine], label: str, value: Any, path: Path, depth: int) -> None:
+    is_expanded = depth < MAX_DEPTH and len(lines) < MAX_LINES - 1
+    lines.append(
+        ValueLine(
+            kind="open" if is_expanded else "link",
+            label=label,
+            count=len(value),
+            is_list=isinstance(value, list),
+            is_open=depth < EXPANDED_LEVELS,
+            pointer=build_json_pointer(path),
+        )
     )
-    yield from _entries(item, path, level + 1, 0, budget)
-    yield Line(kind="close")
+    if is_expanded:
+        _add_entries(lines, value, path, depth + 1, 0)
+        lines.append(ValueLine(kind="close"))
 
 
-def _leaf(label: str, value: Any, path: Path) -> Line:
-    text = json_text(value)
-    if len(text) <= LONG_TEXT:
-        return Line(kind="leaf", label=label, text=text)
-    return Line(kind="far", label=label, text=text[:200], count=len(text), pointer=pointer_of(path))
+def _build_leaf(label: str, value: Any, path: Path) -> ValueLine:
+    text = format_json(value)
+    if len(text) <= MAX_TEXT_LENGTH:
+        return ValueLine(kind="leaf", label=label, text=text)
+    pointer = build_json_pointer(path)
+    return ValueLine(kind="link", label=label, text=text[:200], count=len(text), pointer=pointer)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from weavegraph_checkpoints.admin.formatting import escape_control_chars
 from weavegraph_checkpoints.domain import VersionedState, VersionsSeen
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 
-MOST_NODES = 200
-MOST_CHANNELS = 30
+MAX_NODES = 200
+MAX_CHANNELS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Seen:
     hidden_channels: int
 
 
-def seen_of(versions_seen: VersionsSeen, state: VersionedState) -> Seen:
+def build_versions_seen(versions_seen: VersionsSeen, state: VersionedState) -> Seen:
     """Return the matrix of what the nodes of a checkpoint had seen."""
     present = {
         "messages": state.messages.version,
@@ -49,13 +49,13 @@ def seen_of(versions_seen: VersionsSeen, state: VersionedState) -> Seen:
     }
     names = list(dict.fromkeys(name for seen in versions_seen.values() for name in seen))
     names.sort(key=lambda name: list(present).index(name) if name in present else len(present))
-    shown = names[:MOST_CHANNELS]
+    shown = names[:MAX_CHANNELS]
     rows = tuple(
         SeenRow(
             node=escape_control_chars(node),
             cells=tuple(_cell(seen, name, present) for name in shown),
         )
-        for node, seen in list(versions_seen.items())[:MOST_NODES]
+        for node, seen in list(versions_seen.items())[:MAX_NODES]
     )
     return Seen(
         channels=tuple((escape_control_chars(name), present.get(name)) for name in shown),

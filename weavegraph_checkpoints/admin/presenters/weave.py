@@ -1,4 +1,4 @@
-"""The weave: nodes × steps, with what each node did at each step."""
+"""The weave: a table of nodes and steps that shows what each node did at each step."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import compress, product
 from statistics import median
+from typing import NamedTuple
 
-from weavegraph_checkpoints.admin.presenters.timeline import StepFacts
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
-MOST_NODES = 40
-LONGEST_FLAT = 99
-LONG_GAP = 10
-"""A gap is long from this many times the median on."""
+from weavegraph_checkpoints.admin.presenters.timeline import StepDelta
+
+MAX_NODES = 40
+MAX_HORIZONTAL_STEP = 99
+"""Larger step numbers are wider than a cell and are written vertically."""
+LONG_GAP_FACTOR = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(NamedTuple):
     """What one node did at one step."""
 
-    step: int
     ran: bool
     skipped: bool
     next: bool
-    """Whether it is in the frontier after the step."""
+    """Whether the node is in the frontier after the step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One node through all steps of the weave."""
+    """One node, in its encoded form such as ``Custom:plan``, and its cells."""
 
     node: str
-    """In its text form, ``Custom:plan``."""
     cells: tuple[Cell, ...]
 
 
@@ -43,75 +46,85 @@ class Column:
     step: int
     has_new_errors: bool
     gap: timedelta | None
-    """The time since the step before, where it is more than ten times the median."""
+    """The time since the previous step if it is more than ten times the median."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weave:
-    """A grid of nodes and steps, the oldest step first."""
+    """Nodes as rows, steps as columns with the oldest first."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     node_count: int
-    """How many nodes take part, shown or not."""
+    """Number of nodes, including hidden ones."""
 
     @property
     def hidden(self) -> int:
-        """How many nodes are not shown."""
+        """Number of hidden nodes."""
         return self.node_count - len(self.rows)
 
     @property
     def has_long_numbers(self) -> bool:
-        """Whether the number of a step takes more room than a cell has."""
-        return any(column.step > LONGEST_FLAT for column in self.columns)
+        """Whether a step number is wider than a cell."""
+        return any(column.step > MAX_HORIZONTAL_STEP for column in self.columns)
 
     @property
     def has_errors(self) -> bool:
-        """Whether errors rose at one of the steps."""
+        """Whether a step has new errors."""
         return any(column.has_new_errors for column in self.columns)
 
     @property
     def has_gaps(self) -> bool:
-        """Whether the run stood still before one of the steps."""
+        """Whether there is a long gap before a step."""
         return any(column.gap is not None for column in self.columns)
 
 
-def weave_of(steps: Sequence[StepFacts], *, most: int | None = MOST_NODES) -> Weave:
-    """Return the weave of some steps, the oldest first.
+def build_weave(steps: Sequence[StepDelta], *, max_nodes: int | None = MAX_NODES) -> Weave:
+    """Return the weave of steps that are sorted with the oldest first.
 
-    Nodes come in the order of their first appearance; of more than ``most``, those that
-    ran, were skipped or came next most often are left.
+    Nodes are sorted by first appearance. If there are more than ``max_nodes``, only the most
+    active ones are kept: those that ran, were skipped or were next most often.
     """
-    activity = Counter(node for step in steps for node in _nodes_of(step))
-    nodes = list(activity)
-    if most is not None and len(nodes) > most:
-        kept = {node for node, _times in activity.most_common(most)}
-        nodes = [node for node in nodes if node in kept]
-    parts = [(step.step, set(step.ran), set(step.skipped), set(step.frontier)) for step in steps]
+    nodes_by_step = [(set(step.ran), set(step.skipped), set(step.frontier)) for step in steps]
+    activity = Counter(
+        node for step in steps for node in dict.fromkeys((*step.ran, *step.skipped, *step.frontier))
+    )
+    kept = {node for node, _count in activity.most_common(max_nodes)}
     rows = tuple(
         Row(
             node=node,
-            cells=tuple(
-                Cell(step=step, ran=node in ran, skipped=node in skipped, next=node in frontier)
-                for step, ran, skipped, frontier in parts
-            ),
+            cells=tuple(Cell(*(node in names for names in sets)) for sets in nodes_by_step),
         )
-        for node in nodes
+        for node in activity
+        if node in kept
     )
-    return Weave(columns=tuple(_columns(steps)), rows=rows, node_count=len(activity))
+    return Weave(columns=tuple(_build_columns(steps)), rows=rows, node_count=len(activity))
 
 
-def _nodes_of(step: StepFacts) -> Iterator[str]:
-    yield from dict.fromkeys((*step.ran, *step.skipped, *step.frontier))
-
-
-def _columns(steps: Sequence[StepFacts]) -> Iterator[Column]:
-    waits = [step.since.total_seconds() for step in steps if step.since is not None]
-    usual = timedelta(seconds=median(waits)) if waits else timedelta(0)
+def _build_columns(steps: Sequence[StepDelta]) -> Iterator[Column]:
+    gaps = [step.since for step in steps if step.since is not None]
+    usual = median(gaps) if gaps else timedelta(0)
     for step in steps:
-        is_long = step.since is not None and timedelta(0) < usual * LONG_GAP < step.since
+        is_long = step.since is not None and timedelta(0) < usual * LONG_GAP_FACTOR < step.since
         yield Column(
             step=step.step,
-            has_new_errors=(step.errors_more or 0) > 0,
+            has_new_errors=(step.error_delta or 0) > 0,
             gap=step.since if is_long else None,
         )
+
+
+def build_cell_symbols() -> dict[tuple[bool, ...], SafeString]:
+    """Return the HTML of every possible ``Cell``."""
+    kinds = (("ran", "●", _("ran")), ("skipped", "○", _("skipped")), ("next", "▷", _("next")))
+    symbols = [
+        format_html(
+            '<span class="weave-{}"><span aria-hidden="true">{}</span>'
+            '<span class="weave-hidden">{}</span></span>',
+            *kind,
+        )
+        for kind in kinds
+    ]
+    return {
+        cell: format_html_join("", "{}", ((symbol,) for symbol in compress(symbols, cell)))
+        for cell in product((False, True), repeat=len(symbols))
+    }

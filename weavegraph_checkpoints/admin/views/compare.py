@@ -6,24 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.formatting import (
-    escape_control_chars,
-    format_node,
-    format_number,
-    format_scope,
-    format_signed_size,
-)
+from weavegraph_checkpoints.admin.formatting import format_node, format_scope, format_signed
 from weavegraph_checkpoints.admin.presenters.comparison import Comparison, compare
-from weavegraph_checkpoints.admin.presenters.timeline import StepRecord
+from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
 from weavegraph_checkpoints.admin.urls import Addresses, patch_address
 from weavegraph_checkpoints.admin.views.session import neighbours, not_there
 from weavegraph_checkpoints.domain import Checkpoint
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
@@ -43,7 +40,7 @@ class _Side:
     session: Session
     steps: StepQuerySet
     wanted: int | None
-    record: StepRecord | None
+    record: StepSummary | None
 
 
 def compare_page(request: HttpRequest, admin: HistoryAdmin, object_id: str) -> HttpResponse:
@@ -147,7 +144,7 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
 
 
 def _node(name: str) -> str:
-    return escape_control_chars(format_node(name))
+    return format_node(name)
 
 
 def _load(admin: HistoryAdmin, side: _Side) -> Checkpoint | None:
@@ -174,10 +171,10 @@ def summary(comparison: Comparison, before: int | None, after: int | None) -> st
         parts.insert(
             len(parts) - (comparison.errors.total > 0),
             ngettext("%(count)s extra changed", "%(count)s extras changed", count)
-            % {"count": format_number(count)},
+            % {"count": intcomma(count)},
         )
     if before is not None and after is not None and before != after:
-        parts.append(format_signed_size(after - before))
+        parts.append(format_signed(after - before, filesizeformat))
     return ", ".join(parts) or _("Only what controls the run changed.")
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 
 from weavegraph_checkpoints.admin.base import HistoryAdmin
-from weavegraph_checkpoints.admin.formatting import escape_control_chars, format_number
 from weavegraph_checkpoints.admin.urls import DOTS
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.models import Session, Step
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
 
 class Deletion(HistoryAdmin):
@@ -73,8 +74,8 @@ class Deletion(HistoryAdmin):
 def _step_count(sessions: list[Session]) -> str:
     """Return how many steps some sessions have; beyond 10 000 nobody counts."""
     if not sessions:
-        return format_number(0)
+        return intcomma(0)
     steps = Step._default_manager.using(sessions[0]._state.db)
     found = steps.filter(session_id__in=[session.pk for session in sessions])
-    count = found.order_by().values("pk")[: MOST_COUNTED + 1].count()
-    return f"{format_number(MOST_COUNTED)}+" if count > MOST_COUNTED else format_number(count)
+    count = found.order_by().values("pk")[: MAX_COUNTED + 1].count()
+    return f"{intcomma(MAX_COUNTED)}+" if count > MAX_COUNTED else intcomma(count)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.formatting import escape_control_chars
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.fields import validate_session_id

@@ -10,15 +10,17 @@ from django import forms
 from django.contrib import messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DEFAULT_DB_ALIAS, router
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints import pruning
 from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.formatting import escape_control_chars, format_number, format_size
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, parse_duration
 from weavegraph_checkpoints.exceptions import InvalidPolicy
@@ -129,7 +131,7 @@ def prune_page(request: HttpRequest, admin: HistoryAdmin) -> HttpResponse:
         else:
             result = _preview(policy)
             context |= {"preview": result, "would_go": _counted(result.steps, result.sessions)}
-            context |= {"bytes": format_size(result.bytes), "largest": _largest(admin, result)}
+            context |= {"bytes": filesizeformat(result.bytes), "largest": _largest(admin, result)}
         context |= {"command": _command(form)}
     return admin.render(request, admin.prune_template, context | {"form": form})
 
@@ -200,10 +202,9 @@ def _totals(request: HttpRequest, result: PruneResult) -> tuple[int, int]:
 
 def _counted(steps: int, sessions: int) -> str:
     values = {
-        "steps": ngettext("%(count)s step", "%(count)s steps", steps)
-        % {"count": format_number(steps)},
+        "steps": ngettext("%(count)s step", "%(count)s steps", steps) % {"count": intcomma(steps)},
         "sessions": ngettext("%(count)s session", "%(count)s sessions", sessions)
-        % {"count": format_number(sessions)},
+        % {"count": intcomma(sessions)},
     }
     return _("%(steps)s and %(sessions)s") % values
 
@@ -213,8 +214,8 @@ def _largest(admin: HistoryAdmin, result: PruneResult) -> list[dict[str, Any]]:
         {
             "name": escape_control_chars(loss.session_id),
             "url": admin.addresses.session(loss.session_id),
-            "steps": format_number(loss.steps),
-            "size": format_size(loss.bytes),
+            "steps": intcomma(loss.steps),
+            "size": filesizeformat(loss.bytes),
         }
         for loss in result.largest
     ]

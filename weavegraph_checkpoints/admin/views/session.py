@@ -6,36 +6,44 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
 from weavegraph_checkpoints.admin.formatting import (
-    build_weave_symbols,
-    escape_control_chars,
     format_age_html,
     format_duration,
     format_node,
-    format_number,
-    format_signed_number,
-    format_signed_size,
-    format_size,
+    format_signed,
     format_status,
     format_time_html,
     format_timestamp,
-    get_texts,
+    get_strings,
 )
-from weavegraph_checkpoints.admin.presenters.timeline import HEIGHT, WIDTH, StepFacts, timeline_of
-from weavegraph_checkpoints.admin.presenters.weave import MOST_NODES, Weave, weave_of
+from weavegraph_checkpoints.admin.presenters.timeline import (
+    HEIGHT,
+    WIDTH,
+    StepDelta,
+    build_timeline,
+)
+from weavegraph_checkpoints.admin.presenters.weave import (
+    MAX_NODES,
+    Weave,
+    build_cell_symbols,
+    build_weave,
+)
 from weavegraph_checkpoints.admin.queries import StepPage
 from weavegraph_checkpoints.admin.urls import Addresses
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_storable_text
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
 
-MOST_NAMES = 8
+MAX_NAMES = 8
 """Of the nodes or channels in one place."""
 
 
@@ -53,12 +61,12 @@ def session_page(
     page = _page_asked_for(request, steps, node)
     points = queries.points_of(steps, session.last_step)
     every_node = request.GET.get("nodes") == "all"
-    weave = weave_of(list(reversed(page.steps)), most=None if every_node else MOST_NODES)
+    weave = build_weave(list(reversed(page.steps)), max_nodes=None if every_node else MAX_NODES)
     addresses = admin.addresses
     urls = addresses.steps(session.pk, (facts.step for facts in page.steps))
     errors = session.last_error_count or 0
     newest, first = (
-        queries.where_errors_reached(steps, points, count) if errors else None
+        queries.find_error_increase(steps, points, count) if errors else None
         for count in (errors, 1)
     )
     return admin.render(
@@ -71,7 +79,7 @@ def session_page(
             "errors": errors,
             "newest_error": _linked(addresses, session, newest),
             "first_error": _linked(addresses, session, first),
-            "timeline": timeline_of(points),
+            "timeline": build_timeline(points),
             "timeline_view": f"0 -4 {WIDTH} {HEIGHT + 8}",
             "weave": weave,
             "weave_rows": _weave_rows(weave, addresses, session),
@@ -79,7 +87,7 @@ def session_page(
             "every_node": every_node,
             "all_nodes_url": f"?{_query(request, nodes='all')}",
             "steps": _step_rows(page, urls),
-            "node": "" if node is None else escape_control_chars(format_node(node.encoded)),
+            "node": "" if node is None else format_node(node.encoded),
             "node_parameter": "" if node is None else node.encoded,
             **_turns(page, addresses, session, node),
             **extra_context,
@@ -147,18 +155,20 @@ def _query(request: HttpRequest, **changes: str) -> str:
 
 def _header(session: Session, addresses: Addresses) -> dict[str, Any]:
     is_finished = session.status == Session.Status.FINISHED
-    frontier = () if is_finished else get_texts(session.last_frontier)
+    frontier = () if is_finished else get_strings(session.last_frontier)
     nodes = _some([format_node(name) for name in frontier])
     is_empty = session.status == Session.Status.EMPTY
     last = None if is_empty else session.last_step
     return {
-        "status": format_status(session),
+        "status": format_status(session.status, session.get_status_display()),
         "next_nodes": nodes["shown"],
         "next_hidden": nodes["hidden"],
         "last": last,
         "last_url": None if last is None else addresses.step(session.pk, last),
-        "messages_count": format_number(session.last_message_count or 0),
-        "size": None if session.last_state_bytes is None else format_size(session.last_state_bytes),
+        "messages_count": intcomma(session.last_message_count or 0),
+        "size": None
+        if session.last_state_bytes is None
+        else filesizeformat(session.last_state_bytes),
         "created": format_age_html(session.created_at),
         "updated": format_age_html(session.updated_at),
         "owner": escape_control_chars(session.owner),
@@ -196,12 +206,12 @@ def _weave_columns(weave: Weave, urls: Mapping[int, str]) -> list[dict[str, Any]
 
 
 def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
-    shown = build_weave_symbols()
+    symbols = build_cell_symbols()
     return [
         {
-            "name": escape_control_chars(format_node(row.node)),
+            "name": format_node(row.node),
             "url": addresses.session(session.pk, node=row.node),
-            "cells": [shown[cell.ran, cell.skipped, cell.next] for cell in row.cells],
+            "cells": [symbols[cell] for cell in row.cells],
         }
         for row in weave.rows
     ]
@@ -222,7 +232,7 @@ def _step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _step_row(facts: StepFacts) -> dict[str, Any]:
+def _step_row(facts: StepDelta) -> dict[str, Any]:
     return {
         "step": facts.step,
         "since": "" if facts.since is None else format_duration(facts.since),
@@ -233,24 +243,24 @@ def _step_row(facts: StepFacts) -> dict[str, Any]:
             _some(facts.channels),
         ],
         "messages": _number(facts.messages),
-        "messages_more": format_signed_number(facts.messages_more or 0),
+        "message_delta": format_signed(facts.message_delta),
         "errors": _number(facts.errors),
-        "errors_more": format_signed_number(facts.errors_more or 0),
-        "size": "" if facts.bytes is None else format_size(facts.bytes),
-        "size_more": format_signed_size(facts.bytes_more or 0),
+        "error_delta": format_signed(facts.error_delta),
+        "size": "" if facts.bytes is None else filesizeformat(facts.bytes),
+        "size_delta": format_signed(facts.size_delta, filesizeformat),
     }
 
 
 def _some(names: Sequence[str]) -> dict[str, Any]:
     """Return the first of some names, and how many more there are."""
     return {
-        "shown": [escape_control_chars(name) for name in names[:MOST_NAMES]],
-        "hidden": max(0, len(names) - MOST_NAMES),
+        "shown": [escape_control_chars(name) for name in names[:MAX_NAMES]],
+        "hidden": max(0, len(names) - MAX_NAMES),
     }
 
 
 def _number(value: int | None) -> str:
-    return "" if value is None else format_number(value)
+    return "" if value is None else intcomma(value)
 
 
 def _turns(

@@ -5,42 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
 from weavegraph_checkpoints.admin.formatting import (
-    escape_control_chars,
     format_age_html,
     format_duration,
     format_node,
     format_scope,
-    format_size,
     format_timestamp,
 )
-from weavegraph_checkpoints.admin.presenters.conversation import Conversation, conversation_of
-from weavegraph_checkpoints.admin.presenters.timeline import StepRecord
+from weavegraph_checkpoints.admin.presenters.conversation import Conversation, build_conversation
+from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
 from weavegraph_checkpoints.admin.presenters.values import (
-    MOST_ENTRIES,
-    json_text,
-    pointer_of,
-    resolve,
-    tree_of,
-    value_lines,
+    MAX_ENTRIES,
+    build_json_pointer,
+    build_value_lines,
+    build_value_tree,
+    format_json,
+    resolve_json_pointer,
 )
-from weavegraph_checkpoints.admin.presenters.versions_seen import seen_of
+from weavegraph_checkpoints.admin.presenters.versions_seen import build_versions_seen
 from weavegraph_checkpoints.admin.urls import Addresses
 from weavegraph_checkpoints.admin.views.session import neighbours, not_there
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, WeaveError
 from weavegraph_checkpoints.domain.diff import Path
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
 
 LARGE_BYTES = 1_000_000
-MOST_ERRORS = 50
-MOST_CAUSES = 20
+MAX_ERRORS = 50
+MAX_CAUSES = 20
 SUMMARY = 100
 """Characters of a folded error that are shown."""
 
@@ -63,7 +63,7 @@ def step_page(
         "record": record,
         "when": format_age_html(record.created_at),
         "exact": format_timestamp(record.created_at),
-        "size": None if record.bytes is None else format_size(record.bytes),
+        "size": None if record.bytes is None else filesizeformat(record.bytes),
         "since": _since(record, previous),
         "is_late": following is not None and following.created_at < record.created_at,
         "is_last": following is None,
@@ -84,7 +84,7 @@ def step_page(
     )
 
 
-def record_or_404(steps: StepQuerySet, number: int) -> StepRecord:
+def record_or_404(steps: StepQuerySet, number: int) -> StepSummary:
     """Return the small columns of a step; raise ``Http404``, which says what is near."""
     if step_parameter(str(number)) is None:
         raise Http404(not_there(number, []))
@@ -94,7 +94,7 @@ def record_or_404(steps: StepQuerySet, number: int) -> StepRecord:
     return record
 
 
-def _next_error(steps: StepQuerySet, session: Session, record: StepRecord) -> int | None:
+def _next_error(steps: StepQuerySet, session: Session, record: StepSummary) -> int | None:
     """Return the next step at which there are more errors."""
     known = record.errors or 0
     points = queries.points_of(steps, session.last_step)
@@ -110,9 +110,9 @@ def _next_error(steps: StepQuerySet, session: Session, record: StepRecord) -> in
 def _links(
     addresses: Addresses,
     session: Session,
-    record: StepRecord,
-    previous: StepRecord | None,
-    following: StepRecord | None,
+    record: StepSummary,
+    previous: StepSummary | None,
+    following: StepSummary | None,
 ) -> dict[str, Any]:
     step = record.step
     has_next_error = (session.last_error_count or 0) > (record.errors or 0)
@@ -136,12 +136,12 @@ def _contents(
     request: HttpRequest,
     addresses: Addresses,
     checkpoint: Checkpoint,
-    record: StepRecord,
-    previous: StepRecord | None,
+    record: StepSummary,
+    previous: StepSummary | None,
 ) -> dict[str, Any]:
     state = checkpoint.state
     errors = list(enumerate(state.errors.items))
-    shown = errors if request.GET.get("errors") == "all" else errors[-MOST_ERRORS:]
+    shown = errors if request.GET.get("errors") == "all" else errors[-MAX_ERRORS:]
     known_errors = 0 if previous is None or previous.errors is None else previous.errors
     contents: dict[str, Any] = {
         "checkpoint": checkpoint,
@@ -153,31 +153,31 @@ def _contents(
     size = record.bytes if record.bytes is not None else len(serde.dumps_state(state))
     is_large = size > LARGE_BYTES
     if is_large and request.GET.get("whole") != "yes":
-        return contents | {"is_large": True, "size": format_size(size)}
+        return contents | {"is_large": True, "size": filesizeformat(size)}
     known = None if previous is None else previous.messages
     up_to = step_parameter(request.GET.get("messages"))
-    conversation = conversation_of(state.messages.items, known_before=known, up_to=up_to)
+    conversation = build_conversation(state.messages.items, known_before=known, up_to=up_to)
     return contents | {
-        "size": format_size(size),
+        "size": filesizeformat(size),
         "conversation": conversation,
         "utterances": _utterances(conversation),
-        "extras": tree_of(state.extra.map, ("extra", "map")),
+        "extras": build_value_tree(state.extra.map, ("extra", "map")),
         "extras_count": len(state.extra.map),
         "frontier": _names([node.encoded for node in checkpoint.frontier]),
         "ran": _names([node.encoded for node in checkpoint.ran_nodes]),
         "skipped": _names([node.encoded for node in checkpoint.skipped_nodes]),
         "channels": [escape_control_chars(name) for name in checkpoint.updated_channels],
-        "seen": seen_of(checkpoint.versions_seen, state),
+        "seen": build_versions_seen(checkpoint.versions_seen, state),
         "raw": "" if is_large else serde.dumps(checkpoint).decode(),
     }
 
 
-def _since(record: StepRecord, previous: StepRecord | None) -> str | None:
+def _since(record: StepSummary, previous: StepSummary | None) -> str | None:
     return None if previous is None else format_duration(record.created_at - previous.created_at)
 
 
 def _names(encoded: list[str]) -> list[str]:
-    return [escape_control_chars(format_node(name)) for name in encoded]
+    return [format_node(name) for name in encoded]
 
 
 def _utterances(conversation: Conversation) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def _utterances(conversation: Conversation) -> list[dict[str, Any]]:
             "beginning": escape_control_chars(item.beginning),
             "is_long": item.is_long,
             "is_new": item.is_new,
-            "size": format_size(item.bytes),
+            "size": filesizeformat(item.bytes),
         }
         for item in conversation.utterances
     ]
@@ -200,11 +200,11 @@ def _error(index: int, event: ErrorEvent, is_new: bool) -> dict[str, Any]:
     causes: list[dict[str, Any]] = []
     error: WeaveError | None = event.error
     cause_path: Path = (*path, "error")
-    while error is not None and len(causes) <= MOST_CAUSES:
+    while error is not None and len(causes) <= MAX_CAUSES:
         causes.append(
             {
                 "message": escape_control_chars(error.message),
-                "details": value_lines(error.details, (*cause_path, "details")),
+                "details": build_value_lines(error.details, (*cause_path, "details")),
             }
         )
         error, cause_path = error.cause, (*cause_path, "cause")
@@ -219,7 +219,7 @@ def _error(index: int, event: ErrorEvent, is_new: bool) -> dict[str, Any]:
         "causes": causes[1:],
         "more_causes": error is not None,
         "tags": [escape_control_chars(tag) for tag in event.tags],
-        "context": value_lines(event.context, (*path, "context")),
+        "context": build_value_lines(event.context, (*path, "context")),
     }
 
 
@@ -236,7 +236,7 @@ def value_page(
     found = None
     if checkpoint is not None:
         document = serde.loads_json(serde.dumps_state(checkpoint.state))
-        found = resolve(document, request.GET.get("at", ""))
+        found = resolve_json_pointer(document, request.GET.get("at", ""))
     if found is None:
         raise Http404(_("There is no such value."))
     path, value = found
@@ -245,7 +245,7 @@ def value_page(
     addresses = admin.addresses
     return admin.render(
         request,
-        admin.subtree_template,
+        admin.value_template,
         {
             **admin.frame(request, session),
             "title": _("Step %(step)s") % {"step": number},
@@ -254,12 +254,12 @@ def value_page(
             "step_url": addresses.step(session.pk, number),
             "value_url": addresses.of("value", session.pk, number),
             "trail": _trail(path),
-            "lines": tree_of(value, path, offset=offset) if has_entries else [],
+            "lines": build_value_tree(value, path, offset=offset) if has_entries else [],
             "has_entries": has_entries,
             "count": len(value) if has_entries else 0,
             "offset": offset,
-            "earlier": max(0, offset - MOST_ENTRIES) if offset else None,
-            "text": "" if has_entries else json_text(value),
+            "earlier": max(0, offset - MAX_ENTRIES) if offset else None,
+            "text": "" if has_entries else format_json(value),
             "plain": escape_control_chars(value) if isinstance(value, str) else "",
             "pointer": request.GET.get("at", ""),
         },
@@ -270,8 +270,8 @@ def _trail(path: Path) -> list[dict[str, str]]:
     """Return the values on the way to one, from the whole state on."""
     return [
         {
-            "label": str(key) if isinstance(key, int) else json_text(key),
-            "pointer": pointer_of(path[: index + 1]),
+            "label": str(key) if isinstance(key, int) else format_json(key),
+            "pointer": build_json_pointer(path[: index + 1]),
         }
         for index, key in enumerate(path)
     ]

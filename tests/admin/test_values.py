@@ -7,13 +7,13 @@ from hypothesis import given
 
 from tests.strategies import json_values
 from weavegraph_checkpoints.admin.presenters.values import (
-    MOST_ENTRIES,
-    MOST_LINES,
-    SHOWN_LEVELS,
-    json_text,
-    pointer_of,
-    resolve,
-    tree_of,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_LINES,
+    build_json_pointer,
+    build_value_tree,
+    format_json,
+    resolve_json_pointer,
 )
 
 
@@ -25,7 +25,7 @@ def nested(levels: int) -> Any:
 
 
 def test_values_that_look_alike_are_told_apart() -> None:
-    lines = tree_of([1, 1.0, "1", True, "true", None, "", 0.0, -0.0, [], {}], ())
+    lines = build_value_tree([1, 1.0, "1", True, "true", None, "", 0.0, -0.0, [], {}], ())
     assert [line.text for line in lines] == [
         "1",
         "1.0",
@@ -42,7 +42,7 @@ def test_values_that_look_alike_are_told_apart() -> None:
 
 
 def test_three_levels_are_open() -> None:
-    lines = tree_of({"a": {"b": {"c": {"d": 1}}}}, ("extra", "map"))
+    lines = build_value_tree({"a": {"b": {"c": {"d": 1}}}}, ("extra", "map"))
     assert [(line.kind, line.label, line.is_open) for line in lines if line.label] == [
         ("open", '"a"', True),
         ("open", '"b"', True),
@@ -53,43 +53,43 @@ def test_three_levels_are_open() -> None:
 
 
 def test_every_value_that_opens_closes_however_deep() -> None:
-    lines = tree_of(nested(200), ())
-    assert sum(line.kind == "open" for line in lines) == SHOWN_LEVELS - 1
-    assert sum(line.kind == "close" for line in lines) == SHOWN_LEVELS - 1
-    assert [line.kind for line in lines].count("far") == 1
+    lines = build_value_tree(nested(200), ())
+    assert sum(line.kind == "open" for line in lines) == MAX_DEPTH - 1
+    assert sum(line.kind == "close" for line in lines) == MAX_DEPTH - 1
+    assert [line.kind for line in lines].count("link") == 1
 
 
 def test_two_hundred_entries_are_shown_and_the_rest_has_a_page() -> None:
-    *shown, more = tree_of(list(range(500)), ("a",))
-    assert len(shown) == MOST_ENTRIES
+    *shown, more = build_value_tree(list(range(500)), ("a",))
+    assert len(shown) == MAX_ENTRIES
     assert (more.kind, more.count, more.text, more.pointer) == ("more", 300, "200", "/a")
-    *shown, more = tree_of(list(range(500)), ("a",), offset=200)
+    *shown, more = build_value_tree(list(range(500)), ("a",), offset=200)
     assert (shown[0].label, more.count, more.text) == ("200", 100, "400")
-    assert len(tree_of(list(range(500)), ("a",), offset=400)) == 100
+    assert len(build_value_tree(list(range(500)), ("a",), offset=400)) == 100
 
 
 def test_a_tree_of_many_branches_is_cut() -> None:
-    lines = tree_of([[list(range(150)) for _ in range(150)] for _ in range(150)], ())
-    assert sum(line.kind in ("open", "leaf", "far") for line in lines) <= MOST_LINES
-    assert len(lines) < 2 * MOST_LINES + 100
+    lines = build_value_tree([[list(range(150)) for _ in range(150)] for _ in range(150)], ())
+    assert sum(line.kind in ("open", "leaf", "link") for line in lines) <= MAX_LINES
+    assert len(lines) < 2 * MAX_LINES + 100
     assert lines[-1].kind == "more"
 
 
 def test_a_long_text_has_a_page_of_its_own() -> None:
-    (line,) = tree_of({"a": "x" * 9_000}, ())
-    assert (line.kind, line.count, len(line.text)) == ("far", 9_002, 200)
+    (line,) = build_value_tree({"a": "x" * 9_000}, ())
+    assert (line.kind, line.count, len(line.text)) == ("link", 9_002, 200)
 
 
 @given(value=json_values(tuples=False))
 def test_any_value_has_a_tree_whose_pointers_lead_to_its_parts(value: Any) -> None:
-    lines = tree_of(value, ())
+    lines = build_value_tree(value, ())
     assert sum(line.kind == "open" for line in lines) == sum(line.kind == "close" for line in lines)
     for line in lines:
         if line.kind == "open":
-            found = resolve(value, line.pointer)
+            found = resolve_json_pointer(value, line.pointer)
             assert found is not None
             path, part = found
-            assert pointer_of(path) == line.pointer
+            assert build_json_pointer(path) == line.pointer
             assert len(part) == line.count
 
 
@@ -98,15 +98,15 @@ def test_any_value_has_a_tree_whose_pointers_lead_to_its_parts(value: Any) -> No
     ["a", "/b", "/a/3", "/a/-1", "/a/01x", "/a/x", "/a/٣", "/a/" + "9" * 5000, "/a/0/0", "//"],
 )
 def test_a_pointer_to_nothing_is_none(pointer: str) -> None:
-    assert resolve({"a": [1, 2, 3], "~/": 1}, pointer) is None
+    assert resolve_json_pointer({"a": [1, 2, 3], "~/": 1}, pointer) is None
 
 
 def test_pointers_escape_slashes_and_tildes() -> None:
-    assert pointer_of(("~/", 0)) == "/~0~1/0"
-    assert resolve({"~/": [5]}, "/~0~1/0") == (("~/", 0), 5)
-    assert resolve([1], "") == ((), [1])
+    assert build_json_pointer(("~/", 0)) == "/~0~1/0"
+    assert resolve_json_pointer({"~/": [5]}, "/~0~1/0") == (("~/", 0), 5)
+    assert resolve_json_pointer([1], "") == ((), [1])
 
 
 def test_text_is_shown_in_its_own_script_and_control_characters_escaped() -> None:
-    assert json_text("日本\0\n") == '"日本\\u0000\\n"'
-    assert json_text("\u202ea\u2067") == '"\\u202ea\\u2067"'
+    assert format_json("日本\0\n") == '"日本\\u0000\\n"'
+    assert format_json("\u202ea\u2067") == '"\\u202ea\\u2067"'

@@ -1,0 +1,53 @@
+"""Escape characters that a terminal or a page does not show, or that reorder the text around them.
+
+Each is replaced by its JSON escape, such as ``\\u202e``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+_ISOLATES = re.compile("[\u2066-\u2069]")
+_DIRECTION_CHARS = re.compile("[\x85\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
+
+
+def escape_unprintable(text: str) -> str:
+    """Escape everything that is not printable, line breaks included."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def escape_direction_chars(text: str) -> str:
+    """Escape all characters that set the direction of text or end a paragraph."""
+    return _DIRECTION_CHARS.sub(lambda match: _escape(match[0]), text)
+
+
+def escape_control_chars(text: str) -> str:
+    """Escape what a browser drops, and what reorders the page around the text.
+
+    These are U+0000, paragraph separators, direction overrides, and isolates that are not
+    closed within the text. Line breaks, tabs, embeddings and closed isolates are kept.
+    """
+    if not _CONTROL_CHARS.search(text):
+        return text
+    closed = _find_closed_isolates(text)
+    return _CONTROL_CHARS.sub(
+        lambda match: match[0] if match.start() in closed else _escape(match[0]), text
+    )
+
+
+def _find_closed_isolates(text: str) -> set[int]:
+    """Return the positions of the isolates that are closed, and of what closes them."""
+    opened: list[int] = []
+    closed: set[int] = set()
+    for match in _ISOLATES.finditer(text):
+        if match[0] != "\u2069":
+            opened.append(match.start())
+        elif opened:
+            closed |= {opened.pop(), match.start()}
+    return closed
+
+
+def _escape(char: str) -> str:
+    return json.dumps(char)[1:-1]
