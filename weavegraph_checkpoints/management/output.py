@@ -7,19 +7,13 @@ from dataclasses import fields
 
 from django.template.defaultfilters import filesizeformat, pluralize
 
+from weavegraph_checkpoints.domain.escaping import escape_unprintable
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
-
-
-def escape_control_chars(text: str) -> str:
-    """Replace control, bidirectional and other invisible characters by JSON escapes."""
-    return "".join(
-        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
-    )
 
 
 def quote(text: str) -> str:
     """Return ``text`` as a JSON string on one line, with control characters escaped."""
-    return escape_control_chars(json.dumps(text, ensure_ascii=False))
+    return escape_unprintable(json.dumps(text, ensure_ascii=False))
 
 
 def format_count(number: int, noun: str) -> str:

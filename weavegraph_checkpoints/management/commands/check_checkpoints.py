@@ -9,9 +9,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from weavegraph_checkpoints import health
+from weavegraph_checkpoints.domain.escaping import escape_unprintable
 from weavegraph_checkpoints.health import Extent, Finding
 from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointCommand
-from weavegraph_checkpoints.management.output import escape_control_chars, format_count, quote
+from weavegraph_checkpoints.management.output import format_count, quote
 
 
 class Command(CheckpointCommand):
@@ -113,7 +114,7 @@ class Command(CheckpointCommand):
 
 def _line(finding: Finding) -> str:
     repaired = " (repaired)" if finding.repaired else ""
-    what = f"{finding.problem}: {escape_control_chars(finding.detail)}{repaired}"
+    what = f"{finding.problem}: {escape_unprintable(finding.detail)}{repaired}"
     if finding.session_id is None:
         return what
     step = "-" if finding.step is None else finding.step
