@@ -25,7 +25,7 @@ from django.db import connections
 
 from benchmarks import loading
 from weavegraph_checkpoints import Checkpoint, NodeKind, StepQuery, VersionedState
-from weavegraph_checkpoints.querysets import node_parameter
+from weavegraph_checkpoints.querysets import contains_node
 from weavegraph_checkpoints.serde.values import state_document
 
 Database = loading.Database
@@ -278,7 +278,7 @@ class Bare(Candidate):
 
     def _node(self, name: str) -> str:
         vendor = connections[self.place.alias].vendor
-        return node_parameter(NodeKind.custom(name), vendor)
+        return contains_node(vendor, "", NodeKind.custom(name))[1]
 
     def fork(self, source: str, target: str) -> None:
         self._write("fork", [source, target])

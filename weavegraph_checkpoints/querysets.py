@@ -11,7 +11,7 @@ from django.db import models
 
 from weavegraph_checkpoints.domain.nodes import NodeKind, as_node
 
-HOLDS_NODE = {
+_CONTAINS_NODE = {
     "mysql": (
         "EXISTS (SELECT 1 FROM JSON_TABLE({column}, '$[*]' COLUMNS (node LONGTEXT"
         " CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin PATH '$')) AS nodes"
@@ -20,26 +20,25 @@ HOLDS_NODE = {
     "postgresql": "{column} @> %s::jsonb",
     "sqlite": "EXISTS (SELECT 1 FROM json_each({column}) WHERE value = %s)",
 }
-"""Per vendor the SQL that finds exactly one node in a column of nodes."""
-
 # What follows U+D7FF in text that is UTF-8.
 _AFTER_SURROGATES = {0xD800: 0xE000}
 
 
-def node_parameter(node: NodeKind, vendor: str) -> str:
-    """Return the parameter that ``HOLDS_NODE`` takes."""
-    return json.dumps([node.encoded]) if vendor == "postgresql" else node.encoded
+def contains_node(vendor: str, column: str, node: NodeKind) -> tuple[str, str]:
+    """Return the condition that a column of nodes contains exactly a node, and its parameter."""
+    parameter = json.dumps([node.encoded]) if vendor == "postgresql" else node.encoded
+    return _CONTAINS_NODE[vendor].format(column=column), parameter
 
 
-class HoldsNode(models.Lookup):
-    """``HoldsNode(F("ran_nodes"), node)``: exactly this node is among the column's."""
+class ContainsNode(models.Lookup):
+    """``ContainsNode(F("ran_nodes"), node)``: the column contains exactly this node."""
 
     prepare_rhs = False
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         column, params = self.process_lhs(compiler, connection)
-        sql = HOLDS_NODE[connection.vendor].format(column=column)
-        return sql, (*params, node_parameter(as_node(self.rhs), connection.vendor))
+        sql, parameter = contains_node(connection.vendor, column, as_node(self.rhs))
+        return sql, (*params, parameter)
 
 
 class SessionQuerySet(models.QuerySet[Any]):
@@ -76,11 +75,11 @@ class StepQuerySet(models.QuerySet[Any]):
 
     def ran(self, node: NodeKind | str) -> Self:
         """Narrow to the steps in which exactly this node ran."""
-        return self.filter(HoldsNode(models.F("ran_nodes"), node))
+        return self.filter(ContainsNode(models.F("ran_nodes"), node))
 
     def skipped(self, node: NodeKind | str) -> Self:
         """Narrow to the steps in which exactly this node was skipped."""
-        return self.filter(HoldsNode(models.F("skipped_nodes"), node))
+        return self.filter(ContainsNode(models.F("skipped_nodes"), node))
 
     def light(self) -> Self:
         """Leave the state out, which lists never read."""
@@ -96,7 +95,9 @@ class StepQuerySet(models.QuerySet[Any]):
 
     def took_part(self, node: NodeKind | str) -> Self:
         """Narrow to the steps in which exactly this node ran or was skipped."""
-        ran, skipped = (HoldsNode(models.F(name), node) for name in ("ran_nodes", "skipped_nodes"))
+        ran, skipped = (
+            ContainsNode(models.F(name), node) for name in ("ran_nodes", "skipped_nodes")
+        )
         return self.filter(models.Q(ran) | models.Q(skipped))
 
     def with_previous(self) -> Self:

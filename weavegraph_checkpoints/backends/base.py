@@ -16,8 +16,11 @@ from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow,
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.models import Session, Step
-from weavegraph_checkpoints.querysets import HOLDS_NODE, node_parameter
+from weavegraph_checkpoints.querysets import contains_node
 from weavegraph_checkpoints.serde import checkpoint_from_columns
+
+StepKey = tuple[str, int]
+"""A session id and a step number: the order in which all steps are walked."""
 
 SESSION = Session._meta.db_table
 STEP = Step._meta.db_table
@@ -93,8 +96,12 @@ class Backend(ABC):
     """Begins a DELETE of steps by their sessions, and maybe their numbers."""
     takes_arrays = False
     """Whether a parameter may be an array, and a DELETE may return its rows."""
-    text_cast = ""
-    """Makes text of a JSON column."""
+    has_row_values = True
+    """Whether an index serves ``(session_id, step) > (%s, %s)``."""
+    has_fair_locks = True
+    """Whether a writer that waits for a lock gets it before one that asks later."""
+    on_session_conflict_lock = f"ON CONFLICT (id) DO UPDATE SET revision = {SESSION}.revision"
+    """Ends an INSERT of a session so that an existing one is locked, and kept as it is."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -102,6 +109,53 @@ class Backend(ABC):
     def cursor(self) -> CursorWrapper:
         """Return a cursor for what carries states, or is asked most often."""
         return self.connection.cursor()
+
+    # Expressions
+
+    def json_as_text(self, column: str) -> str:
+        """Return a JSON column as text."""
+        return column
+
+    def json_as_stored(self, column: str) -> str:
+        """Return a JSON column as text, or as bytes where the database allows bad UTF-8."""
+        return self.json_as_text(column)
+
+    def octet_length(self, column: str) -> str:
+        """Return the number of bytes of a JSON column, as UTF-8."""
+        return f"OCTET_LENGTH({self.json_as_text(column)})"
+
+    @abstractmethod
+    def timestamp_as_text(self, column: str) -> str:
+        """Return a timestamp as text that the database reads back exactly."""
+
+    def utc_date(self, column: str) -> str:
+        """Return the date of a timestamp, in UTC."""
+        return f"DATE({column})"
+
+    @abstractmethod
+    def is_distinct(self, left: str, right: str) -> str:
+        """Return the condition that two columns differ; two that are NULL do not."""
+
+    def without_index(self, column: str) -> str:
+        """Return a column in a condition that the planner must not serve by an index."""
+        return column
+
+    def after_key(self, key: StepKey) -> tuple[str, list[Any]]:
+        """Return the condition, and its parameters, that a step comes after ``key``."""
+        return self._compare_key(">", ">", key)
+
+    def up_to_key(self, key: StepKey) -> tuple[str, list[Any]]:
+        """Return the condition, and its parameters, that a step is at or before ``key``."""
+        return self._compare_key("<", "<=", key)
+
+    def _compare_key(self, strict: str, operator: str, key: StepKey) -> tuple[str, list[Any]]:
+        session_id, step = key
+        if self.has_row_values:
+            return f"(session_id, step) {operator} (%s, %s)", [session_id, step]
+        return (
+            f"(session_id {strict} %s OR (session_id = %s AND step {operator} %s))",
+            [session_id, session_id, step],
+        )
 
     # Writes
 
@@ -268,8 +322,8 @@ class Backend(ABC):
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT last_step, updated_at, concurrency_limit,"
-                f" {self._text('last_state')}, {self._text('last_frontier')},"
-                f" {self._text('last_versions_seen')}, created_at, revision FROM {SESSION}"
+                f" {self.json_as_text('last_state')}, {self.json_as_text('last_frontier')},"
+                f" {self.json_as_text('last_versions_seen')}, created_at, revision FROM {SESSION}"
                 f" WHERE id = %s AND last_state IS NOT NULL{condition}",
                 [session_id, *parameters],
             )
@@ -341,18 +395,16 @@ class Backend(ABC):
             yield "step >= %s", query.min_step
         if query.max_step is not None:
             yield "step <= %s", query.max_step
-        vendor = self.connection.vendor
         for column in ("ran_node", "skipped_node"):
             node = getattr(query, column)
             if node is not None:
-                clause = HOLDS_NODE[vendor].format(column=f"{column}s")
-                yield clause, node_parameter(node, vendor)
+                yield contains_node(self.connection.vendor, f"{column}s", node)
 
     def _checkpoints(
         self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
     ) -> Iterator[Checkpoint]:
-        first = self._text("state") if with_state else "NULL"
-        names = ", ".join([first, *map(self._text, _JSON_COLUMNS)])
+        first = self.json_as_text("state") if with_state else "NULL"
+        names = ", ".join([first, *map(self.json_as_text, _JSON_COLUMNS)])
         with self.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
@@ -365,9 +417,6 @@ class Backend(ABC):
                     session_id,
                     (step, created_at, limit, state if with_state else _NO_STATE, *columns),
                 )
-
-    def _text(self, column: str) -> str:
-        return f"{column}{self.text_cast}"
 
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:
         step, created_at, concurrency_limit, *columns = row

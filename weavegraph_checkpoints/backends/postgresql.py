@@ -44,7 +44,22 @@ class PostgreSQLBackend(Backend):
     on_step_conflict = _REPLACE
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     takes_arrays = True
-    text_cast = "::text"
+
+    def json_as_text(self, column: str) -> str:
+        """See ``Backend.json_as_text``."""
+        return f"{column}::text"
+
+    def timestamp_as_text(self, column: str) -> str:
+        """See ``Backend.timestamp_as_text``."""
+        return f"{column}::text"
+
+    def utc_date(self, column: str) -> str:
+        """See ``Backend.utc_date``."""
+        return f"({column} AT TIME ZONE 'UTC')::date"
+
+    def is_distinct(self, left: str, right: str) -> str:
+        """See ``Backend.is_distinct``; ``json`` has no operators, so text is compared."""
+        return f"{left}::text IS DISTINCT FROM {right}::text"
 
     def cursor(self) -> CursorWrapper:
         """Return a cursor that sends parameters apart from the SQL.

@@ -47,6 +47,27 @@ class SQLiteBackend(Backend):
     write_lock = delete_lock = ""
     on_step_conflict = _REPLACE
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
+    has_fair_locks = False
+
+    def json_as_stored(self, column: str) -> str:
+        """See ``Backend.json_as_stored``."""
+        return f"CAST({column} AS BLOB)"
+
+    def octet_length(self, column: str) -> str:
+        """See ``Backend.octet_length``."""
+        return f"LENGTH(CAST({column} AS BLOB))"
+
+    def timestamp_as_text(self, column: str) -> str:
+        """See ``Backend.timestamp_as_text``."""
+        return f"CAST({column} AS TEXT)"
+
+    def is_distinct(self, left: str, right: str) -> str:
+        """See ``Backend.is_distinct``."""
+        return f"{left} IS NOT {right}"
+
+    def without_index(self, column: str) -> str:
+        """See ``Backend.without_index``."""
+        return f"+{column}"
 
     def save(
         self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
@@ -75,7 +96,7 @@ class SQLiteBackend(Backend):
             cursor.execute(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
                 f" VALUES (%s, %s, %s, {self.now}, {self.now}, 0, 0, 'empty', '')"
-                " ON CONFLICT (id) DO UPDATE SET revision = revision",
+                f" {self.on_session_conflict_lock}",
                 [row.session_id, owner or "", row.concurrency_limit],
             )
         found = self._session(row.session_id)

@@ -14,8 +14,8 @@ from django.db import DatabaseError, IntegrityError, connections, router, transa
 
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.base import StepKey
 from weavegraph_checkpoints.backends.batching import batched_by_weight
-from weavegraph_checkpoints.backends.dialects import START, Key
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.sql import (
     COUNTS,
@@ -163,7 +163,7 @@ class _Verification:
         return [replace(finding, repaired=True) for finding in found]
 
     def _steps(self) -> Iterator[Finding]:
-        after = START
+        after: StepKey = ("", -1)
         while page := self.statements.marks(after, STEPS_A_PAGE, measured=self.deep):
             for mark in page:
                 if mark.is_orphan:
@@ -180,7 +180,7 @@ class _Verification:
         for group in _batched(marks):
             yield from self._counted(_of_step(mark, "missing-counts", detail) for mark in group)
 
-    def _decoded(self, after: Key, page: Sequence[StepMark]) -> Iterator[Finding]:
+    def _decoded(self, after: StepKey, page: Sequence[StepMark]) -> Iterator[Finding]:
         """Decode the steps of a page, in reads that are bounded in bytes."""
         orphans = {mark.key for mark in page if mark.is_orphan}
         for group in _batched(page):
@@ -234,7 +234,7 @@ class _Verification:
 
         started = time.monotonic()
         findings = retries.run(self.connection, locked)
-        if self.connection.vendor == "sqlite" and not self.connection.in_atomic_block:
+        if not self.statements.backend.has_fair_locks and not self.connection.in_atomic_block:
             # Its locks are not fair: whoever waits for one would hardly get it.
             time.sleep(time.monotonic() - started)
         return findings

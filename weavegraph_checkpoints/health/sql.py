@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
 
-from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
-from weavegraph_checkpoints.backends.dialects import Key, get_dialect
+from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend, StepKey
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
@@ -54,7 +53,7 @@ class StepMark(NamedTuple):
     """The bytes of its JSON, if they were measured."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> StepKey:
         """Where the walk is."""
         return self.session_id, self.step
 
@@ -72,7 +71,7 @@ class StoredStep(NamedTuple):
     """The other JSON columns."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> StepKey:
         """Where the walk is."""
         return self.session_id, self.step
 
@@ -100,7 +99,6 @@ class HealthStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        self.dialect = get_dialect(backend.connection)
 
     def extent(self) -> tuple[int, int]:
         """Return how many sessions and steps there are."""
@@ -121,13 +119,12 @@ class HealthStatements:
 
     def _snapshots(self, condition: str, parameters: Sequence[Any]) -> list[SnapshotRow]:
         differences = ", ".join(
-            self.dialect.differ.format(f"held.last_{column}", f"newest.{column}")
-            for column in COPIES
+            self.backend.is_distinct(f"held.last_{column}", f"newest.{column}") for column in COPIES
         )
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT held.id, held.last_step, held.status, newest.step,"
-                f" {self.dialect.document.format('newest.frontier')}, {differences}"
+                f" {self.backend.json_as_stored('newest.frontier')}, {differences}"
                 f" FROM {SESSION} AS held LEFT JOIN {STEP} AS newest"
                 " ON newest.session_id = held.id AND newest.step ="
                 f" (SELECT one.step FROM {STEP} AS one WHERE one.session_id = held.id"
@@ -161,18 +158,18 @@ class HealthStatements:
                 [newest or 0, status, *[session_id, newest] * len(COPIES), session_id],
             )
 
-    def marks(self, after: Key, limit: int, *, measured: bool) -> list[StepMark]:
+    def marks(self, after: StepKey, limit: int, *, measured: bool) -> list[StepMark]:
         """Return the next steps by key; ``measured`` gives the size of each.
 
         Without it, only steps that lack counts are measured.
         """
         lacking = " OR ".join(f"{column} IS NULL" for column in COUNTS)
         size = " + ".join(
-            f"COALESCE({self.dialect.octets.format(column)}, 0)" for column in _JSON_COLUMNS
+            f"COALESCE({self.backend.octet_length(column)}, 0)" for column in _JSON_COLUMNS
         )
         if not measured:
             size = f"CASE WHEN {lacking} THEN {size} ELSE 0 END"
-        condition, parameters = self.dialect.after(after)
+        condition, parameters = self.backend.after_key(after)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT session_id, step, {lacking}, (SELECT owning.id FROM {SESSION} AS owning"
@@ -182,11 +179,11 @@ class HealthStatements:
             )
             return [StepMark(*row) for row in cursor.fetchall()]
 
-    def stored_steps(self, after: Key, last: Key, limit: int) -> Iterator[StoredStep]:
+    def stored_steps(self, after: StepKey, last: StepKey, limit: int) -> Iterator[StoredStep]:
         """Yield the steps that come after one key, up to another, ``limit`` in a read."""
-        upper, upper_parameters = self.dialect.up_to(last)
+        upper, upper_parameters = self.backend.up_to_key(last)
         while True:
-            lower, lower_parameters = self.dialect.after(after)
+            lower, lower_parameters = self.backend.after_key(after)
             # Without its LIMIT, PostgreSQL would take the range for half of the table.
             rows = self._stored(
                 f"{lower} AND {upper} ORDER BY session_id, step LIMIT %s",
@@ -205,11 +202,11 @@ class HealthStatements:
         )
 
     def _stored(self, condition: str, parameters: Sequence[Any]) -> list[StoredStep]:
-        documents = ", ".join(self.dialect.document.format(column) for column in _JSON_COLUMNS)
+        documents = ", ".join(self.backend.json_as_stored(column) for column in _JSON_COLUMNS)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT session_id, step, {', '.join(COUNTS)},"
-                f" {self.dialect.instant.format('created_at')}, {documents}"
+                f" {self.backend.timestamp_as_text('created_at')}, {documents}"
                 f" FROM {STEP} WHERE {condition}",
                 parameters,
             )
@@ -220,7 +217,7 @@ class HealthStatements:
 
     def set_counts(self, session_id: str, counts: dict[int, tuple[int, int, int]]) -> None:
         """Write the counts of steps of a locked session, whose ``updated_at`` stays."""
-        instant = self.dialect.instant.format("updated_at")
+        instant = self.backend.timestamp_as_text("updated_at")
         assignments = ", ".join(f"{column} = %s" for column in COUNTS)
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT {instant} FROM {SESSION} WHERE id = %s", [session_id])

@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
-from weavegraph_checkpoints.backends.dialects import get_dialect
 
 
 class HistoryRow(NamedTuple):
@@ -27,8 +26,8 @@ class StatsStatements:
     def __init__(self, backend: Backend) -> None:
         self.connection = backend.connection
         self.all_steps = backend.all_steps
-        self.dialect = get_dialect(backend.connection)
-        self.octets = f"COALESCE(state_bytes, {self.dialect.octets.format('state')})"
+        self.utc_date = backend.utc_date
+        self.octets = f"COALESCE(state_bytes, {backend.octet_length('state')})"
 
     def statuses(self) -> dict[str, int]:
         """Return how many sessions have each status; none of 0."""
@@ -57,7 +56,7 @@ class StatsStatements:
             self.connection.ops.adapt_datetimefield_value(self._midnight(day))
             for day in (first, last + timedelta(days=1))
         ]
-        day = self.dialect.day.format("created_at")
+        day = self.utc_date("created_at")
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT {day}, COUNT(*), SUM({self.octets}) FROM {STEP}"

@@ -15,7 +15,6 @@ from weavegraph_checkpoints.backends.base import (
     SessionRow,
     to_utc,
 )
-from weavegraph_checkpoints.backends.dialects import get_dialect
 from weavegraph_checkpoints.backends.rows import COLUMNS, StepRow, timestamp_parameter
 
 IDS_A_STATEMENT = 400
@@ -54,7 +53,6 @@ class InterchangeStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        self.dialect = get_dialect(backend.connection)
 
     # Sessions
 
@@ -91,9 +89,6 @@ class InterchangeStatements:
         Each is an id, its concurrency limit, and the times of its creation and update.
         """
         sessions = sorted(sessions)
-        conflict = f"ON CONFLICT (id) DO UPDATE SET revision = {SESSION}.revision"
-        if self.connection.vendor == "mysql":
-            conflict = f"ON DUPLICATE KEY UPDATE revision = {SESSION}.revision"
         rows = [
             (key, owner, limit, *(timestamp_parameter(each, self.connection) for each in times))
             for key, limit, *times in sessions
@@ -101,7 +96,8 @@ class InterchangeStatements:
         with self.connection.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
-                f" VALUES (%s, %s, %s, %s, %s, 0, 0, 'empty', '') {conflict}",
+                f" VALUES (%s, %s, %s, %s, %s, 0, 0, 'empty', '')"
+                f" {self.backend.on_session_conflict_lock}",
                 rows,
             )
         return self.held_sessions([key for key, *_ in sessions], locked=True)
@@ -137,7 +133,7 @@ class InterchangeStatements:
     def sizes(self, session_id: str, steps: Sequence[int]) -> dict[int, int]:
         """Return the bytes of the state of each of some steps that is stored."""
         found: dict[int, int] = {}
-        octets = self.dialect.octets.format("state")
+        octets = self.backend.octet_length("state")
         with self.connection.cursor() as cursor:
             for group in _groups(steps, IDS_A_STATEMENT):
                 cursor.execute(
@@ -177,7 +173,7 @@ class InterchangeStatements:
             return int(cursor.fetchone()[0])
 
     def _steps(self, condition: str, parameters: Sequence[Any]) -> list[HeldStep]:
-        columns = ", ".join(self.dialect.document.format(column) for column in _JSON_COLUMNS)
+        columns = ", ".join(self.backend.json_as_stored(column) for column in _JSON_COLUMNS)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT step, created_at, {columns} FROM {STEP} WHERE {condition}",

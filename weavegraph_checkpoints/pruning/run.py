@@ -311,7 +311,7 @@ class _Run:
             self.ledger.lose(session_id, size)
         self.ledger.sessions += len(batch.session_ids)
         self._report()
-        if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        if not self.statements.backend.has_fair_locks and not connection.in_atomic_block:
             time.sleep(PAUSE * (time.monotonic() - started))
         return batch
 

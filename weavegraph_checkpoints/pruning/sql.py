@@ -52,15 +52,13 @@ class RetentionStatements:
 
     def sessions(self, policy: RetentionPolicy | None, after: str, limit: int) -> list[SessionRow]:
         """Return the next sessions, by id, that a policy concerns; all without a policy."""
-        # SQLite would sort all that a narrower index finds, again for each page: the plus
-        # keeps it to the order of the ids.
-        plus = "+" if self.connection.vendor == "sqlite" else ""
         narrowing = "id > %s"
         parameters = [after]
         for column in ("status", "owner"):
             value = getattr(policy, column, None)
             if value is not None:
-                narrowing += f" AND {plus}{column} = %s"
+                # SQLite would sort all rows that an index on the column finds, for each page.
+                narrowing += f" AND {self.backend.without_index(column)} = %s"
                 parameters.append(value)
         if policy is None or policy.session_ids is None:
             return self._sessions(narrowing, parameters, limit)

@@ -32,7 +32,7 @@ class StallingCheckpointer(DjangoCheckpointer):
         self.stall_at = stall_at
 
     def save_with_concurrency_check(
-        self, checkpoint: Checkpoint, expected_last_step: int | None
+        self, checkpoint: Checkpoint, expected_last_step: int | None, *, replace: bool = True
     ) -> None:
         """See ``DjangoCheckpointer``."""
         if checkpoint.step >= self.stall_at:
@@ -41,7 +41,7 @@ class StallingCheckpointer(DjangoCheckpointer):
                 f"Nobody has killed this process at step {self.stall_at} within "
                 f"{STALL_SECONDS} seconds."
             )
-        super().save_with_concurrency_check(checkpoint, expected_last_step)
+        super().save_with_concurrency_check(checkpoint, expected_last_step, replace=replace)
 
 
 class Command(BaseCommand):
