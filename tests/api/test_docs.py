@@ -23,7 +23,8 @@ from tests.docs.running import run_block, run_blocks
 from weavegraph_checkpoints.api import errors
 from weavegraph_checkpoints.api.bodies import ESCAPED, MAX_BESIDE_STATE
 
-REST, TENANCY, LANGUAGES = page("rest"), page("rest-tenancy"), page("rest-other-languages")
+REST, REFERENCE = page("rest"), page("rest-reference")
+TENANCY, LANGUAGES = page("rest-tenancy"), page("rest-other-languages")
 OF_EVERY_CALL = {"400", "401", "403", "406", "429"}
 SHOWN = "http://127.0.0.1:8000"
 
@@ -151,7 +152,7 @@ def test_the_segment_by_hand(language: str, tmp_path: Path) -> None:
 
 
 def test_the_segments_of_the_table() -> None:
-    for row in rows(REST.section("Addresses")):
+    for row in rows(REFERENCE.section("Session URLs")):
         (session_id,), (made,) = names(row[0]), names(row[1])
         assert made == (session_id if session_id in PLAIN else segment(session_id))
 
@@ -166,22 +167,24 @@ def _calls() -> dict[str, dict[str, Any]]:
 
 def test_the_reference_is_the_schema() -> None:
     documented = [
-        heading.strip("`") for heading in REST.headings if re.match("`[A-Z]+ sessions/", heading)
+        heading.strip("`")
+        for heading in REFERENCE.headings
+        if re.match("`[A-Z]+ sessions/", heading)
     ]
     assert set(documented) == set(_calls())
     for call, operation in _calls().items():
-        section = REST.section(f"`{call}`")
+        section = REFERENCE.section(f"`{call}`")
         parameters = {
             each["name"] for each in operation.get("parameters", []) if each["in"] == "query"
         }
         assert {names(row[0])[0] for row in rows(section)} == parameters, call
-        statuses = re.search(r"^Answers: ([\d, ]+)\.$", section, re.MULTILINE)
+        statuses = re.search(r"^Responses: ([\d, ]+)\.$", section, re.MULTILINE)
         assert statuses is not None
         assert set(statuses.group(1).split(", ")) == set(operation["responses"]) - OF_EVERY_CALL
 
 
 def test_every_error_is_documented() -> None:
-    documented = {names(row[0])[0]: row[1].split(", ") for row in rows(REST.section("Errors"))}
+    documented = {names(row[0])[0]: row[1].split(", ") for row in rows(REFERENCE.section("Errors"))}
     for each in vars(errors).values():
         if isinstance(each, type) and errors.ApiError in each.__bases__:
             assert documented[each.default_code] == [str(each.status_code)]
@@ -215,7 +218,7 @@ def test_the_permissions_are_documented() -> None:
 
 def test_the_limit_of_a_body_is_documented() -> None:
     assert (ESCAPED, MAX_BESIDE_STATE) == (3, 1024 * 1024)
-    assert "the body beyond three times that and 1 MiB" in REST.section("Errors")
+    assert "the body exceeds three times that plus 1 MiB" in REFERENCE.section("Errors")
 
 
 def test_the_requests_of_the_sketch_are_calls() -> None:

@@ -30,7 +30,7 @@ def test_the_functions_are_documented_with_their_parameters() -> None:
 
 
 def test_every_column_has_its_place() -> None:
-    section = PAGE.section("What becomes of each column")
+    section = PAGE.section("Column mapping")
     sessions, steps = section.split("| crate, table `steps` |")
     for table, part, model in (
         ("sessions", sessions, Session),

@@ -80,7 +80,7 @@ ASYNC = {
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    reference = page("values").text + page("service").text
+    reference = page("data-types").text + page("service").text + page("errors").text
     for name in weavegraph_checkpoints.__all__:
         assert re.search(rf"`{name}\b|^#+ {name}$", reference, re.MULTILINE), name
 
@@ -115,7 +115,7 @@ def test_every_error_is_documented_with_its_attributes() -> None:
         for name, cls in vars(exceptions).items()
         if inspect.isclass(cls) and issubclass(cls, CheckpointerError) and name[0] != "_"
     }
-    section = page("service").section("Errors")
+    section = page("errors").section("Exceptions of the app")
     documented = {names(first)[0]: " ".join(rest) for first, *rest in rows(section)}
     assert set(documented) == set(errors)
     for name, cls in errors.items():
@@ -146,7 +146,7 @@ def fields_of(cls: Any) -> tuple[str, ...]:
 
 
 def test_every_value_is_documented_with_its_fields() -> None:
-    values = page("values")
+    values = page("data-types")
     scopes = {names(row[0])[0]: names(row[1]) for row in rows(values.section("ErrorScope"))}
     for name in weavegraph_checkpoints.__all__:
         cls = getattr(weavegraph_checkpoints, name)
@@ -161,7 +161,7 @@ def test_every_value_is_documented_with_its_fields() -> None:
 
 
 def test_the_limits_of_a_query() -> None:
-    limit = next(rows(page("values").section("StepQuery")))
+    limit = next(rows(page("data-types").section("StepQuery")))
     assert f"{query.DEFAULT_LIMIT} when `None`" in limit[2]
     assert f"never more than {query.MAX_LIMIT} are" in limit[2]
 
@@ -238,7 +238,7 @@ def test_every_index_is_documented() -> None:
 def test_the_names_of_the_triggers_are_documented() -> None:
     vendors = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}
     section = page("schema").section("The snapshot trigger")
-    tables = section.split("| | how it is made |")[1]
+    tables = section.split("| | implementation |")[1]
     (made,) = (row[1] for row in rows(tables) if row[0] == vendors[connection.vendor])
     documented = {name.rpartition("…")[2] for name in names(made) if "…" in name}
     table = Step._meta.db_table
@@ -252,7 +252,7 @@ def test_the_functions_of_triggers_are_documented() -> None:
     section = page("schema").section("The snapshot trigger")
     documented = {
         code.partition("(")[0]
-        for row in rows(section.split("for use by hand:")[1])
+        for row in rows(section.split("for manual use:")[1])
         for code in [*names(row[0]), *re.findall(r"`(Problem)\(", row[1])]
     }
     assert documented == set(triggers.__all__)
@@ -260,7 +260,7 @@ def test_the_functions_of_triggers_are_documented() -> None:
 
 def test_the_querysets_are_documented() -> None:
     documented: dict[str, set[str]] = {"Session": set(), "Step": set()}
-    for row in rows(page("schema").section("Look-ups")):
+    for row in rows(page("models").section("Queries")):
         for manager in names(row[0]):
             found = {code.partition("(")[0] for code in names(row[1])}
             documented[manager.removesuffix(".objects")] |= found

@@ -25,7 +25,7 @@ LIMITS = {
 
 
 def test_the_documented_lock_time_outs_are_in_force(committed: None) -> None:
-    table = {row[0]: names(row[2])[0] for row in rows(PAGE.section("Waiting for a lock"))}
+    table = {row[0]: names(row[2])[0] for row in rows(PAGE.section("Lock timeouts"))}
     options = ast.literal_eval("{" + table[SETTINGS[connection.vendor]] + "}")
     statement, limit = LIMITS[connection.vendor]
     with (

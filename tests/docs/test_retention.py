@@ -24,11 +24,14 @@ from weavegraph_checkpoints.management.commands import prune_checkpoints
 from weavegraph_checkpoints.pruning import DEFAULT_BATCH_SIZE, PruneResult, prune
 
 PAGE = page("retention")
+OPERATIONS = page("retention-operations")
 VENDORS = {"SQLite": "sqlite", "PostgreSQL": "postgresql", "MariaDB": "mysql"}
 
 
 def blocks(language: str) -> list[Block]:
-    return [block for block in PAGE.blocks if block.language == language]
+    return [
+        block for page in (PAGE, OPERATIONS) for block in page.blocks if block.language == language
+    ]
 
 
 def options(command: BaseCommand) -> set[str]:
@@ -60,9 +63,9 @@ def test_the_function_is_documented_with_its_parameters() -> None:
 
 
 def test_the_numbers_of_the_command_are_documented() -> None:
-    assert f"{prune_checkpoints.MIN_STEPS_FOR_SPACE_HINT:,}".replace(",", " ") in PAGE.section(
-        "Giving the space back"
-    )
+    assert f"{prune_checkpoints.MIN_STEPS_FOR_SPACE_HINT:,}".replace(
+        ",", " "
+    ) in OPERATIONS.section("Reclaim disk space")
     assert f"status {prune_checkpoints.EXIT_INTERRUPTED}" in " ".join(PAGE.text.split())
 
 
@@ -77,7 +80,7 @@ def test_every_documented_policy_is_one(given: dict[str, Any], settings: Any) ->
 
 @pytest.mark.parametrize("name", ["prune_checkpoints", "prune_in_the_background"])
 def test_a_scheduled_task_prunes(given: dict[str, Any], settings: Any, name: str) -> None:
-    namespace = run_blocks(PAGE, given)
+    namespace = run_blocks(OPERATIONS, given)
     settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": [{"keep_last": 2, "session_ids": ["s"]}]}
     plant({"s": plain(range(9))})
     task = namespace[name]
@@ -147,6 +150,8 @@ def test_the_sql_runs(transactional_db: None) -> None:
     assert tried
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            for table, options in re.findall(r"ALTER TABLE (\w+) SET \((.*?)\)", PAGE.text, re.S):
+            for table, options in re.findall(
+                r"ALTER TABLE (\w+) SET \((.*?)\)", OPERATIONS.text, re.S
+            ):
                 reset = ", ".join(re.findall(r"([\w.]+) =", options))
                 cursor.execute(f"ALTER TABLE {table} RESET ({reset})")
