@@ -48,7 +48,7 @@ def test_there_is_no_such_link_without_an_api_or_between_two_sessions(
 def test_a_step_and_its_copy_in_a_fork_are_the_same(root: Client, run: str) -> None:
     DjangoCheckpointer().fork_session(run, "fork", at_step=4)
     html = body(root.get(addresses.compare(run, 4, 4, "fork")))
-    assert "The two steps are the same" in html
+    assert "The two steps are identical" in html
     assert "Step 4 <bdi>fork</bdi>" in html
 
 

@@ -98,18 +98,18 @@ def test_a_long_chain_of_causes_is_cut(root: Client) -> None:
 
 
 def test_messages_that_came_with_the_step_are_marked(root: Client, run: str) -> None:
-    utterances = root.get(addresses.step(run, 4)).context["utterances"]
-    assert [item["is_new"] for item in utterances] == [False, False, False, True]
+    messages = root.get(addresses.step(run, 4)).context["conversation"].messages
+    assert [message.is_new for message in messages] == [False, False, False, True]
 
 
 def test_earlier_messages_are_a_link_away(root: Client) -> None:
     messages = [Message.user(f"message-{number}-") for number in range(120)]
     url = saved(state=VersionedState.new(messages=messages))
     response = root.get(url)
-    assert response.context["utterances"][0]["content"] == "message-70-"
+    assert response.context["conversation"].messages[0].content == "message-70-"
     assert '<a href="?messages=70">70 earlier messages</a>' in body(response)
     response = root.get(url, {"messages": "70"})
-    assert response.context["utterances"][-1]["content"] == "message-69-"
+    assert response.context["conversation"].messages[-1].content == "message-69-"
     assert '<a href="?messages=120">50 later messages</a>' in body(response)
 
 
@@ -131,7 +131,7 @@ def test_a_step_that_someone_else_wrote_without_counts_is_shown(root: Client) ->
     many_steps("run", 3, message_count=None, error_count=None, state_bytes=None)
     assert "hi" in body(root.get(addresses.step("run", 2)))
     assert root.get(addresses.session("run")).status_code == 200
-    assert "the same" in body(root.get(addresses.of("compare", "run")))
+    assert "identical" in body(root.get(addresses.of("compare", "run")))
 
 
 def test_the_raw_json_is_exactly_what_is_persisted(root: Client, run: str) -> None:

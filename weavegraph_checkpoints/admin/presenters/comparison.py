@@ -1,240 +1,303 @@
-"""What changed between two checkpoints: messages, errors, extras and control."""
+"""What changed between two checkpoints: messages, errors, extras, nodes and versions."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
 
+from django.template.defaultfilters import filesizeformat
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext_lazy
+
+from weavegraph_checkpoints.admin.formatting import format_node, format_scope, format_signed
 from weavegraph_checkpoints.admin.presenters.values import format_json
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
-from weavegraph_checkpoints.domain.diff import ABSENT, Change, Path, changes, common_ends
+from weavegraph_checkpoints.domain.diff import ABSENT, Change, changes, common_ends
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.paths import join_json_path
 
 MAX_ROWS = 200
-MAX_WORDS = 400
-MAX_TEXT = 2_000
-"""Characters of a value, or of a run of unchanged or new text, that are shown."""
+"""Changes that are shown in one section."""
+MAX_DIFF_WORDS = 400
+"""Average words of two texts up to which they are compared by words, and not by lines."""
+MAX_TEXT_LENGTH = 2_000
+MAX_EQUAL_LENGTH = 200
+"""Characters that are shown of unchanged text."""
 MAX_MATCHES = 1_000_000
-"""Beyond so many pairs of equal items ``difflib`` takes seconds."""
+"""Pairs of equal items beyond which ``difflib`` takes seconds."""
 
 OpCode = tuple[str, int, int, int, int]
+RoleAndContent = tuple[str, str]
+
+LIST_LABELS = {
+    "frontier": gettext_lazy("Next nodes"),
+    "ran_nodes": gettext_lazy("Ran"),
+    "skipped_nodes": gettext_lazy("Skipped"),
+    "updated_channels": gettext_lazy("Changed channels"),
+}
+SUMMARY_PARTS = (
+    ("messages", "added", ngettext_lazy("+%(count)s message", "+%(count)s messages", "count")),
+    ("messages", "removed", ngettext_lazy("−%(count)s message", "−%(count)s messages", "count")),
+    (
+        "messages",
+        "changed",
+        ngettext_lazy("%(count)s message replaced", "%(count)s messages replaced", "count"),
+    ),
+    (
+        "extras",
+        "total",
+        ngettext_lazy("%(count)s extra changed", "%(count)s extras changed", "count"),
+    ),
+    ("errors", "added", ngettext_lazy("%(count)s error added", "%(count)s errors added", "count")),
+    (
+        "errors",
+        "removed",
+        ngettext_lazy("%(count)s error removed", "%(count)s errors removed", "count"),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A run of text; ``kind`` is ``same``, ``gone`` or ``new``."""
+class TextRun:
+    """A run of text whose ``kind`` is ``equal``, ``removed`` or ``added``."""
 
     kind: str
     text: str
-    cut: int = 0
-    """Characters that are left out of its middle or end."""
+    omitted: int
+    """Number of characters at its end that are not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageChange:
-    """One message that came, went or was replaced; ``kind`` is ``new``, ``gone``, ``other``."""
+    """A message whose ``kind`` is ``added``, ``removed`` or ``changed``."""
 
     kind: str
     number: int
-    """Its place in the conversation it is in, the newer one if both, from 1."""
+    """Its number in the newer conversation, or in the older one if removed, from 1."""
     role: str
     old_role: str
-    """Of a replaced message, where the role changed too."""
-    pieces: tuple[Piece, ...]
+    """The role before, if it changed."""
+    runs: tuple[TextRun, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorChange:
-    """One error that came (``new``) or went (``gone``)."""
+    """An error whose ``kind`` is ``added`` or ``removed``."""
 
     kind: str
-    event: ErrorEvent
+    scope: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueChange:
-    """One value that came (``new``), went (``gone``) or changed (``other``)."""
+    """A value whose ``kind`` is ``added``, ``removed`` or ``changed``."""
 
     kind: str
     path: str
-    before: Piece | None
-    after: Piece | None
+    before: TextRun | None
+    after: TextRun | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodesChange:
-    """Nodes, or channels, that left and joined a list such as the frontier."""
+class ListChange:
+    """The nodes or channels that were removed from a list, added to it, or kept."""
 
-    name: str
-    gone: tuple[str, ...]
-    new: tuple[str, ...]
+    label: str | Promise
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
     kept: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The first changes of a kind, and how many more there are."""
+    """The first changes of a section, and the number of all of them by kind."""
 
     rows: tuple[Any, ...]
-    total: int
+    counts: Mapping[str, int]
 
     @property
-    def more(self) -> int:
-        """How many are not shown."""
+    def total(self) -> int:
+        """Number of changes."""
+        return self.counts["total"]
+
+    @property
+    def hidden(self) -> int:
+        """Number of changes that are not shown."""
         return self.total - len(self.rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All that changed from one checkpoint to another."""
+    """Everything that changed from one checkpoint to another."""
 
     messages: Section
     errors: Section
     extras: Section
-    nodes: tuple[NodesChange, ...]
-    control: Section
-    """Channel versions and ``versions_seen``."""
-    kept_at_start: int
-    """Messages of the common beginning."""
-    kept_at_end: int
-    """Messages of the common end."""
+    lists: tuple[ListChange, ...]
+    versions: Section
+    """Changes of channel versions and of ``versions_seen``."""
+    equal_at_start: int
+    """Number of equal messages at the beginning."""
+    equal_at_end: int
+    """Number of equal messages at the end."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing changed."""
-        sections = (self.messages, self.errors, self.extras, self.control)
-        return not self.nodes and not any(section.total for section in sections)
-
-    def count(self, section: str, kind: str) -> int:
-        """Return how many shown rows of a section are of a kind."""
-        return sum(row.kind == kind for row in getattr(self, section).rows)
+        sections = (self.messages, self.errors, self.extras, self.versions)
+        return not self.lists and not any(section.total for section in sections)
 
 
-def compare(before: Checkpoint, after: Checkpoint) -> Comparison:
-    """Return what changed from ``before`` to ``after``, for people."""
+def compare_checkpoints(before: Checkpoint, after: Checkpoint) -> Comparison:
+    """Return what changed from ``before`` to ``after``, as text to display."""
     old, new = before.state, after.state
     start, end = common_ends(old.messages.items, new.messages.items)
     return Comparison(
-        messages=_section(list(message_changes(old.messages.items, new.messages.items))),
-        errors=_section(list(_error_changes(old.errors.items, new.errors.items))),
-        extras=_value_section(changes(old.extra.map, new.extra.map)),
-        nodes=tuple(_nodes_changes(before, after)),
-        control=_value_section(changes(_control(before), _control(after))),
-        kept_at_start=start,
-        kept_at_end=end,
+        messages=_build_section(
+            _diff_messages(old.messages.items, new.messages.items, start, end),
+            _build_message_change,
+        ),
+        errors=_build_section(
+            _diff_errors(old.errors.items, new.errors.items), _build_error_change
+        ),
+        extras=_build_section(_diff_values(old.extra.map, new.extra.map), _build_value_change),
+        lists=tuple(_diff_lists(before, after)),
+        versions=_build_section(
+            _diff_values(_get_versions(before), _get_versions(after)), _build_value_change
+        ),
+        equal_at_start=start,
+        equal_at_end=end,
     )
 
 
-def message_changes(before: Sequence[Message], after: Sequence[Message]) -> Iterator[MessageChange]:
-    """Yield the messages that came, went or were replaced, in the order of the newer."""
-    start, end = common_ends(before, after)
-    old = [(item.role, item.content) for item in before[start : len(before) - end]]
-    new = [(item.role, item.content) for item in after[start : len(after) - end]]
-    for tag, old_from, old_to, new_from, new_to in opcodes(old, new):
+def format_summary(
+    comparison: Comparison, bytes_before: int | None, bytes_after: int | None
+) -> str:
+    """Return what changed, in one line."""
+    if comparison.is_empty:
+        return _("The two steps are identical except for the time they were saved.")
+    parts = [
+        text % {"count": count}
+        for section, kind, text in SUMMARY_PARTS
+        if (count := getattr(comparison, section).counts[kind])
+    ]
+    if bytes_before is not None and bytes_after is not None and bytes_before != bytes_after:
+        parts.append(format_signed(bytes_after - bytes_before, filesizeformat))
+    return ", ".join(parts) or _("Only nodes, channels or versions changed.")
+
+
+def diff_text(before: str, after: str) -> Iterator[TextRun]:
+    """Yield the runs that are equal, removed and added, by words or, in long texts, by lines."""
+    old, new = [before], [after]
+    if before and after:
+        old, new = (re.findall(r"\s+|\S+", text) for text in (before, after))
+        if len(old) + len(new) > 2 * MAX_DIFF_WORDS:
+            old, new = (text.splitlines(keepends=True) for text in (before, after))
+    for tag, old_start, old_end, new_start, new_end in get_opcodes(old, new):
+        removed, added = "".join(old[old_start:old_end]), "".join(new[new_start:new_end])
         if tag == "equal":
+            yield _build_run("equal", removed)
             continue
-        pairs = zip_longest(old[old_from:old_to], new[new_from:new_to])
-        for offset, (gone, come) in enumerate(pairs):
-            number = start + 1 + (old_from if come is None else new_from) + offset
-            yield _message_change(number, gone, come)
+        if removed:
+            yield _build_run("removed", removed)
+        if added:
+            yield _build_run("added", added)
 
 
-def _message_change(
-    number: int, gone: tuple[str, str] | None, come: tuple[str, str] | None
-) -> MessageChange:
-    if gone is not None and come is not None:
-        return MessageChange(
-            kind="other",
-            number=number,
-            role=escape_control_chars(come[0]),
-            old_role=escape_control_chars(gone[0]) if gone[0] != come[0] else "",
-            pieces=tuple(text_diff(gone[1], come[1])),
-        )
-    kind = "new" if gone is None else "gone"
-    role, content = come or gone or ("", "")
-    pieces = (_cut(kind, content),)
-    role = escape_control_chars(role)
-    return MessageChange(kind=kind, number=number, role=role, old_role="", pieces=pieces)
-
-
-def text_diff(before: str, after: str) -> Iterator[Piece]:
-    """Yield the runs of text that stayed, went and came.
-
-    By words where both texts together have up to 400, by lines beyond that.
-    """
-    old, new = _words(before), _words(after)
-    if len(old) + len(new) > 2 * MAX_WORDS:
-        old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    for tag, old_from, old_to, new_from, new_to in opcodes(old, new):
-        if tag == "equal":
-            yield _shortened("".join(old[old_from:old_to]))
-            continue
-        if old_to > old_from:
-            yield _cut("gone", "".join(old[old_from:old_to]))
-        if new_to > new_from:
-            yield _cut("new", "".join(new[new_from:new_to]))
-
-
-def opcodes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[OpCode]:
-    """Return the operations of ``difflib``; one replacement where they would take long."""
+def get_opcodes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[OpCode]:
+    """Return the opcodes of ``difflib``, or a single replacement if it would take too long."""
     counts = Counter(before)
     if sum(counts[item] for item in after) > MAX_MATCHES:
         return [("replace", 0, len(before), 0, len(after))]
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    return list(matcher.get_opcodes())
+    return list(SequenceMatcher(None, before, after, autojunk=False).get_opcodes())
 
 
-def _words(text: str) -> list[str]:
-    """Return the words of a text and the white space between them."""
-    return re.findall(r"\s+|\S+", text)
+def _build_section(found: Iterable[tuple[Any, ...]], build_row: Callable[..., Any]) -> Section:
+    """Return the section of changes that begin with their kind."""
+    changed = list(found)
+    counts = Counter(kind for kind, *_details in changed)
+    counts["total"] = len(changed)
+    return Section(rows=tuple(build_row(*each) for each in changed[:MAX_ROWS]), counts=counts)
 
 
-def _cut(kind: str, text: str) -> Piece:
-    shown = escape_control_chars(text[:MAX_TEXT])
-    return Piece(kind=kind, text=shown, cut=max(0, len(text) - MAX_TEXT))
+def _build_run(kind: str, text: str) -> TextRun:
+    limit = MAX_EQUAL_LENGTH if kind == "equal" else MAX_TEXT_LENGTH
+    shown = escape_control_chars(text[:limit])
+    return TextRun(kind=kind, text=shown, omitted=max(0, len(text) - limit))
 
 
-def _shortened(text: str) -> Piece:
-    """Return unchanged text, of a long one the beginning alone."""
-    limit = MAX_TEXT // 10
-    return Piece(
-        kind="same", text=escape_control_chars(text[:limit]), cut=max(0, len(text) - limit)
+def _diff_messages(
+    before: Sequence[Message], after: Sequence[Message], start: int, end: int
+) -> Iterator[tuple[str, int, RoleAndContent | None, RoleAndContent | None]]:
+    old = [(item.role, item.content) for item in before[start : len(before) - end]]
+    new = [(item.role, item.content) for item in after[start : len(after) - end]]
+    for tag, old_start, old_end, new_start, new_end in get_opcodes(old, new):
+        if tag == "equal":
+            continue
+        pairs = zip_longest(old[old_start:old_end], new[new_start:new_end])
+        for offset, (removed, added) in enumerate(pairs, start + 1):
+            number = offset + (old_start if added is None else new_start)
+            kind = "added" if removed is None else "removed" if added is None else "changed"
+            yield kind, number, removed, added
+
+
+def _build_message_change(
+    kind: str, number: int, removed: RoleAndContent | None, added: RoleAndContent | None
+) -> MessageChange:
+    old_role, old_content = removed or ("", "")
+    role, content = added or (old_role, "")
+    return MessageChange(
+        kind=kind,
+        number=number,
+        role=escape_control_chars(role),
+        old_role="" if old_role == role else escape_control_chars(old_role),
+        runs=tuple(diff_text(old_content, content)),
     )
 
 
-def _error_changes(
+def _diff_errors(
     before: Sequence[ErrorEvent], after: Sequence[ErrorEvent]
-) -> Iterator[ErrorChange]:
+) -> Iterator[tuple[str, ErrorEvent]]:
     start, end = common_ends(before, after)
-    for event in before[start : len(before) - end]:
-        yield ErrorChange(kind="gone", event=event)
-    for event in after[start : len(after) - end]:
-        yield ErrorChange(kind="new", event=event)
+    for kind, events in (("removed", before), ("added", after)):
+        for event in events[start : len(events) - end]:
+            yield kind, event
 
 
-def _nodes_changes(before: Checkpoint, after: Checkpoint) -> Iterator[NodesChange]:
-    for name in ("frontier", "ran_nodes", "skipped_nodes", "updated_channels"):
-        old, new = _names(getattr(before, name)), _names(getattr(after, name))
+def _build_error_change(kind: str, event: ErrorEvent) -> ErrorChange:
+    return ErrorChange(
+        kind=kind,
+        scope=escape_control_chars(format_scope(event.scope)),
+        message=escape_control_chars(event.error.message),
+    )
+
+
+def _diff_lists(before: Checkpoint, after: Checkpoint) -> Iterator[ListChange]:
+    for name, label in LIST_LABELS.items():
+        old, new = getattr(before, name), getattr(after, name)
         if old != new:
-            yield NodesChange(
-                name=name,
-                gone=tuple(item for item in old if item not in new),
-                new=tuple(item for item in new if item not in old),
-                kept=tuple(item for item in new if item in old),
+            yield ListChange(
+                label=label,
+                removed=tuple(_format_name(item) for item in old if item not in new),
+                added=tuple(_format_name(item) for item in new if item not in old),
+                kept=tuple(_format_name(item) for item in new if item in old),
             )
 
 
-def _names(values: Sequence[NodeKind | str]) -> list[str]:
-    return [value.encoded if isinstance(value, NodeKind) else value for value in values]
+def _format_name(node_or_channel: NodeKind | str) -> str:
+    if isinstance(node_or_channel, NodeKind):
+        return format_node(node_or_channel.encoded)
+    return escape_control_chars(node_or_channel)
 
 
-def _control(checkpoint: Checkpoint) -> dict[str, Any]:
+def _get_versions(checkpoint: Checkpoint) -> dict[str, Any]:
     state = checkpoint.state
     return {
         "version": {
@@ -246,30 +309,26 @@ def _control(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _section(rows: list[Any]) -> Section:
-    return Section(rows=tuple(rows[:MAX_ROWS]), total=len(rows))
+def _diff_values(before: Any, after: Any) -> Iterator[tuple[str, Change]]:
+    for change in changes(before, after):
+        for part in change.parts():
+            is_in_list = part.at is not None
+            if part.before is ABSENT or (is_in_list and not part.before):
+                yield "added", part
+            elif part.after is ABSENT or (is_in_list and not part.after):
+                yield "removed", part
+            else:
+                yield "changed", part
 
 
-def _value_section(found: Sequence[Change]) -> Section:
-    parts = [part for change in found for part in change.parts()]
-    shown = tuple(_value_change(part) for part in parts[:MAX_ROWS])
-    return Section(rows=shown, total=len(parts))
-
-
-def _value_change(change: Change) -> ValueChange:
-    came = change.before is ABSENT or (change.at is not None and not change.before)
-    went = change.after is ABSENT or (change.at is not None and not change.after)
-    kind = "new" if came else "gone" if went else "other"
+def _build_value_change(kind: str, change: Change) -> ValueChange:
+    path = ""
+    for key in change.path:
+        path = join_json_path(path, key)
+    index = "" if change.at is None else f"[{change.at}…]"
     return ValueChange(
         kind=kind,
-        path=_path_text(change.path) + ("" if change.at is None else f"[{change.at}…]"),
-        before=None if came else _cut("gone", format_json(change.before)),
-        after=None if went else _cut("new", format_json(change.after)),
+        path=escape_control_chars(path.removeprefix(".") + index),
+        before=None if kind == "added" else _build_run("removed", format_json(change.before)),
+        after=None if kind == "removed" else _build_run("added", format_json(change.after)),
     )
-
-
-def _path_text(path: Path) -> str:
-    text = ""
-    for key in path:
-        text = join_json_path(text, key)
-    return escape_control_chars(text.removeprefix("."))

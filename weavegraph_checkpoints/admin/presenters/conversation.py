@@ -1,4 +1,4 @@
-"""The messages of a step, as a conversation."""
+"""The messages of a step as a conversation, 50 at a time."""
 
 from __future__ import annotations
 
@@ -6,99 +6,94 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weavegraph_checkpoints.domain import Message
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
 
-MAX_MESSAGES = 50
-LONG_BYTES = 8_000
-BEGINNING = 200
-"""Characters of a folded message that are shown."""
+PAGE_SIZE = 50
+MAX_EXPANDED_BYTES = 8_000
+"""Longer messages are collapsed to a preview."""
+PREVIEW_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationMessage:
-    """One message as it is shown."""
+    """One message, escaped for display."""
 
     number: int
-    """Its place in the conversation, from 1."""
+    """The number of the message in the conversation, from 1."""
     role: str
     content: str
     bytes: int
     is_new: bool
-    """Whether it came with this step."""
+    """Whether this step added it."""
 
     @property
     def is_long(self) -> bool:
-        """Whether it is folded."""
-        return self.bytes > LONG_BYTES
+        """Whether it is collapsed."""
+        return self.bytes > MAX_EXPANDED_BYTES
 
     @property
-    def beginning(self) -> str:
-        """What is shown of it while it is folded."""
-        return self.content[:BEGINNING]
+    def preview(self) -> str:
+        """The beginning of the content."""
+        return self.content[:PREVIEW_LENGTH]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A part of the messages, oldest first."""
+    """A page of the messages, oldest first."""
 
-    utterances: tuple[ConversationMessage, ...]
-    earlier: int
-    """How many come before."""
-    later: int
-    """How many come after."""
-
-    @property
-    def total(self) -> int:
-        """How many there are."""
-        return self.earlier + len(self.utterances) + self.later
+    messages: tuple[ConversationMessage, ...]
+    first: int
+    """The number of the first message of the page."""
+    total: int
 
     @property
-    def first_new(self) -> int | None:
-        """The number of the first shown that came with this step, if an older one is shown."""
-        new = [item.number for item in self.utterances if item.is_new]
-        return new[0] if new and new[0] > self.first else None
+    def earlier(self) -> int:
+        """Number of messages before the page."""
+        return self.first - 1
+
+    @property
+    def later(self) -> int:
+        """Number of messages after the page."""
+        return self.total - self.earlier - len(self.messages)
+
+    @property
+    def end_of_next_page(self) -> int:
+        """The number of the last message of the next page."""
+        return min(self.earlier + len(self.messages) + PAGE_SIZE, self.total)
 
     @property
     def new_count(self) -> int:
-        """How many of those shown came with this step."""
-        return sum(item.is_new for item in self.utterances)
+        """Number of new messages on the page."""
+        return sum(message.is_new for message in self.messages)
 
     @property
-    def first(self) -> int:
-        """The number of the first that is shown."""
-        return self.earlier + 1
-
-    @property
-    def last(self) -> int:
-        """The number of the last that is shown."""
-        return self.earlier + len(self.utterances)
-
-    @property
-    def end_of_later(self) -> int:
-        """The number of the last message of the part that comes after."""
-        return min(self.last + MAX_MESSAGES, self.total)
+    def first_new(self) -> int | None:
+        """The number of the first new message, unless the page begins with it."""
+        numbers = [message.number for message in self.messages if message.is_new]
+        return numbers[0] if numbers and numbers[0] > self.first else None
 
 
 def build_conversation(
     messages: Sequence[Message], *, known_before: int | None, up_to: int | None = None
 ) -> Conversation:
-    """Return the last 50 messages, or the 50 up to the one with the number ``up_to``.
+    """Return the last 50 messages, or the 50 messages that end with number ``up_to``.
 
-    ``known_before`` is how many messages the step before had, ``None`` for the first step.
+    ``known_before`` is the number of messages of the previous step. Pass ``None`` for the first
+    step, whose messages are not marked as new.
     """
     end = len(messages) if up_to is None else max(0, min(up_to, len(messages)))
-    start = max(0, end - MAX_MESSAGES)
-    new_from = len(messages) if known_before is None else known_before
+    start = max(0, end - PAGE_SIZE)
     return Conversation(
-        utterances=tuple(
+        messages=tuple(
             ConversationMessage(
-                number=index + 1,
-                role=message.role,
-                content=message.content,
+                number=number,
+                role=escape_control_chars(message.role),
+                content=escape_control_chars(message.content),
                 bytes=len(message.content.encode()),
-                is_new=index >= new_from,
+                is_new=known_before is not None and number > known_before,
             )
-            for index, message in enumerate(messages[start:end], start)
+            for number, message in enumerate(messages[start:end], start + 1)
         ),
-        earlier=start,
-        later=len(messages) - end,
+        first=start + 1,
+        total=len(messages),
     )

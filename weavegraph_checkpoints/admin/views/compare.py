@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpRequest, HttpResponse
-from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.formatting import format_node, format_scope, format_signed
-from weavegraph_checkpoints.admin.presenters.comparison import Comparison, compare
+from weavegraph_checkpoints.admin.presenters.comparison import compare_checkpoints, format_summary
 from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
 from weavegraph_checkpoints.admin.urls import Addresses, patch_address
 from weavegraph_checkpoints.admin.views.session import neighbours, not_there
@@ -24,13 +20,6 @@ from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
-
-LISTS = {
-    "frontier": gettext_lazy("next nodes"),
-    "ran_nodes": gettext_lazy("nodes that ran"),
-    "skipped_nodes": gettext_lazy("nodes that were skipped"),
-    "updated_channels": gettext_lazy("changed channels"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,83 +107,12 @@ def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]
         return {"broken": escape_control_chars(str(error))}
     if old is None or new is None:
         return {"broken": _("One of the steps was deleted meanwhile.")}
-    comparison = compare(old, new)
+    comparison = compare_checkpoints(old, new)
     sizes = [None if side.record is None else side.record.bytes for side in (before, after)]
-    return {
-        "comparison": comparison,
-        "summary": summary(comparison, *sizes),
-        "errors": [
-            {
-                "kind": row.kind,
-                "scope": escape_control_chars(format_scope(row.event.scope)),
-                "message": escape_control_chars(row.event.error.message),
-            }
-            for row in comparison.errors.rows
-        ],
-        "lists": [
-            {
-                "name": LISTS[row.name],
-                "gone": [_node(name) for name in row.gone],
-                "new": [_node(name) for name in row.new],
-                "kept": [_node(name) for name in row.kept],
-            }
-            for row in comparison.nodes
-        ],
-    }
-
-
-def _node(name: str) -> str:
-    return format_node(name)
+    return {"comparison": comparison, "summary": format_summary(comparison, *sizes)}
 
 
 def _load(admin: HistoryAdmin, side: _Side) -> Checkpoint | None:
     if side.record is None:
         return None
     return admin.reader_of(side.session).load(side.session.pk, side.record.step)
-
-
-def summary(comparison: Comparison, before: int | None, after: int | None) -> str:
-    """Return in one line what changed."""
-    if comparison.is_empty:
-        return _("The two steps are the same, but for when they were saved.")
-    parts = []
-    for text, section, kind in (
-        (_new_messages, "messages", "new"),
-        (_gone_messages, "messages", "gone"),
-        (_other_messages, "messages", "other"),
-        (_new_errors, "errors", "new"),
-        (_gone_errors, "errors", "gone"),
-    ):
-        if count := comparison.count(section, kind):
-            parts.append(text(count))
-    if count := comparison.extras.total:
-        parts.insert(
-            len(parts) - (comparison.errors.total > 0),
-            ngettext("%(count)s extra changed", "%(count)s extras changed", count)
-            % {"count": intcomma(count)},
-        )
-    if before is not None and after is not None and before != after:
-        parts.append(format_signed(after - before, filesizeformat))
-    return ", ".join(parts) or _("Only what controls the run changed.")
-
-
-def _new_messages(count: int) -> str:
-    return ngettext("+%(count)s message", "+%(count)s messages", count) % {"count": count}
-
-
-def _gone_messages(count: int) -> str:
-    return ngettext("−%(count)s message", "−%(count)s messages", count) % {"count": count}
-
-
-def _other_messages(count: int) -> str:
-    return ngettext("%(count)s message replaced", "%(count)s messages replaced", count) % {
-        "count": count
-    }
-
-
-def _new_errors(count: int) -> str:
-    return ngettext("%(count)s error added", "%(count)s errors added", count) % {"count": count}
-
-
-def _gone_errors(count: int) -> str:
-    return ngettext("%(count)s error gone", "%(count)s errors gone", count) % {"count": count}

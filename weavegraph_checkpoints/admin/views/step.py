@@ -18,7 +18,7 @@ from weavegraph_checkpoints.admin.formatting import (
     format_scope,
     format_timestamp,
 )
-from weavegraph_checkpoints.admin.presenters.conversation import Conversation, build_conversation
+from weavegraph_checkpoints.admin.presenters.conversation import build_conversation
 from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
 from weavegraph_checkpoints.admin.presenters.values import (
     MAX_ENTRIES,
@@ -160,7 +160,6 @@ def _contents(
     return contents | {
         "size": filesizeformat(size),
         "conversation": conversation,
-        "utterances": _utterances(conversation),
         "extras": build_value_tree(state.extra.map, ("extra", "map")),
         "extras_count": len(state.extra.map),
         "frontier": _names([node.encoded for node in checkpoint.frontier]),
@@ -178,21 +177,6 @@ def _since(record: StepSummary, previous: StepSummary | None) -> str | None:
 
 def _names(encoded: list[str]) -> list[str]:
     return [format_node(name) for name in encoded]
-
-
-def _utterances(conversation: Conversation) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": item.number,
-            "role": escape_control_chars(item.role),
-            "content": escape_control_chars(item.content),
-            "beginning": escape_control_chars(item.beginning),
-            "is_long": item.is_long,
-            "is_new": item.is_new,
-            "size": filesizeformat(item.bytes),
-        }
-        for item in conversation.utterances
-    ]
 
 
 def _error(index: int, event: ErrorEvent, is_new: bool) -> dict[str, Any]:
