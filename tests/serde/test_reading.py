@@ -20,12 +20,13 @@ from weavegraph_checkpoints import (
     ErrorsChannel,
     ExtrasChannel,
     MessagesChannel,
+    NodeKind,
     NodeScope,
     SerializationError,
     VersionedState,
     WeaveError,
 )
-from weavegraph_checkpoints.serde import dumps, loads, loads_state
+from weavegraph_checkpoints.serde import dumps, dumps_state, loads, loads_json, loads_state
 
 DOCUMENT: dict[str, Any] = json.loads(dumps(a_full_checkpoint()))
 EVENT = ("state", "errors", "items", 0)
@@ -539,6 +540,25 @@ def test_damage_after_a_wrong_type_leaves_a_path() -> None:
 def test_a_wrong_type_under_a_key_given_twice_leaves_a_path() -> None:
     text = json.dumps(DOCUMENT)[:-1] + ',"versions_seen":{"a":{"b":"x"}},"versions_seen":{}}'
     assert refused(text).path.startswith("$.versions_seen")
+
+
+def test_the_last_value_of_a_duplicate_key_wins() -> None:
+    text = json.dumps(DOCUMENT | {"step": 1, "frontier": ["Start"], "versions_seen": {}})
+    text = text.replace('"step": 1', '"step": 7, "step": 1').replace(
+        '"versions_seen": {}', '"versions_seen": {"n": {"c": 1, "c": 2}, "m": {}, "n": {"c": 3}}'
+    )
+    read = loads(f'{text[:-1]}, "frontier": ["End"]}}')
+    assert (read.step, read.frontier) == (1, (NodeKind.END,))
+    assert read.versions_seen == {"n": {"c": 3}, "m": {}}
+
+
+def test_the_last_value_of_a_duplicate_key_wins_in_free_values() -> None:
+    text = dumps_state(VersionedState.new(extra={"key": 0})).decode()
+    twice = text.replace('"key":0', '"key":0,"b":{"c":[1],"c":{}},"\\u006bey":1')
+    state = loads_state(twice)
+    assert_same(state.extra.map, {"key": 1, "b": {"c": {}}})
+    assert dumps_state(loads_state(dumps_state(state))) == dumps_state(state)
+    assert_same(loads_json('{"a":1,"a":{"b":2,"b":3}}'), {"a": {"b": 3}})
 
 
 def test_a_state_is_read_by_itself() -> None:

@@ -13,7 +13,6 @@ from weavegraph_checkpoints import conf, serde
 from weavegraph_checkpoints.api.errors import Invalid, TooLarge
 from weavegraph_checkpoints.backends import StepRow
 from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.serde.duplicates import check_unique_keys
 
 MAX_SMALL_BODY = 64 * 1024
 ESCAPED = 3
@@ -51,7 +50,6 @@ class CheckpointParser(BaseParser):
         try:
             checkpoint, state = serde.loads_at(data, session_id, step)
             row = StepRow.of(checkpoint, conf.max_state_bytes(), state)
-            check_unique_keys(data, state)
         except SerializationError as error:
             raise Invalid(error.message, path=error.path) from None
         return row
@@ -72,11 +70,9 @@ class SmallParser(BaseParser):
         context = parser_context or {}
         data = read(stream, context["request"], MAX_SMALL_BODY)
         try:
-            value = serde.loads_json(data)
-            check_unique_keys(data)
+            return serde.loads_json(data)
         except SerializationError as error:
             raise Invalid(error.message, path=error.path) from None
-        return value
 
 
 def read(stream: IO[bytes], request: Request, limit: int | None) -> bytes:
