@@ -14,13 +14,13 @@ from weavegraph_checkpoints import (
     MessagesChannel,
     VersionedState,
 )
-from weavegraph_checkpoints.admin.urls import Addresses
+from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.models import Session, Step
 
 BASE = "/admin/weavegraph_checkpoints/session/"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
-addresses = Addresses("admin")
+session_urls = SessionURLs("admin")
 
 
 def a_run(session_id: str, steps: int = 6) -> list[Checkpoint]:
@@ -82,18 +82,18 @@ def many_steps(session_id: str, count: int, **fields: Any) -> None:
 def pages_of(session_id: str, step: int) -> dict[str, str]:
     """Return the URL of every page that one can get, by its name."""
     return {
-        "list": addresses.sessions(),
-        "session": addresses.session(session_id),
-        "session, one node": addresses.session(session_id, node="plan"),
-        "step": addresses.step(session_id, step),
-        "value": addresses.of("value", session_id, step),
-        "compare": addresses.of("compare", session_id),
-        "raw": addresses.of("raw", session_id, step),
-        "download": addresses.of("download", session_id),
-        "log": addresses.of("history", session_id),
-        "fork": addresses.of("fork", session_id),
-        "delete": addresses.of("delete", session_id),
-        "prune": addresses.of("prune"),
+        "list": session_urls.get_changelist_url(),
+        "session": session_urls.get_session_url(session_id),
+        "session, one node": session_urls.get_session_url(session_id, node="plan"),
+        "step": session_urls.get_step_url(session_id, step),
+        "value": session_urls.get_url("value", session_id, step),
+        "compare": session_urls.get_url("compare", session_id),
+        "raw": session_urls.get_url("raw", session_id, step),
+        "download": session_urls.get_url("download", session_id),
+        "log": session_urls.get_url("history", session_id),
+        "fork": session_urls.get_url("fork", session_id),
+        "delete": session_urls.get_url("delete", session_id),
+        "prune": session_urls.get_url("prune"),
     }
 
 

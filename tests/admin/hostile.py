@@ -109,26 +109,26 @@ def a_hostile_run(session_id: str, change: Change = unchanged) -> list[Checkpoin
 
 def pages_of_a_hostile_run(session_id: str) -> list[str]:
     """Return the URL of every page that shows something of the run."""
-    from tests.admin.example_runs import addresses
+    from tests.admin.example_runs import session_urls
 
     return [
-        addresses.sessions(),
-        addresses.session(session_id),
-        addresses.session(session_id, node=SCRIPT),
-        addresses.session(session_id, go="99"),
-        addresses.step(session_id, 1),
-        addresses.step(session_id, 2),
-        addresses.step(session_id, 2, errors="all"),
-        addresses.step(session_id, 3),
-        addresses.step(session_id, 3, whole="yes"),
-        addresses.of("value", session_id, 1),
-        addresses.of("value", session_id, 1, query={"at": "/extra/map"}),
-        addresses.of("value", session_id, 1, query={"at": "/errors/items/1"}),
-        addresses.of("value", session_id, 1, query={"at": "/messages/items/0/content"}),
-        addresses.compare(session_id, 1, 2),
-        addresses.compare(session_id, 2, 1),
-        addresses.compare(session_id, 1, 77),
-        addresses.of("fork", session_id),
-        addresses.of("delete", session_id),
-        addresses.of("history", session_id),
+        session_urls.get_changelist_url(),
+        session_urls.get_session_url(session_id),
+        session_urls.get_session_url(session_id, node=SCRIPT),
+        session_urls.get_session_url(session_id, go="99"),
+        session_urls.get_step_url(session_id, 1),
+        session_urls.get_step_url(session_id, 2),
+        session_urls.get_step_url(session_id, 2, errors="all"),
+        session_urls.get_step_url(session_id, 3),
+        session_urls.get_step_url(session_id, 3, whole="yes"),
+        session_urls.get_url("value", session_id, 1),
+        session_urls.get_url("value", session_id, 1, query={"at": "/extra/map"}),
+        session_urls.get_url("value", session_id, 1, query={"at": "/errors/items/1"}),
+        session_urls.get_url("value", session_id, 1, query={"at": "/messages/items/0/content"}),
+        session_urls.get_compare_url(session_id, 1, 2),
+        session_urls.get_compare_url(session_id, 2, 1),
+        session_urls.get_compare_url(session_id, 1, 77),
+        session_urls.get_url("fork", session_id),
+        session_urls.get_url("delete", session_id),
+        session_urls.get_url("history", session_id),
     ]

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from tests.admin.conftest import user_of
-from tests.admin.example_runs import BASE, a_run, addresses, body, many_steps
+from tests.admin.example_runs import BASE, a_run, body, many_steps, session_urls
 from tests.builders import everything_stored, wrong_snapshots
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.admin.views import prune
@@ -36,23 +36,23 @@ def log() -> list[tuple[Any, ...]]:
 
 class TestFork:
     def test_it_makes_a_session_and_goes_there(self, root: Client, run: str) -> None:
-        response = root.post(addresses.of("fork", run), {"target": "copy", "at_step": "4"})
-        assert response["Location"] == addresses.session("copy")
+        response = root.post(session_urls.get_url("fork", run), {"target": "copy", "at_step": "4"})
+        assert response["Location"] == session_urls.get_session_url("copy")
         made = Session.objects.get(pk="copy")
         assert (made.last_step, made.forked_from, made.forked_at_step) == (4, run, 4)
         assert log() == [(ADDITION, "copy", "Forked from run/1 at step 4.", "superuser")]
         assert "Forked from run/1 at step 4." in body(root.get(response["Location"]))
 
     def test_the_form_suggests_the_step_one_comes_from(self, root: Client, run: str) -> None:
-        html = body(root.get(addresses.of("fork", run, query={"at": 3})))
+        html = body(root.get(session_urls.get_url("fork", run, query={"at": 3})))
         assert 'value="run/1-fork"' in html
         assert 'name="at_step" value="3"' in html
-        assert 'name="at_step" value="6"' in body(root.get(addresses.of("fork", run)))
+        assert 'name="at_step" value="6"' in body(root.get(session_urls.get_url("fork", run)))
 
     @pytest.mark.parametrize(
         ("form", "message"),
         [
-            ({"target": "run/1", "at_step": "4"}, "A session of this id exists already."),
+            ({"target": "run/1", "at_step": "4"}, "A session with this id already exists."),
             ({"target": "x", "at_step": "0"}, "no step at or before this one"),
             ({"target": "x" * 256, "at_step": "1"}, "at most 255 characters"),
             ({"target": "a\0", "at_step": "1"}, "Null characters are not allowed."),
@@ -66,22 +66,22 @@ class TestFork:
         self, root: Client, run: str, form: dict[str, str], message: str
     ) -> None:
         before = everything_stored()
-        assert message in body(root.post(addresses.of("fork", run), form))
+        assert message in body(root.post(session_urls.get_url("fork", run), form))
         assert everything_stored() == before
         assert log() == []
 
     def test_any_id_may_be_the_target(self, root: Client, run: str) -> None:
         for target in (" ", "..", "a/b", "<b>", "日本"):
-            root.post(addresses.of("fork", run), {"target": target, "at_step": "2"})
+            root.post(session_urls.get_url("fork", run), {"target": target, "at_step": "2"})
             assert Session.objects.filter(pk=target).exists()
 
 
 class TestDelete:
     def test_it_removes_the_session_with_its_steps(self, root: Client, run: str) -> None:
         many_steps("other", 3)
-        assert "Steps: 6" in body(root.get(addresses.of("delete", run)))
-        response = root.post(addresses.of("delete", run), {"post": "yes"})
-        assert response["Location"] == addresses.sessions()
+        assert "Steps: 6" in body(root.get(session_urls.get_url("delete", run)))
+        response = root.post(session_urls.get_url("delete", run), {"post": "yes"})
+        assert response["Location"] == session_urls.get_changelist_url()
         assert set(Step.objects.values_list("session_id", flat=True)) == {"other"}
         assert [entry[:2] for entry in log()] == [(DELETION, run)]
 
@@ -89,10 +89,10 @@ class TestDelete:
         for session_id in ("b", "a", ".."):
             many_steps(session_id, 2)
         form = {"action": "delete_selected", "_selected_action": ["b", "a", "..", "a\0", "none"]}
-        html = body(root.post(addresses.sessions(), form | {"index": "0"}))
+        html = body(root.post(session_urls.get_changelist_url(), form | {"index": "0"}))
         assert "Steps: 6" in html
         assert Session.objects.count() == 4
-        root.post(addresses.sessions(), form | {"index": "0", "post": "yes"})
+        root.post(session_urls.get_changelist_url(), form | {"index": "0", "post": "yes"})
         assert list(Session.objects.values_list("pk", flat=True)) == [run]
         assert Step.objects.count() == 6
         assert sorted(entry[1] for entry in log()) == ["..", "a", "b"]
@@ -100,7 +100,7 @@ class TestDelete:
     def test_the_confirmation_reads_no_step(self, root: Client) -> None:
         many_steps("long", 200)
         with CaptureQueriesContext(connection) as captured:
-            root.get(addresses.of("delete", "long"))
+            root.get(session_urls.get_url("delete", "long"))
         about_steps = [q["sql"] for q in captured if "weavegraph_checkpoints_step" in q["sql"]]
         assert len(about_steps) == 1
         assert "COUNT(*)" in about_steps[0]
@@ -108,7 +108,7 @@ class TestDelete:
     @pytest.mark.vendor("sqlite")
     def test_beyond_ten_thousand_steps_nobody_counts(self, root: Client) -> None:
         many_steps("long", 10_001)
-        assert "Steps: 10,000+" in body(root.get(addresses.of("delete", "long")))
+        assert "Steps: 10,000+" in body(root.get(session_urls.get_url("delete", "long")))
 
 
 class TestPrune:
@@ -119,24 +119,24 @@ class TestPrune:
         html = body(root.post(self.url, {"keep_last": "2", "stage": "preview"}))
         assert "4 steps and 0 sessions would go" in html
         assert 'type="hidden" name="keep_last" value="2"' in html
-        assert addresses.session(run) in html
+        assert session_urls.get_session_url(run) in html
         assert everything_stored() == before
         assert log() == []
 
     def test_it_prunes_and_goes_back_to_the_list(self, root: Client, run: str) -> None:
         response = root.post(self.url, {"keep_last": "2", "stage": "run"})
-        assert response["Location"] == addresses.sessions()
+        assert response["Location"] == session_urls.get_changelist_url()
         assert list(Step.objects.order_by("step").numbers()) == [5, 6]
         assert wrong_snapshots() == []
         assert log() == [
             (DELETION, None, "Pruned 4 steps and 0 sessions (keep_last: 2).", "superuser")
         ]
-        assert "Pruned 4 steps and 0 sessions." in body(root.get(addresses.sessions()))
+        assert "Pruned 4 steps and 0 sessions." in body(root.get(session_urls.get_changelist_url()))
 
     def test_a_long_work_goes_on_from_request_to_request(
         self, root: Client, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(prune, "BATCHES_A_REQUEST", 1)
+        monkeypatch.setattr(prune, "MAX_BATCHES_PER_REQUEST", 1)
         many_steps("long", 2_500)
         form = {"keep_last": "1", "stage": "run"}
         totals = []
@@ -153,7 +153,7 @@ class TestPrune:
         assert len(log()) == 3
 
     def test_it_stops_when_the_time_is_up(self, root: Client, monkeypatch: Any) -> None:
-        monkeypatch.setattr(prune, "SECONDS_A_REQUEST", 0)
+        monkeypatch.setattr(prune, "MAX_SECONDS_PER_REQUEST", 0)
         many_steps("long", 1_500)
         html = body(root.post(self.url, {"keep_last": "1", "stage": "preview"}))
         assert "At least 1,499 steps" in html
@@ -163,7 +163,7 @@ class TestPrune:
     def test_what_a_request_cannot_find_is_left_to_the_command(
         self, root: Client, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(prune, "SECONDS_A_REQUEST", 0)
+        monkeypatch.setattr(prune, "MAX_SECONDS_PER_REQUEST", 0)
         many_steps("a run", 2)
         form = {"keep_last": "5", "session": "a run", "stage": "run"}
         response = root.post(self.url, form | {"steps": "7", "sessions": "0"})
@@ -197,11 +197,11 @@ class TestPrune:
     @pytest.mark.parametrize(
         ("form", "message"),
         [
-            ({}, "Give at least one of the first three rules."),
-            ({"session": "a"}, "Give at least one of the first three rules."),
+            ({}, "Set at least one of the first three fields."),
+            ({"session": "a"}, "Set at least one of the first three fields."),
             ({"keep_last": "0"}, "greater than or equal to 1"),
-            ({"older_than": "soon"}, "Write 30d, 12h, 2w, 90m or ISO 8601."),
-            ({"older_than": "999999999999w"}, "Write 30d, 12h, 2w, 90m or ISO 8601."),
+            ({"older_than": "soon"}, "Enter a duration such as 30d, 12h, 2w or 90m"),
+            ({"older_than": "999999999999w"}, "Enter a duration such as 30d, 12h, 2w or 90m"),
             ({"keep_last": "1", "status": "lost"}, "Select a valid choice."),
         ],
     )
@@ -227,7 +227,7 @@ def test_a_download_streams_under_asgi_too() -> None:
     async def lines() -> list[bytes]:
         client = AsyncClient()
         await client.aforce_login(user)
-        response: Any = await client.get(addresses.of("download", "run"))
+        response: Any = await client.get(session_urls.get_url("download", "run"))
         assert response.is_async
         return [line async for line in response.streaming_content]
 

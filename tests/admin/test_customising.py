@@ -13,8 +13,8 @@ from django.urls import path
 
 from tests.admin.example_runs import a_run, body
 from weavegraph_checkpoints.admin import SessionAdmin
-from weavegraph_checkpoints.admin.base import HistoryAdmin
-from weavegraph_checkpoints.admin.urls import Addresses
+from weavegraph_checkpoints.admin.base import BaseSessionAdmin
+from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
@@ -39,7 +39,7 @@ urlpatterns = [
     path("narrow/", site.urls),
     path("admin/", admin.site.urls),
 ]
-addresses = Addresses("narrow")
+session_urls = SessionURLs("narrow")
 
 
 @pytest.fixture
@@ -56,30 +56,30 @@ def two_owners(db: None) -> None:
 
 @pytest.mark.usefixtures("narrow")
 def test_a_narrowed_admin_narrows_every_page(root: Client) -> None:
-    listed = body(root.get(addresses.sessions()))
+    listed = body(root.get(session_urls.get_changelist_url()))
     assert "of-me" in listed
     assert "of-you" not in listed
     for session_id, status in (("of-me", 200), ("of-you", 404)):
         for url in (
-            addresses.step(session_id, 3),
-            addresses.of("value", session_id, 3),
-            addresses.of("raw", session_id, 3),
-            addresses.of("compare", session_id),
-            addresses.of("download", session_id),
-            addresses.of("fork", session_id),
-            addresses.of("delete", session_id),
-            addresses.of("history", session_id),
+            session_urls.get_step_url(session_id, 3),
+            session_urls.get_url("value", session_id, 3),
+            session_urls.get_url("raw", session_id, 3),
+            session_urls.get_url("compare", session_id),
+            session_urls.get_url("download", session_id),
+            session_urls.get_url("fork", session_id),
+            session_urls.get_url("delete", session_id),
+            session_urls.get_url("history", session_id),
         ):
             assert root.get(url).status_code == status, url
-    page = root.get(addresses.compare("of-me", 1, 2, "of-you"))
-    assert "There is no such session to compare with." in body(page)
-    assert root.get(addresses.of("prune")).status_code == 403
+    page = root.get(session_urls.get_compare_url("of-me", 1, 2, "of-you"))
+    assert "The session to compare with does not exist." in body(page)
+    assert root.get(session_urls.get_url("prune")).status_code == 403
 
 
 @pytest.mark.usefixtures("narrow")
 def test_links_stay_in_their_site(root: Client) -> None:
-    assert addresses.session("of-me").startswith("/narrow/")
-    html = body(root.get(addresses.step("of-me", 3)))
+    assert session_urls.get_session_url("of-me").startswith("/narrow/")
+    html = body(root.get(session_urls.get_step_url("of-me", 3)))
     assert 'href="/narrow/' in html
     assert 'href="/admin/' not in html
 
@@ -91,13 +91,13 @@ def test_a_template_can_be_replaced(root: Client, tmp_path: Any, settings: Any) 
         "{% block content %}<p>Ours.</p>{{ block.super }}{% endblock %}"
     )
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
-    html = body(root.get(addresses.session("of-me")))
+    html = body(root.get(session_urls.get_session_url("of-me")))
     assert "<p>Ours.</p>" in html
     assert "The weave" in html
 
 
 def test_every_page_has_a_template_of_its_own_name() -> None:
-    names = [name for name in vars(HistoryAdmin) if name.endswith("_template")]
+    names = [name for name in vars(BaseSessionAdmin) if name.endswith("_template")]
     assert len(names) == 9
     for name in names:
-        assert loader.get_template(getattr(HistoryAdmin, name))
+        assert loader.get_template(getattr(BaseSessionAdmin, name))

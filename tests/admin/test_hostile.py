@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils.html import escape
 
-from tests.admin.example_runs import addresses, body
+from tests.admin.example_runs import body, session_urls
 from tests.admin.hostile import (
     SCRIPT,
     SESSION_ID,
@@ -63,7 +63,7 @@ def test_a_hostile_run_makes_the_same_elements_as_a_harmless_one(root: Client) -
     twin = save(harmless(SESSION_ID), harmless)
     pages = pages_of_a_hostile_run(twin)
     node = harmless(SCRIPT)
-    pages[2] = addresses.session(twin, node=node)
+    pages[2] = session_urls.get_session_url(twin, node=node)
     for url, elements in zip(pages, hostile, strict=True):
         assert outline(body(root.get(url))) == elements, url
 
@@ -81,7 +81,7 @@ def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
         for text in TEXTS:
             assert text == escape(text) or text not in html, url
         assert "\0" not in html, url
-    html = body(root.get(addresses.step(SESSION_ID, 1)))
+    html = body(root.get(session_urls.get_step_url(SESSION_ID, 1)))
     assert "&lt;script&gt;alert(&#x27;script&#x27;)&lt;/script&gt;" in html
     assert "{{ request.user.password }}" in html
     assert r"a\u0000b" in html
@@ -89,20 +89,20 @@ def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
 
 def test_no_name_turns_what_stands_around_it(root: Client) -> None:
     save(SESSION_ID)
-    for url in (*pages_of_a_hostile_run(SESSION_ID), addresses.of("delete", SESSION_ID)):
+    for url in (*pages_of_a_hostile_run(SESSION_ID), session_urls.get_url("delete", SESSION_ID)):
         names = re.findall(r"<bdi[^>]*>([^<]*)</bdi>", body(root.get(url)))
         assert names, url
         for name in names:
             opened = sum(name.count(mark) for mark in "\u2066\u2067\u2068")
             assert opened == name.count("\u2069"), url
-    question = body(root.get(addresses.of("delete", SESSION_ID)))
+    question = body(root.get(session_urls.get_url("delete", SESSION_ID)))
     assert "\u2068&lt;script" in question
     assert "\u2067" not in question
 
 
 def test_the_download_of_a_hostile_run_is_a_file_with_a_clean_name(root: Client) -> None:
     save(SESSION_ID)
-    response = root.get(addresses.of("raw", SESSION_ID, 1))
+    response = root.get(session_urls.get_url("raw", SESSION_ID, 1))
     assert response["Content-Disposition"].startswith('attachment; filename="script-alert')
     assert response["Content-Type"] == "application/json"
     assert response["X-Content-Type-Options"] == "nosniff"
@@ -121,17 +121,17 @@ def test_every_id_has_its_pages(root: Client, session_id: str) -> None:
     for checkpoint in a_hostile_run(session_id, harmless)[:2]:
         checkpointer.save(checkpoint)
     for url in (
-        addresses.session(session_id),
-        addresses.step(session_id, 1),
-        addresses.compare(session_id, 1, 2),
-        addresses.of("fork", session_id),
-        addresses.of("delete", session_id),
-        addresses.of("raw", session_id, 2),
-        addresses.of("history", session_id),
+        session_urls.get_session_url(session_id),
+        session_urls.get_step_url(session_id, 1),
+        session_urls.get_compare_url(session_id, 1, 2),
+        session_urls.get_url("fork", session_id),
+        session_urls.get_url("delete", session_id),
+        session_urls.get_url("raw", session_id, 2),
+        session_urls.get_url("history", session_id),
     ):
         assert "/./" not in url
         assert "/../" not in url
         response = root.get(url)
         assert response.status_code == 200, url
-    listed = body(root.get(addresses.sessions()))
-    assert f'href="{addresses.session(session_id)}"'.replace("&", "&amp;") in listed
+    listed = body(root.get(session_urls.get_changelist_url()))
+    assert f'href="{session_urls.get_session_url(session_id)}"'.replace("&", "&amp;") in listed

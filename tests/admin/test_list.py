@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from tests.admin.example_runs import addresses, body
+from tests.admin.example_runs import body, session_urls
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def listed(client: Client, **query: Any) -> list[str]:
-    response = client.get(addresses.sessions(), query)
+    response = client.get(session_urls.get_changelist_url(), query)
     assert response.status_code == 200
     return [session.pk for session in response.context["cl"].result_list]
 
@@ -40,7 +40,7 @@ def test_sessions_are_listed_newest_first_ties_by_id(root: Client) -> None:
 
 
 def listed_columns(client: Client) -> list[str]:
-    return list(client.get(addresses.sessions()).context["cl"].list_display)
+    return list(client.get(session_urls.get_changelist_url()).context["cl"].list_display)
 
 
 def test_filters_have_fixed_choices(root: Client) -> None:
@@ -94,7 +94,7 @@ def test_a_row_says_where_the_session_stands(root: Client) -> None:
         last_message_count=None,
         updated_at=timezone.now() - timedelta(seconds=185),
     )
-    html = body(root.get(addresses.sessions()))
+    html = body(root.get(session_urls.get_changelist_url()))
     for text in (
         "▶",
         "resumable",
@@ -109,9 +109,9 @@ def test_a_row_says_where_the_session_stands(root: Client) -> None:
 
 
 def test_an_empty_list_says_what_to_do_first(root: Client) -> None:
-    assert "Save the first checkpoint" in body(root.get(addresses.sessions()))
+    assert "Save the first checkpoint" in body(root.get(session_urls.get_changelist_url()))
     a_session("a")
-    html = body(root.get(addresses.sessions(), {"q": "b"}))
+    html = body(root.get(session_urls.get_changelist_url(), {"q": "b"}))
     assert "Clear search and filters" in html
     assert "Save the first checkpoint" not in html
 
@@ -119,12 +119,12 @@ def test_an_empty_list_says_what_to_do_first(root: Client) -> None:
 def test_there_is_no_way_to_act_on_all_or_to_show_all(root: Client) -> None:
     for number in range(60):
         a_session(f"s{number}")
-    html = body(root.get(addresses.sessions(), {"all": ""}))
+    html = body(root.get(session_urls.get_changelist_url(), {"all": ""}))
     assert html.count('name="_selected_action"') == 25
     assert "Show all" not in html
     assert "Select all 60" not in html
     root.post(
-        addresses.sessions(),
+        session_urls.get_changelist_url(),
         {"action": "delete_selected", "_selected_action": "s1", "select_across": "1"}
         | {"index": "0", "post": "yes"},
     )
@@ -145,7 +145,7 @@ def test_there_is_no_way_to_act_on_all_or_to_show_all(root: Client) -> None:
 def test_the_list_and_its_count_read_an_index_in_its_order(
     root: Client, query: dict[str, str], index: str
 ) -> None:
-    response = root.get(addresses.sessions(), query)
+    response = root.get(session_urls.get_changelist_url(), query)
     rows = response.context["cl"].queryset
     for plan in (rows[:25].explain(), rows.order_by().values("pk")[:10_001].explain()):
         assert index in plan or not query
@@ -167,7 +167,7 @@ def test_the_count_reads_an_index_and_no_row(root: Client, query: dict[str, str]
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(note):
-        root.get(addresses.sessions(), query)
+        root.get(session_urls.get_changelist_url(), query)
     [(sql, params)] = counts
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {sql}", params)
@@ -180,6 +180,6 @@ def test_the_count_reads_an_index_and_no_row(root: Client, query: dict[str, str]
 
 def test_a_finished_session_has_nothing_next(root: Client) -> None:
     DjangoCheckpointer().save(a_checkpoint("done", 1, frontier=["End"]))
-    row = body(root.get(addresses.sessions()))
+    row = body(root.get(session_urls.get_changelist_url()))
     assert "●" in row
     assert '<bdi class="weave-nodes">' not in row

@@ -10,7 +10,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.admin.example_runs import BASE, addresses, body, pages_of
+from tests.admin.example_runs import BASE, body, pages_of, session_urls
 from weavegraph_checkpoints.admin.views.prune import PruneForm
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +104,7 @@ def test_any_session_and_step_that_are_not_there(root: Client, session_id: str, 
 @pytest.mark.parametrize("step", ["0", "7", str(2**63), "9" * 4000, "9" * 5000, "-1", "x", "1.0"])
 @pytest.mark.parametrize("page", ["", "raw/", "value/"])
 def test_a_step_that_is_not_there_is_404(root: Client, run: str, step: str, page: str) -> None:
-    session = addresses.session(run).removesuffix("change/")
+    session = session_urls.get_session_url(run).removesuffix("change/")
     assert root.get(f"{session}steps/{step}/{page}", follow=True).status_code == 404
 
 
@@ -112,7 +112,7 @@ def test_a_step_that_is_not_there_is_404(root: Client, run: str, step: str, page
     "at", ["/nothing", "extra", "/messages/items/-1", "/extra/map/deep/list/3"]
 )
 def test_a_value_that_is_not_there_is_404(root: Client, run: str, at: str) -> None:
-    assert root.get(addresses.of("value", run, 3, query={"at": at})).status_code == 404
+    assert root.get(session_urls.get_url("value", run, 3, query={"at": at})).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -120,21 +120,21 @@ def test_a_value_that_is_not_there_is_404(root: Client, run: str, at: str) -> No
     [
         ({"go": "99"}, "There is no step 99; the nearest are: 6."),
         ({"go": "0"}, "There is no step 0; the nearest are: 1."),
-        ({"go": "x"}, "A step is a whole number."),
-        ({"node": "a\0b"}, "No node can have this name."),
+        ({"go": "x"}, "Enter a step number: a whole number from 0."),
+        ({"node": "a\0b"}, "This is not a valid node name."),
     ],
 )
 def test_nonsense_is_the_page_with_a_message(
     root: Client, run: str, query: dict[str, str], message: str
 ) -> None:
-    html = body(root.get(addresses.session(run), query))
+    html = body(root.get(session_urls.get_session_url(run), query))
     assert message in html
     assert "The weave" in html
 
 
 def test_a_page_of_the_list_that_is_not_there_is_the_first(root: Client, run: str) -> None:
     for page in ("99", "-3", "0"):
-        response = root.get(addresses.sessions(), {"p": page})
+        response = root.get(session_urls.get_changelist_url(), {"p": page})
         assert response.status_code == 200
         assert run in body(response)
 
@@ -143,10 +143,10 @@ def test_a_page_of_the_list_that_is_not_there_is_the_first(root: Client, run: st
     ("query", "message"),
     [
         ({"from": "9", "to": "2"}, "There is no step 9; the nearest are: 6."),
-        ({"other": "nobody"}, "There is no such session to compare with."),
+        ({"other": "nobody"}, "The session to compare with does not exist."),
     ],
 )
 def test_a_comparison_of_nonsense_says_so(
     root: Client, run: str, query: dict[str, str], message: str
 ) -> None:
-    assert message in body(root.get(addresses.of("compare", run), query))
+    assert message in body(root.get(session_urls.get_url("compare", run), query))

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from tests.admin.conftest import ROLES, ClientOf
-from tests.admin.example_runs import BASE, addresses, body, pages_of
+from tests.admin.example_runs import BASE, body, pages_of, session_urls
 from tests.builders import everything_stored
 
 pytestmark = pytest.mark.django_db
@@ -117,15 +117,15 @@ def test_every_link_works_for_whom_it_is_shown(role: str, client_of: ClientOf, r
                 body(response)
                 seen[target] = response.status_code
     assert set(seen.values()) <= {200, 302}
-    assert (addresses.of("fork", run) in seen) == (role in FORKERS)
-    assert (addresses.of("delete", run) in seen) == (role in DELETERS)
-    assert (addresses.of("prune") in seen) == (role in DELETERS)
-    assert addresses.of("download", run) in seen
+    assert (session_urls.get_url("fork", run) in seen) == (role in FORKERS)
+    assert (session_urls.get_url("delete", run) in seen) == (role in DELETERS)
+    assert (session_urls.get_url("prune") in seen) == (role in DELETERS)
+    assert session_urls.get_url("download", run) in seen
 
 
 def test_sessions_cannot_be_added_or_changed(root: Client, run: str) -> None:
     before = everything_stored()
     assert root.get(f"{BASE}add/").status_code == 403
     assert root.post(f"{BASE}add/", {"id": "new"}).status_code == 403
-    root.post(addresses.session(run), {"owner": "me", "_save": "Save"})
+    root.post(session_urls.get_session_url(run), {"owner": "me", "_save": "Save"})
     assert everything_stored() == before

@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.admin.example_runs import addresses, body, many_steps, pages_of
+from tests.admin.example_runs import body, many_steps, pages_of, session_urls
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 
@@ -47,8 +47,8 @@ def urls(session_id: str, count: int) -> dict[str, str]:
     return pages | {
         "list, filtered": f"{pages['list']}?status=resumable&errors=no&updated=week&forked=no",
         "list, searched": f"{pages['list']}?q=many",
-        "session, middle": addresses.session(session_id, before=count // 2),
-        "session, from the oldest": addresses.session(session_id, after=1),
+        "session, middle": session_urls.get_session_url(session_id, before=count // 2),
+        "session, from the oldest": session_urls.get_session_url(session_id, after=1),
     }
 
 
@@ -86,7 +86,7 @@ def test_the_list_takes_as_many_queries_whatever_its_length(root: Client, count:
     Session.objects.bulk_create(sessions, batch_size=500)
     numbers = counted(root, "many-first", 10)
     assert numbers == QUERIES
-    text = body(root.get(addresses.sessions()))
+    text = body(root.get(session_urls.get_changelist_url()))
     assert text.count('name="_selected_action"') == min(count + 1, 25)
     assert ("10,000+" in text) == (count > 10_000)
 
@@ -133,7 +133,7 @@ def test_only_pages_that_show_a_state_read_one(root: Client) -> None:
 
 def test_a_download_reads_one_state_at_a_time(root: Client) -> None:
     many_steps("many", 20)
-    response = root.get(addresses.of("download", "many"))
+    response = root.get(session_urls.get_url("download", "many"))
     with CaptureQueriesContext(connection) as captured:
         lines = iter(response.streaming_content)  # type: ignore[attr-defined]
         next(lines)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
-from tests.admin.example_runs import START, addresses, body, many_steps
+from tests.admin.example_runs import START, body, many_steps, session_urls
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import ErrorEvent, VersionedState, WeaveError
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def shown(client: Client, session_id: str, **query: Any) -> dict[str, Any]:
-    response = client.get(addresses.session(session_id), query)
+    response = client.get(session_urls.get_session_url(session_id), query)
     assert response.status_code == 200
     return response.context_data  # type: ignore[attr-defined, no-any-return]
 
@@ -65,7 +65,9 @@ def test_a_step_saved_after_its_successor_says_so_across_pages(root: Client) -> 
         rows = {row["step"]: row["is_late"] for row in shown(root, "run", **query)["steps"]}
         assert {step for step, is_late in rows.items() if is_late} == {10} & set(rows), query
     for query in ({"after": "0"}, {"after": "5"}):
-        assert "saved after the next step" in body(root.get(addresses.session("run"), query))
+        assert "saved after the next step" in body(
+            root.get(session_urls.get_session_url("run"), query)
+        )
 
 
 def test_a_page_after_a_step_that_is_gone_still_shows_what_comes_after(root: Client) -> None:
@@ -78,7 +80,7 @@ def test_a_page_after_a_step_that_is_gone_still_shows_what_comes_after(root: Cli
 
 
 def test_a_node_is_searched_in_bounded_windows(root: Client, monkeypatch: Any) -> None:
-    monkeypatch.setattr("weavegraph_checkpoints.admin.queries.WINDOW", 30)
+    monkeypatch.setattr("weavegraph_checkpoints.admin.queries.NODE_SEARCH_SIZE", 30)
     many_steps("run", 100)
     Step.objects.filter(step=5).update(ran_nodes=["Custom:rare"])
     Step.objects.filter(step=50).update(skipped_nodes=["Custom:rare"])
@@ -94,7 +96,7 @@ def test_a_node_is_searched_in_bounded_windows(root: Client, monkeypatch: Any) -
 
 
 def test_the_header_says_where_the_run_stands(root: Client, run: str) -> None:
-    html = body(root.get(addresses.session(run)))
+    html = body(root.get(session_urls.get_session_url(run)))
     assert "finished" in html
     assert "2 errors" in html
     context = shown(root, run)
@@ -121,17 +123,17 @@ def test_errors_are_found_in_long_and_sparse_histories(
 
 def test_a_session_without_steps_says_so(root: Client) -> None:
     Session.objects.create(id="empty")
-    html = body(root.get(addresses.session("empty")))
+    html = body(root.get(session_urls.get_session_url("empty")))
     assert "This session has no step yet." in html
     assert "The weave" not in html
-    assert "This session has no step yet." in body(root.get(addresses.of("fork", "empty")))
-    assert root.get(addresses.of("compare", "empty")).status_code == 200
+    assert "This session has no step yet." in body(root.get(session_urls.get_url("fork", "empty")))
+    assert root.get(session_urls.get_url("compare", "empty")).status_code == 200
 
 
 def test_go_to_a_step(root: Client, run: str) -> None:
-    response = root.get(addresses.session(run), {"go": " 4 "})
+    response = root.get(session_urls.get_session_url(run), {"go": " 4 "})
     assert response.status_code == 302
-    assert response["Location"] == addresses.step(run, 4)
+    assert response["Location"] == session_urls.get_step_url(run, 4)
 
 
 def test_of_many_nodes_the_most_active_are_shown_until_all_are_asked_for(root: Client) -> None:
@@ -139,7 +141,7 @@ def test_of_many_nodes_the_most_active_are_shown_until_all_are_asked_for(root: C
     DjangoCheckpointer().save(a_checkpoint("run", 1, ran_nodes=nodes, frontier=[]))
     context = shown(root, "run")
     assert (len(context["weave_rows"]), context["weave"].node_count) == (40, 60)
-    html = body(root.get(addresses.session("run"), {"nodes": "all"}))
+    html = body(root.get(session_urls.get_session_url("run"), {"nodes": "all"}))
     assert html.count('<th scope="row"><a href="') == 60
     assert "Show all 60" not in html
 
@@ -150,20 +152,22 @@ def test_rows_that_others_wrote_badly_are_shown(root: Client) -> None:
         session_id="odd", step=1, frontier={"a": 1}, ran_nodes="x", skipped_nodes=[1, None, "y"],
         updated_channels=None, versions_seen=[], state={"no": "state"},
     )  # fmt: skip
-    assert "y" in body(root.get(addresses.session("odd")))
-    assert "This step cannot be read" in body(root.get(addresses.step("odd", 1)))
-    assert "A step cannot be read" in body(root.get(addresses.of("compare", "odd")))
-    assert root.get(addresses.of("raw", "odd", 1)).status_code == 404
-    assert root.get(addresses.of("value", "odd", 1)).status_code == 404
-    assert '"broken":' in body(root.get(addresses.of("download", "odd")))
+    assert "y" in body(root.get(session_urls.get_session_url("odd")))
+    assert "This step cannot be read" in body(root.get(session_urls.get_step_url("odd", 1)))
+    assert "A step cannot be read" in body(root.get(session_urls.get_url("compare", "odd")))
+    assert root.get(session_urls.get_url("raw", "odd", 1)).status_code == 404
+    assert root.get(session_urls.get_url("value", "odd", 1)).status_code == 404
+    assert '"broken":' in body(root.get(session_urls.get_url("download", "odd")))
 
 
 def test_the_origin_of_a_fork_is_a_link(root: Client, run: str) -> None:
     DjangoCheckpointer().fork_session(run, "fork", at_step=3)
-    html = body(root.get(addresses.session("fork")))
-    assert f'href="{addresses.session(run)}"' in html
-    assert f'href="{addresses.step(run, 3)}"' in html
-    assert f'href="{addresses.session(run)}"' in body(root.get(addresses.sessions()))
+    html = body(root.get(session_urls.get_session_url("fork")))
+    assert f'href="{session_urls.get_session_url(run)}"' in html
+    assert f'href="{session_urls.get_step_url(run, 3)}"' in html
+    assert f'href="{session_urls.get_session_url(run)}"' in body(
+        root.get(session_urls.get_changelist_url())
+    )
 
 
 def test_a_run_whose_errors_went_away_has_no_strip(root: Client) -> None:
@@ -171,7 +175,7 @@ def test_a_run_whose_errors_went_away_has_no_strip(root: Client) -> None:
     checkpointer = DjangoCheckpointer()
     checkpointer.save(a_checkpoint("run", 1, state=VersionedState.new(errors=[event])))
     checkpointer.save(a_checkpoint("run", 2))
-    assert "weave-errors" not in body(root.get(addresses.session("run")))
+    assert "weave-errors" not in body(root.get(session_urls.get_session_url("run")))
 
 
 def test_of_many_nodes_in_one_place_the_first_are_shown(root: Client) -> None:
@@ -183,17 +187,17 @@ def test_of_many_nodes_in_one_place_the_first_are_shown(root: Client) -> None:
     ran, skipped, channels = context["steps"][0]["names"]
     assert (ran["shown"], ran["hidden"]) == (nodes[:8], 2)
     assert (skipped["shown"], skipped["hidden"], channels["shown"]) == (nodes[:8], 0, [])
-    assert body(root.get(addresses.session("run"))).count("+2</span>") == 2
+    assert body(root.get(session_urls.get_session_url("run"))).count("+2</span>") == 2
 
 
 def test_a_number_in_an_address_or_a_field_is_never_grouped(root: Client) -> None:
     for step in (1_500, 1_501):
         DjangoCheckpointer().save(a_checkpoint("run", step))
     with override_settings(USE_THOUSAND_SEPARATOR=True):
-        session = body(root.get(addresses.session("run")))
+        session = body(root.get(session_urls.get_session_url("run")))
         assert session.count('value="1501"') == 2
-        assert f'href="{addresses.step("run", 1_501)}"' in session
-        compare = body(root.get(addresses.compare("run", 1_500, 1_501)))
+        assert f'href="{session_urls.get_step_url("run", 1_501)}"' in session
+        compare = body(root.get(session_urls.get_compare_url("run", 1_500, 1_501)))
         assert 'value="1500"' in compare
-        fork = body(root.get(addresses.of("fork", "run")))
+        fork = body(root.get(session_urls.get_url("fork", "run")))
         assert 'value="1501"' in fork

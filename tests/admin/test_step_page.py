@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.admin.example_runs import a_run, addresses, body, many_steps
+from tests.admin.example_runs import a_run, body, many_steps, session_urls
 from tests.strategies import a_checkpoint, a_full_checkpoint, an_error_event
 from weavegraph_checkpoints import Message, VersionedState, WeaveError, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.django_db
 
 def saved(**fields: Any) -> str:
     DjangoCheckpointer().save(a_checkpoint("run", 1, **fields))
-    return addresses.step("run", 1)
+    return session_urls.get_step_url("run", 1)
 
 
 def test_everything_of_a_step_is_shown(root: Client) -> None:
     DjangoCheckpointer().save(a_full_checkpoint(session_id="full", step=1))
-    html = body(root.get(addresses.step("full", 1)))
+    html = body(root.get(session_urls.get_step_url("full", 1)))
     for text in (
         "node Custom:fetch at step 3",
         "the scheduler at step 4",
@@ -39,15 +39,15 @@ def test_everything_of_a_step_is_shown(root: Client) -> None:
 
 
 def test_the_neighbours_are_links_with_keys(root: Client, run: str) -> None:
-    html = body(root.get(addresses.step(run, 4)))
+    html = body(root.get(session_urls.get_step_url(run, 4)))
     for url, keys in (
-        (addresses.step(run, 3), "ArrowLeft j"),
-        (addresses.step(run, 5), "ArrowRight k"),
-        (addresses.compare(run, 3, 4).replace("&", "&amp;"), "c"),
-        (addresses.step(run, 4, go="error"), "e"),
+        (session_urls.get_step_url(run, 3), "ArrowLeft j"),
+        (session_urls.get_step_url(run, 5), "ArrowRight k"),
+        (session_urls.get_compare_url(run, 3, 4).replace("&", "&amp;"), "c"),
+        (session_urls.get_step_url(run, 4, go="error"), "e"),
     ):
         assert f'href="{url}" data-weave-keys="{keys}"' in html
-    first, last = (body(root.get(addresses.step(run, step))) for step in (1, 6))
+    first, last = (body(root.get(session_urls.get_step_url(run, step))) for step in (1, 6))
     assert "ArrowLeft" not in first
     assert "ArrowRight" not in last
     assert 'data-weave-keys="e"' not in last
@@ -57,8 +57,8 @@ def test_the_neighbours_are_links_with_keys(root: Client, run: str) -> None:
 def test_the_next_error_is_where_there_are_more(
     root: Client, run: str, step: int, expected: int
 ) -> None:
-    response = root.get(addresses.step(run, step, go="error"))
-    assert response["Location"] == addresses.step(run, expected)
+    response = root.get(session_urls.get_step_url(run, step, go="error"))
+    assert response["Location"] == session_urls.get_step_url(run, expected)
 
 
 def test_the_next_error_is_found_in_a_long_history(root: Client) -> None:
@@ -66,19 +66,19 @@ def test_the_next_error_is_found_in_a_long_history(root: Client) -> None:
     Step.objects.filter(step__gte=333).update(error_count=1)
     Step.objects.filter(step__gte=777).update(error_count=2)
     for step, expected in ((1, 333), (332, 333), (333, 777), (500, 777), (776, 777), (800, 800)):
-        response = root.get(addresses.step("run", step, go="error"))
-        assert response["Location"] == addresses.step("run", expected)
+        response = root.get(session_urls.get_step_url("run", step, go="error"))
+        assert response["Location"] == session_urls.get_step_url("run", expected)
 
 
 def test_new_errors_and_the_newest_are_open_and_older_ones_folded(root: Client, run: str) -> None:
-    context = root.get(addresses.step(run, 5)).context
+    context = root.get(session_urls.get_step_url(run, 5)).context
     assert [(error["number"], error["is_new"]) for error in context["errors"]] == [
         (2, True),
         (1, False),
     ]
-    html = body(root.get(addresses.step(run, 5)))
+    html = body(root.get(session_urls.get_step_url(run, 5)))
     assert html.count("<details><summary><bdi>connect timed out</bdi></summary>") == 1
-    html = body(root.get(addresses.step(run, 6)))
+    html = body(root.get(session_urls.get_step_url(run, 6)))
     assert html.count("<details><summary><bdi>connect timed out</bdi></summary>") == 1
 
 
@@ -98,7 +98,7 @@ def test_a_long_chain_of_causes_is_cut(root: Client) -> None:
 
 
 def test_messages_that_came_with_the_step_are_marked(root: Client, run: str) -> None:
-    messages = root.get(addresses.step(run, 4)).context["conversation"].messages
+    messages = root.get(session_urls.get_step_url(run, 4)).context["conversation"].messages
     assert [message.is_new for message in messages] == [False, False, False, True]
 
 
@@ -129,21 +129,21 @@ def test_a_large_state_is_shown_only_when_asked_for(root: Client) -> None:
 
 def test_a_step_that_someone_else_wrote_without_counts_is_shown(root: Client) -> None:
     many_steps("run", 3, message_count=None, error_count=None, state_bytes=None)
-    assert "hi" in body(root.get(addresses.step("run", 2)))
-    assert root.get(addresses.session("run")).status_code == 200
-    assert "identical" in body(root.get(addresses.of("compare", "run")))
+    assert "hi" in body(root.get(session_urls.get_step_url("run", 2)))
+    assert root.get(session_urls.get_session_url("run")).status_code == 200
+    assert "identical" in body(root.get(session_urls.get_url("compare", "run")))
 
 
 def test_the_raw_json_is_exactly_what_is_persisted(root: Client, run: str) -> None:
     checkpoint = DjangoCheckpointer().load(run, 4)
     assert checkpoint is not None
-    response = root.get(addresses.of("raw", run, 4))
+    response = root.get(session_urls.get_url("raw", run, 4))
     assert response.content == serde.dumps(checkpoint)
     assert response["Content-Disposition"] == 'attachment; filename="run-1-4.json"'
 
 
 def test_a_download_holds_every_step_oldest_first(root: Client, run: str) -> None:
-    response = root.get(addresses.of("download", run))
+    response = root.get(session_urls.get_url("download", run))
     assert response["Content-Disposition"] == 'attachment; filename="run-1.jsonl"'
     assert response["X-Content-Type-Options"] == "nosniff"
     lines = body(response).splitlines()
@@ -161,14 +161,14 @@ def test_a_download_holds_every_step_oldest_first(root: Client, run: str) -> Non
     ],
 )
 def test_a_value_of_the_state_has_a_page(root: Client, run: str, at: str, expected: str) -> None:
-    response = root.get(addresses.of("value", run, 4, query={"at": at}))
+    response = root.get(session_urls.get_url("value", run, 4, query={"at": at}))
     assert response.status_code == 200
     assert expected in body(response).replace("&quot;", '"')
 
 
 def test_a_long_list_has_pages_of_two_hundred(root: Client) -> None:
     saved(state=VersionedState.new(extra={"list": [f"item-{number}-" for number in range(450)]}))
-    url = addresses.of("value", "run", 1, query={"at": "/extra/map/list", "offset": 200})
+    url = session_urls.get_url("value", "run", 1, query={"at": "/extra/map/list", "offset": 200})
     html = body(root.get(url))
     assert "item-200-" in html
     assert "item-199-" not in html

@@ -17,16 +17,16 @@ CLOSE_NAVIGATION = "localStorage.setItem('django.admin.navSidebarIsOpen', 'false
 
 def pictures(last_step: int, error_step: int) -> list[tuple[str, str, str, int]]:
     """Return the name of each picture, its page, its theme and its height."""
-    from tests.admin.example_runs import addresses
+    from tests.admin.example_runs import session_urls
 
     run = "demo-1"
-    killed = addresses.session(run, before=last_step // 2 + 25)
+    killed = session_urls.get_session_url(run, before=last_step // 2 + 25)
     return [
-        ("sessions", addresses.sessions(), LIGHT, 470),
+        ("sessions", session_urls.get_changelist_url(), LIGHT, 470),
         ("weave", killed, LIGHT, 720),
         ("weave-dark", killed, DARK, 720),
-        ("step", addresses.step(run, error_step), LIGHT, 720),
-        ("compare", addresses.compare(run, error_step - 1, error_step), LIGHT, 720),
+        ("step", session_urls.get_step_url(run, error_step), LIGHT, 720),
+        ("compare", session_urls.get_compare_url(run, error_step - 1, error_step), LIGHT, 720),
     ]
 
 

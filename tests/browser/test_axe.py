@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.admin.example_runs import a_run, addresses, many_steps
+from tests.admin.example_runs import a_run, many_steps, session_urls
 from tests.browser.conftest import Opener
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import VersionedState
@@ -53,24 +53,24 @@ def findings(page: Page) -> list[tuple[bool, str, str]]:
 @pytest.mark.usefixtures("runs")
 def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> None:
     urls = [
-        addresses.sessions(),
-        f"{addresses.sessions()}?q=nothing",
-        addresses.session("run"),
-        addresses.session("fork"),
-        addresses.session("empty"),
-        addresses.session("long", before=70),
-        addresses.session("long", node="plan"),
-        addresses.step("run", 5),
-        addresses.step("run", 1),
-        addresses.of("value", "run", 5, query={"at": "/extra/map"}),
-        addresses.compare("run", 2, 5),
-        addresses.compare("run", 5, 2),
-        addresses.compare("run", 2, 3, "fork"),
-        addresses.step("large", 1),
-        addresses.of("fork", "run"),
-        addresses.of("prune"),
-        addresses.of("delete", "run"),
-        addresses.of("history", "fork"),
+        session_urls.get_changelist_url(),
+        f"{session_urls.get_changelist_url()}?q=nothing",
+        session_urls.get_session_url("run"),
+        session_urls.get_session_url("fork"),
+        session_urls.get_session_url("empty"),
+        session_urls.get_session_url("long", before=70),
+        session_urls.get_session_url("long", node="plan"),
+        session_urls.get_step_url("run", 5),
+        session_urls.get_step_url("run", 1),
+        session_urls.get_url("value", "run", 5, query={"at": "/extra/map"}),
+        session_urls.get_compare_url("run", 2, 5),
+        session_urls.get_compare_url("run", 5, 2),
+        session_urls.get_compare_url("run", 2, 3, "fork"),
+        session_urls.get_step_url("large", 1),
+        session_urls.get_url("fork", "run"),
+        session_urls.get_url("prune"),
+        session_urls.get_url("delete", "run"),
+        session_urls.get_url("history", "fork"),
     ]
     page = open_page(urls[0], theme=theme)
     ours, stock = [], {}
@@ -88,7 +88,7 @@ def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> N
 
 @pytest.mark.usefixtures("runs")
 def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
-    page = open_page(addresses.of("fork", "run"))
+    page = open_page(session_urls.get_url("fork", "run"))
     page.get_by_label("Id of the new session").fill("fork")
     page.get_by_role("button", name="Fork").click()
     page.get_by_text("A session of this id exists already.").wait_for()
@@ -98,7 +98,7 @@ def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
 
 @pytest.mark.usefixtures("runs")
 def test_axe_finds_nothing_in_what_a_form_leads_to(open_page: Opener) -> None:
-    page = open_page(addresses.of("prune"), theme="dark")
+    page = open_page(session_urls.get_url("prune"), theme="dark")
     page.get_by_label("Keep the last").fill("2")
     page.get_by_role("button", name="Count what would go").click()
     page.get_by_role("heading", name="Sessions that lose most").wait_for()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.admin.example_runs import addresses
+from tests.admin.example_runs import session_urls
 from tests.browser.conftest import Opener, overflows
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (
@@ -66,7 +66,7 @@ def failed_among_500(transactional_db: None) -> None:
 def test_find_the_failed_run_read_why_and_go_on_before_it(
     open_page: Opener, width: int, theme: str, script: bool
 ) -> None:
-    page = open_page(addresses.sessions(), width=width, theme=theme, script=script)
+    page = open_page(session_urls.get_changelist_url(), width=width, theme=theme, script=script)
 
     # Find it among 500.
     if width == 360:
@@ -117,14 +117,13 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     checkpointer.save(a_checkpoint("second-try", 4, state=latest.state, frontier=[NodeKind.END]))
     page.reload()
     page.locator(".weave-fact-first", has_text="finished").wait_for()
-    assert page.get_by_role("link", name="Newest step").get_attribute("href") == addresses.step(
-        "second-try", 4
-    )
+    newest = page.get_by_role("link", name="Newest step")
+    assert newest.get_attribute("href") == session_urls.get_step_url("second-try", 4)
 
 
 @pytest.mark.usefixtures("failed_among_500")
 def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> None:
-    page = open_page(addresses.session(FAILED))
+    page = open_page(session_urls.get_session_url(FAILED))
     page.get_by_role("radio", name="From 1", exact=True).check()
     page.get_by_role("radio", name="To 5", exact=True).check()
     page.get_by_role("button", name="Compare the chosen steps").click()
@@ -135,7 +134,7 @@ def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> Non
 
 @pytest.mark.usefixtures("failed_among_500")
 def test_keys_do_nothing_in_inputs_or_with_modifiers(open_page: Opener) -> None:
-    page = open_page(addresses.step(FAILED, 3))
+    page = open_page(session_urls.get_step_url(FAILED, 3))
     for chord in ("Control+k", "Alt+k", "Meta+k", "x"):
         page.keyboard.press(chord)
     assert page.url.endswith("/steps/3/")
@@ -144,7 +143,7 @@ def test_keys_do_nothing_in_inputs_or_with_modifiers(open_page: Opener) -> None:
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
     page.keyboard.press("e")
     page.wait_for_url("**/steps/4/")
-    page.goto(addresses.compare(FAILED, 3, 4))
+    page.goto(session_urls.get_compare_url(FAILED, 3, 4))
     page.get_by_label("From step").press("ArrowLeft")
     page.get_by_label("From step").press("j")
     assert page.get_by_label("From step").input_value() in ("j3", "3j")
@@ -153,7 +152,7 @@ def test_keys_do_nothing_in_inputs_or_with_modifiers(open_page: Opener) -> None:
 
 @pytest.mark.usefixtures("failed_among_500")
 def test_the_order_of_tabs_is_that_of_the_page(open_page: Opener) -> None:
-    page = open_page(addresses.session(FAILED))
+    page = open_page(session_urls.get_session_url(FAILED))
     page.locator("a.weave-button", has_text="Newest step").focus()
     names = []
     for _ in range(8):
@@ -172,7 +171,7 @@ def test_the_order_of_tabs_is_that_of_the_page(open_page: Opener) -> None:
 
 @pytest.mark.usefixtures("failed_among_500")
 def test_the_raw_json_is_copied(open_page: Opener) -> None:
-    page = open_page(addresses.step(FAILED, 3))
+    page = open_page(session_urls.get_step_url(FAILED, 3))
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
     page.get_by_role("button", name="Copied").wait_for()

@@ -1,64 +1,71 @@
-"""The list of sessions, and the way to every other page."""
+"""The admin of sessions: the list, deletion, and where the pages read sessions from."""
 
 from __future__ import annotations
 
-from functools import wraps
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db import router
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
-from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_safe
 
-from weavegraph_checkpoints.admin.base import HistoryAdmin
+from weavegraph_checkpoints.admin.base import BaseSessionAdmin
 from weavegraph_checkpoints.admin.changelist import (
     FILTERS,
+    MAX_COUNTED,
     CappedPaginator,
-    SessionList,
-    search,
+    SessionChangeList,
+    search_sessions,
 )
 from weavegraph_checkpoints.admin.formatting import (
     format_age_html,
     format_node,
     format_number_html,
-    format_status,
     get_strings,
 )
-from weavegraph_checkpoints.admin.urls import DOTS, PREFIX
-from weavegraph_checkpoints.admin.views import compare, download, fork, prune, session, step
-from weavegraph_checkpoints.admin.views.delete import Deletion
+from weavegraph_checkpoints.admin.views.compare import CompareView
+from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
+from weavegraph_checkpoints.admin.views.fork import ForkView
+from weavegraph_checkpoints.admin.views.prune import PruneView
+from weavegraph_checkpoints.admin.views.session import SessionView
+from weavegraph_checkpoints.admin.views.step import StepView, ValueView
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_session_id
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.querysets import StepQuerySet
 
-NEXT_SHOWN = 3
-LONG_ID = 40
+MAX_NEXT_NODES = 3
+"""Next nodes shown per row."""
+MAX_UNBROKEN_ID_LENGTH = 40
+"""Longer ids may break across lines."""
 
 
 @admin.register(Session)
-class SessionAdmin(Deletion, HistoryAdmin):
-    """Sessions, newest first, read from small columns alone."""
+class SessionAdmin(BaseSessionAdmin):
+    """List sessions, newest first; every other page starts from here."""
 
     list_display = (
-        "identity",
+        "session_id",
         "errors",
-        "standing",
+        "status_label",
         "next_nodes",
-        "last",
+        "step",
         "updated",
         "size",
         "messages",
         "owner",
         "origin",
     )
-    list_display_links = ("identity",)
+    list_display_links = ("session_id",)
     list_filter = FILTERS
     list_per_page = 25
     list_max_show_all = 0
@@ -66,23 +73,93 @@ class SessionAdmin(Deletion, HistoryAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("id",)
-    search_help_text = _(
-        "The whole id of a session, or else its beginning; upper and lower case differ."
-    )
+    search_help_text = _("A complete session id, or the beginning of one; case-sensitive.")
     ordering = ("-updated_at", "id")
     sortable_by = ("updated",)
     empty_value_display = ""
+
+    statuses = dict(Session.Status.choices)
+    session_view = SessionView
+    page_views = {
+        "prune": ("prune/", PruneView),
+        "step": ("<str:object_id>/steps/<int:step>/", StepView),
+        "value": ("<str:object_id>/steps/<int:step>/value/", ValueView),
+        "raw": ("<str:object_id>/steps/<int:step>/raw/", DownloadStepView),
+        "compare": ("<str:object_id>/compare/", CompareView),
+        "fork": ("<str:object_id>/fork/", ForkView),
+        "download": ("<str:object_id>/download/", DownloadSessionView),
+    }
+
+    # Sessions and their steps
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
         """Return the sessions that the admin shows, without their states."""
         return super().get_queryset(request).light()  # type: ignore[attr-defined, no-any-return]
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionList]:
-        """Return what lists the sessions."""
-        return SessionList
+    def get_next_nodes(self, obj: Session) -> tuple[str, ...]:
+        """Return the frontier, nothing for a finished session."""
+        is_finished = obj.status == Session.Status.FINISHED
+        return () if is_finished else get_strings(obj.last_frontier)
+
+    def has_steps(self, obj: Session) -> bool:
+        """Say whether the session has a step, by its status."""
+        return obj.status != Session.Status.EMPTY
+
+    def get_steps(self, obj: Session) -> StepQuerySet:
+        """Return the steps of the session, from the database that it was read from."""
+        steps: StepQuerySet = Step._default_manager.using(obj._state.db).of(obj.pk)
+        return steps
+
+    def load_checkpoint(self, obj: Session, step: int) -> Checkpoint | None:
+        """Return one step with its state, from the database that the session was read from."""
+        return DjangoCheckpointer(using=obj._state.db).load(obj.pk, step)
+
+    def get_writer(self, obj: Session) -> DjangoCheckpointer:
+        """Return the service for the database that the session is written to."""
+        return DjangoCheckpointer(using=router.db_for_write(Session, instance=obj))
+
+    def fork_object(self, obj: Session, target: str, at_step: int) -> Session:
+        """Fork the session and return the fork."""
+        writer = self.get_writer(obj)
+        writer.fork_session(obj.pk, target, at_step=at_step)
+        fork: Session = Session._default_manager.using(writer.using).light().get(pk=target)
+        return fork
+
+    def delete_model(self, request: HttpRequest, obj: Session) -> None:
+        """Delete one session with its steps."""
+        self.get_writer(obj).delete_session(obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        """Delete sessions with their steps, one transaction per session."""
+        for session in sorted(queryset, key=lambda session: str(session.pk)):
+            self.delete_model(request, session)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Return the sessions and the number of their steps, without reading a step."""
+        sessions = list(objs)
+        links = [
+            format_html(
+                '<a href="{}"><bdi>{}</bdi></a>',
+                self.session_urls.get_session_url(session.pk),
+                escape_control_chars(session.pk),
+            )
+            for session in sessions
+        ]
+        counts = {
+            Session._meta.verbose_name_plural: len(sessions),
+            Step._meta.verbose_name_plural: _count_steps(sessions),
+        }
+        allowed = all(self.has_delete_permission(request, session) for session in sessions)
+        return links, counts, set() if allowed else {str(self.opts.verbose_name)}, []
+
+    # The list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionChangeList]:
+        """Return the class of the list."""
+        return SessionChangeList
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Leave the owner out where no session has one."""
+        """Return the columns, without the owner if no session has one."""
         if self.get_queryset(request).filter(owner__gt="").exists():
             return list(self.list_display)
         return [name for name in self.list_display if name != "owner"]
@@ -90,62 +167,58 @@ class SessionAdmin(Deletion, HistoryAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str
     ) -> tuple[QuerySet[Session], bool]:
-        """Find the session of exactly this id, or else those that begin with it."""
-        return search(queryset, search_term), False
+        """Return the session with this id, or else those whose id begins with it."""
+        return search_sessions(queryset, search_term), False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the list; an action is for selected sessions of the page, never for all."""
+        """Show the list; actions apply to selected sessions, never to all pages."""
         if request.method == "POST":
             data = request.POST.copy()
-            chosen = [key for key in data.getlist(ACTION_CHECKBOX_NAME) if is_session_id(key)]
-            data.setlist(ACTION_CHECKBOX_NAME, chosen)
+            selected = [key for key in data.getlist(ACTION_CHECKBOX_NAME) if is_session_id(key)]
+            data.setlist(ACTION_CHECKBOX_NAME, selected)
             data["select_across"] = "0"
             request.POST = data  # type: ignore[assignment]
         context = {
-            "prune_url": self.addresses.of("prune"),
-            "may_prune": self.has_prune_permission(request),
+            "prune_url": self.session_urls.get_url("prune"),
+            "has_prune_permission": self.has_prune_permission(request),
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
-    # The columns
-
     @admin.display(description=_("session"))
-    def identity(self, obj: Session) -> SafeString:
-        """The id, which a short one never breaks."""
-        kind = "weave-id weave-id-long" if len(obj.pk) > LONG_ID else "weave-id"
-        return format_html('<bdi class="{}">{}</bdi>', kind, escape_control_chars(obj.pk))
+    def session_id(self, obj: Session) -> SafeString:
+        """Return the id; only a long one may break across lines."""
+        is_long = len(obj.pk) > MAX_UNBROKEN_ID_LENGTH
+        css_class = "weave-id weave-id-long" if is_long else "weave-id"
+        return format_html('<bdi class="{}">{}</bdi>', css_class, escape_control_chars(obj.pk))
 
     @admin.display(description=_("status"))
-    def standing(self, obj: Session) -> SafeString:
-        """Where it stands, as a sign and a word."""
-        return format_status(obj.status, obj.get_status_display())
+    def status_label(self, obj: Session) -> SafeString:
+        """Return the status as a glyph and its label."""
+        return self.get_status_html(obj)
 
     @admin.display(description=_("next"))
     def next_nodes(self, obj: Session) -> SafeString | str:
-        """The first nodes to resume from."""
-        if obj.status == Session.Status.FINISHED:
-            return ""
-        nodes = [format_node(name) for name in get_strings(obj.last_frontier)]
-        shown = ", ".join(nodes[:NEXT_SHOWN])
-        more = f" +{len(nodes) - NEXT_SHOWN}" if len(nodes) > NEXT_SHOWN else ""
+        """Return the first next nodes, and the number of others."""
+        nodes = [format_node(name) for name in self.get_next_nodes(obj)]
+        shown = ", ".join(nodes[:MAX_NEXT_NODES])
+        more = f" +{len(nodes) - MAX_NEXT_NODES}" if len(nodes) > MAX_NEXT_NODES else ""
         return format_html('<bdi class="weave-nodes">{}</bdi>{}', shown, more) if nodes else ""
 
     @admin.display(description=_("step"))
-    def last(self, obj: Session) -> SafeString | str:
-        """The number of the last step."""
-        return "" if obj.status == "empty" else format_number_html(intcomma(obj.last_step))
+    def step(self, obj: Session) -> SafeString | str:
+        """Return the number of the last step."""
+        return _format_number(obj.last_step if self.has_steps(obj) else None)
 
     @admin.display(description=_("messages"))
     def messages(self, obj: Session) -> SafeString | str:
-        """How many messages the last step has."""
-        count = obj.last_message_count
-        return "" if count is None else format_number_html(intcomma(count))
+        """Return the number of messages in the last step."""
+        return _format_number(obj.last_message_count)
 
     @admin.display(description=_("errors"))
     def errors(self, obj: Session) -> SafeString | str:
-        """How many errors the last step has."""
+        """Return the number of errors in the last step, nothing for none."""
         if not obj.last_error_count:
             return ""
         return format_html(
@@ -155,71 +228,37 @@ class SessionAdmin(Deletion, HistoryAdmin):
 
     @admin.display(description=_("size"))
     def size(self, obj: Session) -> SafeString | str:
-        """The size of the last state."""
-        if obj.last_state_bytes is None:
-            return ""
-        return format_number_html(filesizeformat(obj.last_state_bytes))
+        """Return the size of the last state."""
+        return _format_number(obj.last_state_bytes, filesizeformat)
 
     @admin.display(description=_("updated"), ordering="updated_at")
     def updated(self, obj: Session) -> SafeString:
-        """When it was last saved to."""
+        """Return how long ago the session was last saved."""
         return format_age_html(obj.updated_at)
 
     @admin.display(description=_("forked from"))
     def origin(self, obj: Session) -> SafeString | str:
-        """The session it was forked from."""
+        """Return a link to the session that this one was forked from."""
         if not obj.forked_from:
             return ""
         return format_html(
-            '<a class="weave-origin" href="{}" title="{}"><bdi>{}</bdi></a>',
-            self.addresses.session(obj.forked_from),
-            escape_control_chars(obj.forked_from),
-            escape_control_chars(obj.forked_from),
+            '<a class="weave-origin" href="{}" title="{name}"><bdi>{name}</bdi></a>',
+            self.session_urls.get_session_url(obj.forked_from),
+            name=escape_control_chars(obj.forked_from),
         )
 
-    # The other pages
 
-    def get_urls(self) -> list[URLPattern]:
-        """Put the pages of the history before those of the stock admin."""
-        pages: dict[str, tuple[str, Any]] = {
-            "prune": ("prune/", prune.prune_page),
-            "step": ("<str:object_id>/steps/<int:number>/", require_safe(step.step_page)),
-            "value": ("<str:object_id>/steps/<int:number>/value/", require_safe(step.value_page)),
-            "raw": ("<str:object_id>/steps/<int:number>/raw/", require_safe(download.raw_step)),
-            "compare": ("<str:object_id>/compare/", require_safe(compare.compare_page)),
-            "fork": ("<str:object_id>/fork/", fork.fork_page),
-            "download": ("<str:object_id>/download/", require_safe(download.session_lines)),
-        }
-        own = [
-            path(route, self.admin_site.admin_view(self._page(view)), name=f"{PREFIX}_{name}")
-            for name, (route, view) in pages.items()
-        ]
-        return own + super().get_urls()
+def _format_number(
+    value: int | None, format_value: Callable[[int], str] = intcomma
+) -> SafeString | str:
+    return "" if value is None else format_number_html(format_value(value))
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show one session."""
-        return session.session_page(request, self, object_id, extra_context or {})
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show what the admin's log says of one session."""
-        context = self.crumbs(self.session_or_404(request, object_id))
-        segment = DOTS.get(object_id, object_id)
-        return super().history_view(request, segment, context | (extra_context or {}))
-
-    def _page(self, view: Any) -> Any:
-        """Return a view that gives its page this admin."""
-
-        @wraps(view)
-        def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            response: HttpResponseBase = view(request, self, *args, **kwargs)
-            return response
-
-        return page
+def _count_steps(sessions: list[Session]) -> str:
+    """Return the number of steps of all sessions, counted up to ``MAX_COUNTED``."""
+    if not sessions:
+        return intcomma(0)
+    steps = Step._default_manager.using(sessions[0]._state.db)
+    found = steps.filter(session_id__in=[session.pk for session in sessions])
+    count = found.order_by().values("pk")[: MAX_COUNTED + 1].count()
+    return f"{intcomma(MAX_COUNTED)}+" if count > MAX_COUNTED else intcomma(count)

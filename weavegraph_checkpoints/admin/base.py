@@ -1,132 +1,232 @@
-"""What all pages share: the session, its steps, permissions and the frame around them."""
+"""The admin class that the pages work with: objects, permissions, URLs and context."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
 
 import django
 from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
-from django.db import router
-from django.http import Http404, HttpRequest
-from django.template.response import TemplateResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.views.generic import View
 
-from weavegraph_checkpoints.admin.urls import Addresses, unquoted
-from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.admin.formatting import format_status
+from weavegraph_checkpoints.admin.urls import SessionURLs, unquote_session_id
+from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
-from weavegraph_checkpoints.domain.limits import MAX_STEP, is_session_id
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.querysets import StepQuerySet
 
-FOLDER = "admin/weavegraph_checkpoints/session"
+TEMPLATE_DIR = "admin/weavegraph_checkpoints/session"
 
 
-class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Browses sessions, never edits them.
+class SessionSummary(Protocol):
+    """The columns of an object that the pages read; no state is among them."""
 
-    Every page finds its session in ``get_queryset``, so a subclass that narrows it
-    narrows every page.
+    created_at: datetime
+    updated_at: datetime
+    status: str
+    owner: str
+    concurrency_limit: int
+    last_step: int
+    last_message_count: int | None
+    last_error_count: int | None
+    last_state_bytes: int | None
+    forked_from: str
+    forked_at_step: int | None
+
+
+class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Browse sessions and their steps; nothing can be added or changed.
+
+    The pages know their objects only through this class. A subclass sets the attributes
+    and implements the methods that raise ``NotImplementedError``. Every page gets its
+    object from ``get_queryset``, so a subclass that restricts it restricts every page.
     """
 
-    change_list_template = f"{FOLDER}/change_list.html"
-    session_template = f"{FOLDER}/session.html"
-    step_template = f"{FOLDER}/step.html"
-    value_template = f"{FOLDER}/value.html"
-    compare_template = f"{FOLDER}/compare.html"
-    fork_template = f"{FOLDER}/fork.html"
-    prune_template = f"{FOLDER}/prune.html"
-    delete_confirmation_template = f"{FOLDER}/delete_confirmation.html"
-    object_history_template = f"{FOLDER}/object_history.html"
+    change_list_template = f"{TEMPLATE_DIR}/change_list.html"
+    session_template = f"{TEMPLATE_DIR}/session.html"
+    step_template = f"{TEMPLATE_DIR}/step.html"
+    value_template = f"{TEMPLATE_DIR}/value.html"
+    compare_template = f"{TEMPLATE_DIR}/compare.html"
+    fork_template = f"{TEMPLATE_DIR}/fork.html"
+    prune_template = f"{TEMPLATE_DIR}/prune.html"
+    delete_confirmation_template = f"{TEMPLATE_DIR}/delete_confirmation.html"
+    object_history_template = f"{TEMPLATE_DIR}/object_history.html"
+
+    session_view: type[View]
+    """The view used in place of Django's change view."""
+    page_views: Mapping[str, tuple[str, type[View]]] = {}
+    """The route and the view of each further page, by the end of its URL name."""
+    statuses: Mapping[str, Any] = {}
+    """The label of each status."""
 
     class Media:
         css = {"all": ["weavegraph_checkpoints/weave.css"]}
 
-    @property
-    def addresses(self) -> Addresses:
-        """The URLs of the pages."""
-        return Addresses(self.admin_site.name)
+    # Objects and their steps
+
+    def get_object_id(self, obj: Any) -> str:
+        """Return the id that names ``obj`` in URLs and titles."""
+        return str(obj.pk)
+
+    def get_next_nodes(self, obj: Any) -> tuple[str, ...]:
+        """Return the encoded nodes that run next, none if ``obj`` is finished."""
+        raise NotImplementedError
+
+    def has_steps(self, obj: Any) -> bool:
+        """Say whether ``obj`` has a step, without a query."""
+        raise NotImplementedError
+
+    def get_steps(self, obj: Any) -> StepQuerySet:
+        """Return the steps of ``obj``, from the database that ``obj`` was read from."""
+        raise NotImplementedError
+
+    def load_checkpoint(self, obj: Any, step: int) -> Checkpoint | None:
+        """Return one step with its state, ``None`` if ``obj`` has no such step.
+
+        Raise ``SerializationError`` for a step that cannot be decoded.
+        """
+        raise NotImplementedError
+
+    def fork_object(self, obj: Any, target: str, at_step: int) -> Any:
+        """Copy the steps of ``obj`` up to ``at_step`` into ``target``, and return it.
+
+        Raise ``SessionExists`` or ``SessionNotFound`` as ``fork_session`` does.
+        """
+        raise NotImplementedError
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
-        """Return the session of that id; ``None`` also for what no id can be."""
+        """Return the object, ``None`` also for text that cannot be an id."""
         if not is_session_id(object_id):
             return None
         return super().get_object(request, object_id, from_field)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Say no: sessions are made by workflows, and by forks."""
-        return False
+    def get_object_or_404(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the object with a quoted id, without its state.
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Say no: history is never edited."""
-        return False
-
-    def has_fork_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may make a session out of another: ``add_session``."""
-        return bool(request.user.has_perm("weavegraph_checkpoints.add_session"))
-
-    def has_prune_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may prune, in all sessions there are: ``delete_session``."""
-        return self.has_delete_permission(request)
-
-    def session_or_404(self, request: HttpRequest, object_id: str) -> Session:
-        """Return the session that a URL names, without its state.
-
-        Raises ``PermissionDenied`` for who may not view it, and ``Http404``.
+        Raise ``PermissionDenied`` without the view permission, and ``Http404``.
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
-        session: Session | None = self.get_object(request, unquoted(object_id))
-        if session is None:
-            raise Http404(_("There is no such session."))
-        if not self.has_view_permission(request, session):
+        obj = self.get_object(request, unquote_session_id(object_id))
+        if obj is None:
+            raise Http404(_("This session does not exist."))
+        if not self.has_view_permission(request, obj):
             raise PermissionDenied
-        return session
+        return obj
 
-    def steps_of(self, session: Session) -> StepQuerySet:
-        """Return the steps of a session, where the session was read."""
-        steps: StepQuerySet = Step._default_manager.using(session._state.db).of(session.pk)
-        return steps
+    def get_status_html(self, obj: Any) -> SafeString:
+        """Return the status of ``obj`` as a glyph and its label."""
+        return format_status(obj.status, self.statuses.get(obj.status, obj.status))
 
-    def reader_of(self, session: Session) -> DjangoCheckpointer:
-        """Return the service where the session was read."""
-        return DjangoCheckpointer(using=session._state.db)
+    # Permissions
 
-    def writer_of(self, session: Session) -> DjangoCheckpointer:
-        """Return the service where the session is written."""
-        return DjangoCheckpointer(using=router.db_for_write(Session, instance=session))
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return ``False``: sessions are created by workflows and by forks."""
+        return False
 
-    def crumbs(self, session: Session | None) -> dict[str, Any]:
-        """Return what the breadcrumbs use."""
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return ``False``: checkpoints are never edited."""
+        return False
+
+    def has_fork_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user has the add permission of the model, which forks."""
+        codename = get_permission_codename("add", self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def has_prune_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may delete, in all sessions."""
+        return self.has_delete_permission(request)
+
+    # URLs, context and Django's own pages
+
+    @property
+    def session_urls(self) -> SessionURLs:
+        """The URLs of the pages."""
+        return SessionURLs(self.admin_site.name, self.url_prefix)
+
+    @property
+    def url_prefix(self) -> str:
+        """The beginning of the URL names of the pages."""
+        return f"{self.opts.app_label}_{self.opts.model_name}"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return ``page_views`` before the URLs of Django's own pages."""
+        pages = [
+            path(
+                route,
+                self.admin_site.admin_view(view.as_view(model_admin=self)),
+                name=f"{self.url_prefix}_{name}",
+            )
+            for name, (route, view) in self.page_views.items()
+        ]
+        return pages + super().get_urls()
+
+    def get_breadcrumbs_context(self, obj: Any = None) -> dict[str, Any]:
+        """Return the context of the breadcrumbs."""
+        object_id = None if obj is None else self.get_object_id(obj)
         return {
-            "session": session,
-            "session_name": "" if session is None else escape_control_chars(session.pk),
-            "sessions_url": self.addresses.sessions(),
-            "session_url": None if session is None else self.addresses.session(session.pk),
-            "crumbs_are_a_list": django.VERSION >= (6, 1),
+            "session": obj,
+            "session_name": escape_control_chars(object_id or ""),
+            "sessions_url": self.session_urls.get_changelist_url(),
+            "session_url": object_id and self.session_urls.get_session_url(object_id),
+            "has_breadcrumb_list": django.VERSION >= (6, 1),
         }
 
-    def frame(self, request: HttpRequest, session: Session | None = None) -> dict[str, Any]:
-        """Return what the templates of all pages use."""
+    def get_page_context(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
+        """Return the context that all pages share."""
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            **self.crumbs(session),
-            "may_fork": self.has_fork_permission(request),
-            "may_delete": self.has_delete_permission(request, session),
+            **self.get_breadcrumbs_context(obj),
+            "has_fork_permission": self.has_fork_permission(request),
+            "has_delete_permission": self.has_delete_permission(request, obj),
             "subtitle": None,
         }
 
-    def render(
-        self, request: HttpRequest, template: str, context: dict[str, Any]
-    ) -> TemplateResponse:
-        """Return a page in the frame of the admin."""
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, template, context)
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponseBase:
+        """Show one session."""
+        view = self.session_view.as_view(model_admin=self, extra_context=extra_context)
+        return view(request, object_id=object_id)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the admin log of one session."""
+        obj = self.get_object_or_404(request, object_id)
+        context = self.get_breadcrumbs_context(obj) | (extra_context or {})
+        return super().history_view(request, quote(self.get_object_id(obj)), context)
 
-def step_parameter(text: str | None) -> int | None:
-    """Return the step that a parameter names, ``None`` for what is none."""
-    if text is None or not (text.isascii() and text.isdecimal() and len(text) <= 19):
-        return None
-    return int(text) if int(text) <= MAX_STEP else None
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ask for confirmation and delete one session."""
+        obj = self.get_object_or_404(request, object_id)
+        breadcrumbs = self.get_breadcrumbs_context(obj)
+        isolated = (
+            f"\N{FIRST STRONG ISOLATE}{breadcrumbs['session_name']}\N{POP DIRECTIONAL ISOLATE}"
+        )
+        context = {**breadcrumbs, "object": isolated, "escaped_object": isolated}
+        context |= extra_context or {}
+        return super().delete_view(request, quote(self.get_object_id(obj)), context)
+
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
+        """Redirect to the list; Django would require the change permission for that."""
+        response = super().response_delete(request, obj_display, obj_id)
+        if isinstance(response, HttpResponseRedirect):
+            return HttpResponseRedirect(self.session_urls.get_changelist_url())
+        return response

@@ -1,7 +1,8 @@
-"""Which sessions are listed, and in what order; never more than a page of them is read."""
+"""The list of sessions: page, count, order, search and filters."""
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -25,73 +26,66 @@ MAX_COUNTED = 10_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts up to 10 000: beyond that, nobody turns pages."""
+    """Count up to ``MAX_COUNTED`` rows: a full count reads the whole index."""
 
     @cached_property
     def _counted(self) -> int:
-        # No column is asked for, so that whichever index finds the rows is all that is read.
+        # Select no column, so that the index that finds the rows is all that is read.
         rows: Any = self.object_list.order_by().annotate(one=Value(1))  # type: ignore[attr-defined]
         return int(rows[: MAX_COUNTED + 1].aggregate(found=Count("one"))["found"])
 
     @cached_property
     def count(self) -> int:
-        """How many there are, or 10 000."""
+        """The number of rows, at most ``MAX_COUNTED``."""
         return min(self._counted, MAX_COUNTED)
 
     @property
     def is_capped(self) -> bool:
-        """Whether there are more."""
+        """Whether there are more rows than ``MAX_COUNTED``."""
         return self._counted > MAX_COUNTED
 
 
-class SessionList(ChangeList):
-    """The list: its filters, its one order, and a page that is always there."""
+class SessionChangeList(ChangeList):
+    """The list of sessions, always in the order of an index."""
 
     def get_filters_params(self, params: Any = None) -> Any:
-        """Keep the parameters of the filters; no other column can be asked about."""
-        known = {each.parameter_name for each in FILTERS}
+        """Return the parameters of the filters; look-ups on other columns are ignored."""
+        names = {each.parameter_name for each in FILTERS}
         given = super().get_filters_params(params)
-        return {key: value for key, value in given.items() if key in known}
+        return {name: value for name, value in given.items() if name in names}
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Order by the last update, in one direction or the other, as the index does."""
+        """Order by the last update, in the direction of the index or its reverse."""
         if super().get_ordering(request, queryset)[:1] == ["updated_at"]:
             return ["updated_at", "-id"]
         return ["-updated_at", "id"]
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page asked for, or the first where there is no such page."""
+        """Read the requested page, or the first one if it does not exist."""
         try:
             super().get_results(request)
         except IncorrectLookupParameters:
-            messages.warning(request, gettext("There is no such page; this is the first."))
+            messages.warning(request, gettext("This page does not exist; showing the first one."))
             self.page_num = 1
             self.params.pop(PAGE_VAR, None)
             super().get_results(request)
 
     def url_for_result(self, result: Any) -> str:
-        """Return the URL of a session, dots quoted where a browser needs it."""
-        return self.model_admin.addresses.session(result.pk)  # type: ignore[attr-defined, no-any-return]
+        """Return the URL of a session, quoted for browsers too."""
+        model_admin: Any = self.model_admin
+        return str(model_admin.session_urls.get_session_url(model_admin.get_object_id(result)))
 
     @property
-    def counted(self) -> Any:
-        """The list as its footer names it: “10,000+” where nobody counted on."""
-        return _Counted(self) if self.paginator.is_capped else self
+    def for_pagination(self) -> ChangeList:
+        """The list as the pagination shows it: “10,000+” if the count is capped."""
+        shown: Any = copy(self)
+        if self.paginator.is_capped:
+            shown.result_count = f"{intcomma(MAX_COUNTED)}+"
+        return shown  # type: ignore[no-any-return]
 
 
-class _Counted:
-    """A list whose number of results is a text."""
-
-    def __init__(self, sessions: SessionList) -> None:
-        self.sessions = sessions
-        self.result_count = f"{intcomma(MAX_COUNTED)}+"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sessions, name)
-
-
-def search(queryset: QuerySet[Session], term: str) -> QuerySet[Session]:
-    """Narrow to the session of exactly this id, or else to those that begin with it."""
+def search_sessions(queryset: QuerySet[Session], term: str) -> QuerySet[Session]:
+    """Return the session with the id ``term``, or else those whose id begins with it."""
     if not term:
         return queryset
     exact = queryset.filter(pk=term)
@@ -99,89 +93,93 @@ def search(queryset: QuerySet[Session], term: str) -> QuerySet[Session]:
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Where sessions stand."""
+    """Filter by status."""
 
     title = _("status")
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the three of them."""
+        """Return all statuses."""
         return list(Session.Status.choices)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
-        """Narrow to the status chosen.
+        """Return the sessions with the selected status.
 
-        The few sessions with errors, or with an origin, have indexes of their own. SQLite
-        would search that of the status nevertheless, were it not hidden from it.
+        The few sessions with errors, or forked ones, have partial indexes. SQLite would use
+        the index on the status instead, unless an expression hides the column.
         """
-        chosen = self.value()
-        if chosen not in Session.Status.values:
+        status = self.value()
+        if status not in Session.Status.values:
             return queryset
-        if "yes" in (request.GET.get(each.parameter_name) for each in RARE):
-            return queryset.alias(its=Coalesce("status", Value(""))).filter(its=chosen)
-        return queryset.filter(status=chosen)
-
-
-class ErrorsFilter(admin.SimpleListFilter):
-    """Whether the last step has errors."""
-
-    title = _("errors")
-    parameter_name = "errors"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the two answers."""
-        return [("yes", _("has errors")), ("no", _("has none"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
-        """Narrow to the answer chosen."""
-        if self.value() == "yes":
-            return queryset.filter(last_error_count__gt=RawSQL("0", ()))
-        if self.value() == "no":
-            return queryset.exclude(last_error_count__gt=0)
-        return queryset
+        if any(request.GET.get(each.parameter_name) == "yes" for each in PARTIAL_INDEX_FILTERS):
+            return queryset.alias(hidden_status=Coalesce("status", Value(""))).filter(
+                hidden_status=status
+            )
+        return queryset.filter(status=status)
 
 
 class UpdatedFilter(admin.SimpleListFilter):
-    """How long ago sessions were saved to."""
+    """Filter by the time since the last update."""
 
     title = _("updated")
     parameter_name = "updated"
-    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+    choices_by_value = {
+        "hour": (_("in the last hour"), timedelta(hours=1)),
+        "day": (_("in the last day"), timedelta(days=1)),
+        "week": (_("in the last week"), timedelta(weeks=1)),
+    }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the spans."""
-        return [
-            ("hour", _("in the last hour")),
-            ("day", _("in the last day")),
-            ("week", _("in the last week")),
-        ]
+        """Return the durations."""
+        return [(value, label) for value, (label, _age) in self.choices_by_value.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
-        """Narrow to the span chosen."""
-        span = self.spans.get(self.value() or "")
-        return queryset if span is None else queryset.filter(updated_at__gte=timezone.now() - span)
+        """Return the sessions updated within the selected duration."""
+        if self.value() not in self.choices_by_value:
+            return queryset
+        _label, age = self.choices_by_value[str(self.value())]
+        return queryset.filter(updated_at__gte=timezone.now() - age)
 
 
-class ForkedFilter(admin.SimpleListFilter):
-    """Whether sessions were forked from others."""
+class PartialIndexFilter(admin.SimpleListFilter):
+    """Filter by whether a column is greater than ``bound``.
+
+    A partial index is used only if the statement itself contains the bound: hence ``RawSQL``.
+    """
+
+    column: str
+    bound: RawSQL
+    labels: tuple[Any, Any]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return both answers."""
+        return list(zip(("yes", "no"), self.labels, strict=True))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        """Return the sessions on the selected side of the bound."""
+        condition = {f"{self.column}__gt": self.bound}
+        if self.value() == "yes":
+            return queryset.filter(**condition)
+        return queryset.exclude(**condition) if self.value() == "no" else queryset
+
+
+class ErrorsFilter(PartialIndexFilter):
+    """Filter by whether the last step has errors."""
+
+    title = _("errors")
+    parameter_name = "errors"
+    column, bound = "last_error_count", RawSQL("0", ())
+    labels = (_("has errors"), _("has no errors"))
+
+
+class ForkedFilter(PartialIndexFilter):
+    """Filter by whether the session is a fork."""
 
     title = _("origin")
     parameter_name = "forked"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the two answers."""
-        return [("yes", pgettext_lazy("sessions", "forked")), ("no", _("not forked"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
-        """Narrow to the answer chosen."""
-        if self.value() == "yes":
-            return queryset.filter(forked_from__gt=RawSQL("''", ()))
-        if self.value() == "no":
-            return queryset.filter(forked_from="")
-        return queryset
+    column, bound = "forked_from", RawSQL("''", ())
+    labels = (pgettext_lazy("sessions", "forked"), _("not forked"))
 
 
-# A partial index is known to hold all that is sought only where the statement itself names
-# the bound: hence RawSQL above.
-RARE = (ErrorsFilter, ForkedFilter)
+PARTIAL_INDEX_FILTERS = (ErrorsFilter, ForkedFilter)
 FILTERS = (StatusFilter, ErrorsFilter, UpdatedFilter, ForkedFilter)

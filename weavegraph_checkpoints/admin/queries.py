@@ -1,7 +1,8 @@
-"""Reads of steps by their small columns."""
+"""Read steps for the admin pages by their small columns, never their states."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weavegraph_checkpoints.admin.formatting import get_strings
@@ -17,131 +18,130 @@ from weavegraph_checkpoints.admin.presenters.timeline import (
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.querysets import StepQuerySet
 
-PAGE = 50
-WINDOW = 5_000
-"""Steps in which a node is searched at a time."""
-FEW_POINTS = 60
-"""Points of a timeline where the numbers of the steps have gaps."""
+PAGE_SIZE = 50
+NODE_SEARCH_SIZE = 5_000
+"""Steps searched for a node per request."""
+SPARSE_POINTS = 60
+"""Points of a timeline whose step numbers have gaps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPage:
-    """Steps of a session, newest first, and where the pages around them begin."""
+    """A page of steps, newest first, and where the adjacent pages begin."""
 
     steps: tuple[StepDelta, ...]
     older: int | None = None
-    """The first step of the next older page."""
+    """The newest step of the next older page."""
     newer: int | None = None
-    """The step that the next newer page comes after."""
+    """The newest step of this page, if there are newer pages."""
     searched_to: int | None = None
-    """Where a search for a node stopped, with older steps left to search."""
+    """The next step to search for a node, if the search is not complete."""
 
 
-def record_of(step: Step) -> StepSummary:
-    """Return the small columns of a row."""
-    return StepSummary(
-        step=step.step,
-        created_at=step.created_at,
-        ran=get_strings(step.ran_nodes),
-        skipped=get_strings(step.skipped_nodes),
-        frontier=get_strings(step.frontier),
-        channels=get_strings(step.updated_channels),
-        messages=step.message_count,
-        errors=step.error_count,
-        bytes=step.state_bytes,
-    )
-
-
-def newest_page(steps: StepQuerySet, up_to: int | None) -> StepPage:
-    """Return 50 steps from ``up_to`` (default: the newest) on downwards."""
+def get_newest_page(steps: StepQuerySet, up_to: int | None) -> StepPage:
+    """Return 50 steps, from ``up_to`` or else from the newest step downwards."""
     found = steps if up_to is None else steps.filter(step__lte=up_to)
-    records = _records(found.order_by("-step")[: PAGE + 1])
-    successor = None
-    if up_to is not None and records:
-        successor = after(steps, records[0].step)
-    older = records[PAGE].step if len(records) > PAGE else None
+    rows = _summarize_all(found.order_by("-step")[: PAGE_SIZE + 1])
+    newer = get_next_step(steps, rows[0].step) if up_to is not None and rows else None
     return StepPage(
-        steps=_with_successor(list(build_step_deltas(records, PAGE)), records, successor),
-        older=older,
-        newer=records[0].step if successor is not None else None,
+        steps=_with_differences(rows, PAGE_SIZE, newer),
+        older=rows[PAGE_SIZE].step if len(rows) > PAGE_SIZE else None,
+        newer=None if newer is None else rows[0].step,
     )
 
 
-def page_after(steps: StepQuerySet, step: int) -> StepPage:
-    """Return the 50 steps that come after ``step``."""
-    oldest_first = _records(steps.filter(step__gte=step).order_by("step")[: PAGE + 2])
-    has_predecessor = bool(oldest_first) and oldest_first[0].step == step
-    shown = oldest_first[1:] if has_predecessor else oldest_first
-    successor = shown[PAGE] if len(shown) > PAGE else None
-    records = list(reversed(oldest_first[: len(shown[:PAGE]) + has_predecessor]))
-    facts = list(build_step_deltas(records, len(shown[:PAGE])))
+def get_page_after(steps: StepQuerySet, step: int) -> StepPage:
+    """Return the 50 steps that follow ``step``."""
+    rows = _summarize_all(steps.filter(step__gte=step).order_by("step")[: PAGE_SIZE + 2])
+    older = rows[:1] if rows and rows[0].step == step else []
+    following = rows[len(older) :]
+    shown = following[:PAGE_SIZE][::-1]
+    newer = following[PAGE_SIZE] if len(following) > PAGE_SIZE else None
     return StepPage(
-        steps=_with_successor(facts, records, successor),
-        older=step if has_predecessor else None,
-        newer=records[0].step if successor is not None else None,
+        steps=_with_differences(shown + older, len(shown), newer),
+        older=step if older else None,
+        newer=None if newer is None else shown[0].step,
     )
 
 
-def page_of_node(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage:
-    """Return up to 50 steps in which a node took part, among 5 000 at a time."""
+def get_node_page(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage:
+    """Return up to 50 steps in which a node ran or was skipped, among the next 5 000."""
     found = steps if up_to is None else steps.filter(step__lte=up_to)
     numbers = found.order_by("-step").numbers()
-    edge = next(iter(numbers[WINDOW : WINDOW + 1]), None)
+    edge = next(iter(numbers[NODE_SEARCH_SIZE : NODE_SEARCH_SIZE + 1]), None)
     window = found if edge is None else found.filter(step__gt=edge)
-    rows = list(window.took_part(node).with_previous().order_by("-step").light()[: PAGE + 1])
-    known = {
-        record.step: record
-        for record in _records(
-            steps.filter(step__in=[row.previous for row in rows if row.previous is not None])
-        )
-    }
-    facts = [build_step_delta(record_of(row), known.get(row.previous), None) for row in rows[:PAGE]]
-    more = rows[PAGE].step if len(rows) > PAGE else None
+    rows = list(window.took_part(node).with_previous().order_by("-step").light()[: PAGE_SIZE + 1])
+    previous = [row.previous for row in rows if row.previous is not None]
+    summaries = {row.step: row for row in _summarize_all(steps.filter(step__in=previous))}
+    older = rows[PAGE_SIZE].step if len(rows) > PAGE_SIZE else None
     return StepPage(
-        steps=tuple(facts),
-        older=more,
-        searched_to=edge if more is None else None,
+        steps=tuple(
+            build_step_delta(_summarize(row), summaries.get(row.previous), None)
+            for row in rows[:PAGE_SIZE]
+        ),
+        older=older,
+        searched_to=edge if older is None else None,
     )
 
 
-def before(steps: StepQuerySet, step: int) -> StepSummary | None:
-    """Return the step before a number, if there is one."""
-    return next(iter(_records(steps.filter(step__lt=step).order_by("-step")[:1])), None)
-
-
-def after(steps: StepQuerySet, step: int) -> StepSummary | None:
-    """Return the step after a number, if there is one."""
-    return next(iter(_records(steps.filter(step__gt=step).order_by("step")[:1])), None)
-
-
-def one(steps: StepQuerySet, step: int) -> StepSummary | None:
+def get_step(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return one step."""
-    return next(iter(_records(steps.filter(step=step))), None)
+    return next(iter(_summarize_all(steps.filter(step=step))), None)
 
 
-def points_of(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
-    """Return up to 200 evenly spaced steps up to the last, the oldest first."""
+def get_previous_step(steps: StepQuerySet, step: int) -> StepSummary | None:
+    """Return the step with the next lower number."""
+    return next(iter(_summarize_all(steps.filter(step__lt=step).order_by("-step")[:1])), None)
+
+
+def get_next_step(steps: StepQuerySet, step: int) -> StepSummary | None:
+    """Return the step with the next higher number."""
+    return next(iter(_summarize_all(steps.filter(step__gt=step).order_by("step")[:1])), None)
+
+
+def get_adjacent_steps(steps: StepQuerySet, step: int) -> list[StepSummary]:
+    """Return the steps with the next lower and the next higher number, if they exist."""
+    found = (get_previous_step(steps, step), get_next_step(steps, step))
+    return [summary for summary in found if summary is not None]
+
+
+def get_timeline_points(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
+    """Return up to 200 evenly spaced steps up to ``last``, oldest first."""
     first = next(iter(steps.order_by("step").numbers()[:1]), None)
     if first is None:
         return []
     wanted = get_evenly_spaced(first, last)
-    points = _points(steps, wanted)
+    points = _get_points(steps, wanted)
     if len(points) < len(wanted) / 2:
-        points = _points(steps, steps.nearest(get_evenly_spaced(first, last, FEW_POINTS)))
+        points = _get_points(steps, steps.nearest(get_evenly_spaced(first, last, SPARSE_POINTS)))
     return points
 
 
 def find_error_increase(steps: StepQuerySet, points: list[TimelinePoint], count: int) -> int | None:
-    """Return the step at which the errors last rose to ``count``, as far as points tell."""
-    between = bracket_error_increase(points, count)
-    if between is None:
-        return None
-    above, below = between
-    found = steps.filter(step__gt=above, step__lte=below, error_count__gte=count)
+    """Return the step at which the errors last rose to ``count``, to the points' precision."""
+    found = bracket_error_increase(points, count)
+    return None if found is None else _get_first_step_with_errors(steps, *found, count)
+
+
+def get_next_error_step(steps: StepQuerySet, step: StepSummary, last: int) -> int | None:
+    """Return the next step after ``step`` that has more errors, to the points' precision."""
+    more = (step.errors or 0) + 1
+    above = step.step
+    for point in get_timeline_points(steps, last):
+        if point.step > above and (point.errors or 0) >= more:
+            return _get_first_step_with_errors(steps, above, point.step, more)
+        above = max(above, point.step)
+    return None
+
+
+def _get_first_step_with_errors(
+    steps: StepQuerySet, above: int, up_to: int, count: int
+) -> int | None:
+    found = steps.filter(step__gt=above, step__lte=up_to, error_count__gte=count)
     return next(iter(found.order_by("step").numbers()[:1]), None)
 
 
-def _points(steps: StepQuerySet, numbers: list[int]) -> list[TimelinePoint]:
+def _get_points(steps: StepQuerySet, numbers: Sequence[int]) -> list[TimelinePoint]:
     rows = steps.filter(step__in=numbers).order_by("step")
     return [
         TimelinePoint(step=step, bytes=size, errors=errors)
@@ -149,15 +149,28 @@ def _points(steps: StepQuerySet, numbers: list[int]) -> list[TimelinePoint]:
     ]
 
 
-def _records(steps: StepQuerySet) -> list[StepSummary]:
-    return [record_of(row) for row in steps.light()]
+def _summarize_all(steps: StepQuerySet) -> list[StepSummary]:
+    return [_summarize(row) for row in steps.light()]
 
 
-def _with_successor(
-    facts: list[StepDelta], records: list[StepSummary], successor: StepSummary | None
+def _summarize(row: Step) -> StepSummary:
+    return StepSummary(
+        step=row.step,
+        created_at=row.created_at,
+        ran=get_strings(row.ran_nodes),
+        skipped=get_strings(row.skipped_nodes),
+        frontier=get_strings(row.frontier),
+        channels=get_strings(row.updated_channels),
+        messages=row.message_count,
+        errors=row.error_count,
+        bytes=row.state_bytes,
+    )
+
+
+def _with_differences(
+    rows: list[StepSummary], size: int, newer: StepSummary | None
 ) -> tuple[StepDelta, ...]:
-    """Return steps of which the newest knows the one that comes after it."""
-    if successor is not None and facts:
-        predecessor = records[1] if len(records) > 1 else None
-        facts[0] = build_step_delta(records[0], predecessor, successor)
-    return tuple(facts)
+    """Compare the first ``size`` of ``rows``, newest first, with the adjacent steps."""
+    if newer is None:
+        return tuple(build_step_deltas(rows, size))
+    return tuple(build_step_deltas([newer, *rows], size + 1))[1:]

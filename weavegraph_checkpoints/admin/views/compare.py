@@ -1,7 +1,8 @@
-"""Two steps beside each other."""
+"""Compare two steps of a session, or of a session and another."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,13 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
-from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.base import SessionSummary
 from weavegraph_checkpoints.admin.presenters.comparison import compare_checkpoints, format_summary
 from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
-from weavegraph_checkpoints.admin.urls import Addresses, patch_address
-from weavegraph_checkpoints.admin.views.session import neighbours, not_there
-from weavegraph_checkpoints.domain import Checkpoint
+from weavegraph_checkpoints.admin.views.base import BaseSessionView, format_missing_step
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.limits import parse_non_negative_int
 from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import StepQuerySet
 
 
@@ -26,93 +25,100 @@ from weavegraph_checkpoints.querysets import StepQuerySet
 class _Side:
     """One of the two steps."""
 
-    session: Session
+    object: SessionSummary
+    session_id: str
     steps: StepQuerySet
-    wanted: int | None
-    record: StepSummary | None
+    number: int
+    summary: StepSummary | None
+    """``None`` if the session has no step with this number."""
 
 
-def compare_page(request: HttpRequest, admin: HistoryAdmin, object_id: str) -> HttpResponse:
-    """Show what changed from one step to another, of the session or of a fork of it."""
-    session = admin.session_or_404(request, object_id)
-    other = _other_session(request, admin, session)
-    steps, other_steps = admin.steps_of(session), admin.steps_of(other)
-    to = step_parameter(request.GET.get("to"))
-    if to is None:
-        to = other.last_step
-    wanted = step_parameter(request.GET.get("from"))
-    if wanted is None:
-        found = queries.before(steps, to)
-        wanted = to if found is None else found.step
-    before = _Side(session=session, steps=steps, wanted=wanted, record=queries.one(steps, wanted))
-    after = _Side(session=other, steps=other_steps, wanted=to, record=queries.one(other_steps, to))
-    context = {
-        **admin.frame(request, session),
-        "title": _("Compare steps"),
-        "subtitle": escape_control_chars(session.pk),
-        "before": wanted,
-        "after": to,
-        "other": other.pk if other.pk != session.pk else "",
-        "other_name": escape_control_chars(other.pk) if other.pk != session.pk else "",
-        "compare_url": admin.addresses.of("compare", session.pk),
-        **_links(admin.addresses, before, after),
-    }
-    for side in (before, after):
-        if side.record is None and side.wanted is not None:
-            near = [record.step for record in neighbours(side.steps, side.wanted)]
-            messages.warning(request, not_there(side.wanted, near))
-    if before.record is not None and after.record is not None:
-        context |= _changes(admin, before, after)
-    return admin.render(request, admin.compare_template, context)
+class CompareView(BaseSessionView):
+    """Show what changed between two steps, of the session or of it and another."""
 
+    def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        """Compare steps ``from`` and ``to``, by default the two newest."""
+        other = self.get_other_object()
+        number = parse_non_negative_int(request.GET.get("to"))
+        after = self.get_side(other, other.last_step if number is None else number)
+        number = parse_non_negative_int(request.GET.get("from"))
+        if number is None:
+            previous = queries.get_previous_step(self.steps, after.number)
+            number = after.number if previous is None else previous.step
+        before = self.get_side(self.object, number)
+        other_id = after.session_id if after.session_id != before.session_id else ""
+        context = {
+            "title": _("Compare steps"),
+            "before": before.number,
+            "after": after.number,
+            "other": other_id,
+            "other_name": escape_control_chars(other_id),
+            "compare_url": self.urls.get_url("compare", self.session_id),
+        }
+        for side in (before, after):
+            if side.summary is None:
+                messages.warning(request, format_missing_step(side.steps, side.number))
+        if before.summary is not None and after.summary is not None:
+            context |= self.get_links(before, after, other_id)
+            context |= self.get_changes(before, after)
+        return self.render(self.model_admin.compare_template, context)
 
-def _other_session(request: HttpRequest, admin: HistoryAdmin, session: Session) -> Session:
-    other_id = request.GET.get("other", "")
-    if other_id in ("", session.pk):
-        return session
-    other: Session | None = admin.get_object(request, other_id)
-    if other is None or not admin.has_view_permission(request, other):
-        messages.warning(request, _("There is no such session to compare with."))
-        return session
-    return other
+    def get_other_object(self) -> SessionSummary:
+        """Return the session that ``other`` names, or else the session of the page."""
+        other_id = self.request.GET.get("other", "")
+        if other_id in ("", self.session_id):
+            return self.object
+        other: SessionSummary | None = self.model_admin.get_object(self.request, other_id)
+        if other is None or not self.model_admin.has_view_permission(self.request, other):
+            messages.warning(self.request, _("The session to compare with does not exist."))
+            return self.object
+        return other
 
+    def get_side(self, obj: SessionSummary, number: int) -> _Side:
+        """Return a step to compare, without its state."""
+        steps = self.model_admin.get_steps(obj)
+        return _Side(
+            object=obj,
+            session_id=self.model_admin.get_object_id(obj),
+            steps=steps,
+            number=number,
+            summary=queries.get_step(steps, number),
+        )
 
-def _links(addresses: Addresses, before: _Side, after: _Side) -> dict[str, Any]:
-    """Return the links to the pair turned round, and to the pairs around it."""
-    if before.record is None or after.record is None:
-        return {}
-    old, new = before.record.step, after.record.step
-    other = after.session.pk if after.session.pk != before.session.pk else ""
+    def get_links(self, before: _Side, after: _Side, other_id: str) -> dict[str, Any]:
+        """Return the links to both steps and to the adjacent and the swapped pair."""
 
-    def pair(shift: Any) -> str | None:
-        left, right = shift(before.steps, old), shift(after.steps, new)
-        if left is None or right is None:
-            return None
-        return addresses.compare(before.session.pk, left.step, right.step, other)
+        def get_pair_url(
+            get_adjacent: Callable[[StepQuerySet, int], StepSummary | None],
+        ) -> str | None:
+            old, new = (get_adjacent(side.steps, side.number) for side in (before, after))
+            if old is None or new is None:
+                return None
+            return self.urls.get_compare_url(before.session_id, old.step, new.step, other_id)
 
-    return {
-        "swap_url": addresses.compare(after.session.pk, new, old, other and before.session.pk),
-        "before_url": addresses.step(before.session.pk, old),
-        "after_url": addresses.step(after.session.pk, new),
-        "previous_url": pair(queries.before),
-        "next_url": pair(queries.after),
-        "patch_url": None if other else patch_address(before.session.pk, old, new),
-    }
+        old, new = before.number, after.number
+        return {
+            "swap_url": self.urls.get_compare_url(
+                after.session_id, new, old, other_id and before.session_id
+            ),
+            "before_url": self.urls.get_step_url(before.session_id, old),
+            "after_url": self.urls.get_step_url(after.session_id, new),
+            "previous_url": get_pair_url(queries.get_previous_step),
+            "next_url": get_pair_url(queries.get_next_step),
+            "patch_url": None if other_id else self.urls.get_patch_url(before.session_id, old, new),
+        }
 
-
-def _changes(admin: HistoryAdmin, before: _Side, after: _Side) -> dict[str, Any]:
-    try:
-        old, new = (_load(admin, side) for side in (before, after))
-    except SerializationError as error:
-        return {"broken": escape_control_chars(str(error))}
-    if old is None or new is None:
-        return {"broken": _("One of the steps was deleted meanwhile.")}
-    comparison = compare_checkpoints(old, new)
-    sizes = [None if side.record is None else side.record.bytes for side in (before, after)]
-    return {"comparison": comparison, "summary": format_summary(comparison, *sizes)}
-
-
-def _load(admin: HistoryAdmin, side: _Side) -> Checkpoint | None:
-    if side.record is None:
-        return None
-    return admin.reader_of(side.session).load(side.session.pk, side.record.step)
+    def get_changes(self, before: _Side, after: _Side) -> dict[str, Any]:
+        """Return what changed, or why a step cannot be shown."""
+        try:
+            old, new = (
+                self.model_admin.load_checkpoint(side.object, side.number)
+                for side in (before, after)
+            )
+        except SerializationError as error:
+            return {"broken": escape_control_chars(str(error))}
+        if old is None or new is None:
+            return {"broken": _("One of the steps has been deleted.")}
+        comparison = compare_checkpoints(old, new)
+        sizes = [side.summary and side.summary.bytes for side in (before, after)]
+        return {"comparison": comparison, "summary": format_summary(comparison, *sizes)}

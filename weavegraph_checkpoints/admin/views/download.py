@@ -1,88 +1,76 @@
-"""Downloads: one step as it is persisted, and a session as JSON lines."""
+"""Downloads: one step as its persisted JSON, and a session as JSON lines."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
-from typing import TypeVar
 
 import msgspec
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
-from weavegraph_checkpoints.admin.urls import file_name
-from weavegraph_checkpoints.admin.views.session import not_there
-from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.admin.views.base import BaseSessionView, BaseStepView
 from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.querysets import StepQuerySet
 
-Response = TypeVar("Response", HttpResponse, StreamingHttpResponse)
-
-NUMBERS_A_READ = 1_000
+STEP_NUMBERS_BATCH_SIZE = 1_000
 
 
-def raw_step(
-    request: HttpRequest, admin: HistoryAdmin, object_id: str, number: int
-) -> HttpResponse:
-    """Return a step as a file: exactly what ``serde.dumps`` writes."""
-    session = admin.session_or_404(request, object_id)
-    checkpoint = None
-    if step_parameter(str(number)) is not None:
+class DownloadStepView(BaseStepView):
+    """Download a step, exactly as ``serde.dumps`` writes it."""
+
+    def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        """Return the JSON as an attachment."""
+        checkpoint = self.get_checkpoint_or_404()
+        return HttpResponse(
+            serde.dumps(checkpoint),
+            content_type="application/json",
+            headers=get_attachment_headers(self.session_id, f"-{checkpoint.step}.json"),
+        )
+
+
+class DownloadSessionView(BaseSessionView):
+    """Download all steps of a session, oldest first, one per line."""
+
+    def get(self, request: HttpRequest, **kwargs: object) -> StreamingHttpResponse:
+        """Return the lines as an attachment, streamed as they are read."""
+        lines = self.iter_lines()
+        return StreamingHttpResponse(
+            aiter_lines(lines) if isinstance(request, ASGIRequest) else lines,
+            content_type="application/jsonl",
+            headers=get_attachment_headers(self.session_id, ".jsonl"),
+        )
+
+    def iter_lines(self) -> Iterator[bytes]:
+        """Yield the steps, one state at a time; skip those deleted in the meantime."""
+        last = -1
+        numbers = self.steps.order_by("step").numbers()
+        while batch := list(numbers.filter(step__gt=last)[:STEP_NUMBERS_BATCH_SIZE]):
+            yield from filter(None, map(self.get_line, batch))
+            last = batch[-1]
+
+    def get_line(self, step: int) -> bytes | None:
+        """Return the line of a step; if it cannot be decoded, the line says why."""
         try:
-            checkpoint = admin.reader_of(session).load(session.pk, number)
+            checkpoint = self.model_admin.load_checkpoint(self.object, step)
         except SerializationError as error:
-            raise Http404(str(error)) from error
-    if checkpoint is None:
-        raise Http404(not_there(number, []))
-    response = HttpResponse(serde.dumps(checkpoint), content_type="application/json")
-    return as_file(response, file_name(session.pk, f"-{number}.json"))
+            broken = {"session_id": self.session_id, "step": step, "broken": str(error)}
+            return msgspec.json.encode(broken) + b"\n"
+        return None if checkpoint is None else serde.dumps(checkpoint) + b"\n"
 
 
-def session_lines(
-    request: HttpRequest, admin: HistoryAdmin, object_id: str
-) -> StreamingHttpResponse:
-    """Return all steps of a session, the oldest first, one a line, as they are read."""
-    session = admin.session_or_404(request, object_id)
-    lines = _lines(admin.steps_of(session), admin.reader_of(session), session.pk)
-    response = StreamingHttpResponse(
-        _asynchronously(lines) if isinstance(request, ASGIRequest) else lines,
-        content_type="application/jsonl",
-    )
-    return as_file(response, file_name(session.pk, ".jsonl"))
+def get_attachment_headers(session_id: str, suffix: str) -> dict[str, str]:
+    """Return the headers of a file to save, named after the session."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", session_id)[:60].strip(".-_") or "session"
+    return {
+        "Content-Disposition": f'attachment; filename="{name}{suffix}"',
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
-def as_file(response: Response, name: str) -> Response:
-    """Make a response a file to save, which no browser shows."""
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["X-Content-Type-Options"] = "nosniff"
-    return response
-
-
-def _lines(steps: StepQuerySet, reader: DjangoCheckpointer, session_id: str) -> Iterator[bytes]:
-    reached = -1
-    numbers = steps.order_by("step").numbers()
-    while part := list(numbers.filter(step__gt=reached)[:NUMBERS_A_READ]):
-        for number in part:
-            line = _line(reader, session_id, number)
-            if line is not None:
-                yield line + b"\n"
-        reached = part[-1]
-
-
-def _line(reader: DjangoCheckpointer, session_id: str, number: int) -> bytes | None:
-    """Return a step; of a broken one what is wrong, of one that is gone nothing."""
-    try:
-        checkpoint = reader.load(session_id, number)
-    except SerializationError as error:
-        broken = {"session_id": session_id, "step": number, "broken": str(error)}
-        return msgspec.json.encode(broken)
-    return None if checkpoint is None else serde.dumps(checkpoint)
-
-
-async def _asynchronously(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield lines one by one, where Django would otherwise gather them all first."""
-    following = sync_to_async(lambda: next(lines, None))
-    while (line := await following()) is not None:
+async def aiter_lines(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the lines one by one; Django would collect a synchronous iterator first."""
+    get_next = sync_to_async(lambda: next(lines, None))
+    while (line := await get_next()) is not None:
         yield line

@@ -1,9 +1,10 @@
-"""Prunes by a policy: first the counts of a dry run, then batch after batch."""
+"""Prune by a retention policy: a form, a preview, then a few batches per request."""
 
 from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -11,91 +12,100 @@ from django.contrib import messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, router
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints import pruning
-from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
+from weavegraph_checkpoints.admin.views.base import BaseView
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
-from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
+from weavegraph_checkpoints.domain.limits import (
+    MAX_SESSION_ID_LENGTH,
+    MAX_STEP,
+    parse_non_negative_int,
+)
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, parse_duration
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.fields import validate_session_id
-from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.pruning import PruneResult
 
-BATCHES_A_REQUEST = 5
-SECONDS_A_REQUEST = 5.0
+MAX_BATCHES_PER_REQUEST = 5
+MAX_SECONDS_PER_REQUEST = 5.0
 
 
 class DurationField(forms.CharField):
-    """A span of time as on the command line."""
+    """A duration, written as on the command line."""
 
     def clean(self, value: Any) -> Any:
-        """Return the span, ``None`` for an empty field."""
+        """Return a ``timedelta``, ``None`` for an empty field."""
         text = super().clean(value)
         if not text:
             return None
         try:
             return parse_duration(text)
         except InvalidPolicy:
-            raise ValidationError(_("Write 30d, 12h, 2w, 90m or ISO 8601.")) from None
+            raise ValidationError(
+                _("Enter a duration such as 30d, 12h, 2w or 90m, or an ISO 8601 duration.")
+            ) from None
+
+
+class IdField(forms.CharField):
+    """An optional session id or owner."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            required=False,
+            strip=False,
+            max_length=MAX_SESSION_ID_LENGTH,
+            validators=[validate_session_id],
+            **kwargs,
+        )
 
 
 class PruneForm(forms.Form):
-    """A policy: rules, and which sessions they are for."""
+    """A retention policy: its rules and the sessions it applies to."""
 
     keep_last = forms.IntegerField(
-        label=gettext_lazy("Keep the last"),
+        label=gettext_lazy("Keep last"),
         required=False,
         min_value=1,
         max_value=MAX_STEP,
-        help_text=gettext_lazy("Steps that are not among the newest so many of a session go."),
+        help_text=gettext_lazy("Delete all but the newest N steps of each session."),
     )
     older_than = DurationField(
         label=gettext_lazy("Older than"),
         required=False,
         help_text=gettext_lazy(
-            "Steps older than this go: 30d, 12h, 2w, 90m. With the rule above, a step goes only "
-            "when both name it; the newest step of a session never goes."
+            "Delete steps older than this, for example 30d, 12h, 2w or 90m. If both rules are "
+            "set, a step is deleted only when both match. The newest step of a session is never "
+            "deleted."
         ),
     )
     delete_inactive = DurationField(
         label=gettext_lazy("Delete inactive"),
         required=False,
-        help_text=gettext_lazy("Whole sessions that were not updated for so long go."),
+        help_text=gettext_lazy("Delete whole sessions that were not updated for this long."),
     )
-    session = forms.CharField(
-        label=gettext_lazy("Only the session"),
-        required=False,
-        strip=False,
-        max_length=MAX_SESSION_ID_LENGTH,
-        validators=[validate_session_id],
-    )
-    status = forms.ChoiceField(
-        label=gettext_lazy("Only of the status"),
-        required=False,
-        choices=[("", gettext_lazy("any")), *Session.Status.choices],
-    )
-    owner = forms.CharField(
-        label=gettext_lazy("Only of the owner"),
-        required=False,
-        strip=False,
-        max_length=MAX_SESSION_ID_LENGTH,
-        validators=[validate_session_id],
-    )
+    session = IdField(label=gettext_lazy("Only this session"))
+    status = forms.ChoiceField(label=gettext_lazy("Only this status"), required=False)
+    owner = IdField(label=gettext_lazy("Only this owner"))
+
+    def __init__(self, *args: Any, statuses: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [("", gettext_lazy("any")), *statuses.items()]
+        self.fields["status"].choices = choices  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
-        """Make the policy."""
+        """Build the policy, if all fields are valid."""
         values = super().clean() or {}
         rules = {name: values.get(name) for name in ("keep_last", "older_than", "delete_inactive")}
         if not self.errors:
             if all(rule is None for rule in rules.values()):
-                raise ValidationError(_("Give at least one of the first three rules."))
+                raise ValidationError(_("Set at least one of the first three fields."))
             values["policy"] = RetentionPolicy(
                 **rules,
                 session_ids=[values["session"]] if values["session"] else None,
@@ -104,118 +114,136 @@ class PruneForm(forms.Form):
             )
         return values
 
+    def get_values(self) -> dict[str, str]:
+        """Return what the user entered, without the empty fields."""
+        return {name: self.data[name] for name in self.fields if self.data.get(name)}
 
-class _TimeIsUp(Exception):
-    """A request has counted, or pruned, long enough."""
+
+class _OutOfTime(Exception):
+    """A request has counted or pruned for ``MAX_SECONDS_PER_REQUEST``."""
 
 
-def prune_page(request: HttpRequest, admin: HistoryAdmin) -> HttpResponse:
-    """Ask for a policy, show what would go, and let it go."""
-    if request.method not in ("GET", "HEAD", "POST"):
-        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-    if not (admin.has_view_permission(request) and admin.has_prune_permission(request)):
-        raise PermissionDenied
-    context: dict[str, Any] = {**admin.frame(request), "title": _("Prune")}
-    form = PruneForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        policy: RetentionPolicy = form.cleaned_data["policy"]
+class PruneView(BaseView):
+    """Ask for a policy, show what it would delete, and delete it."""
+
+    http_method_names = ["get", "head", "post"]
+
+    def has_permission(self) -> bool:
+        """Require the prune permission too."""
+        return super().has_permission() and self.model_admin.has_prune_permission(self.request)
+
+    @cached_property
+    def using(self) -> str:
+        """The alias of the database to prune."""
+        return router.db_for_write(self.model_admin.model)
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Show the form."""
+        return self.render_page(PruneForm(statuses=self.model_admin.statuses))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Preview the policy or, on the second stage, prune by it."""
+        form = PruneForm(request.POST, statuses=self.model_admin.statuses)
+        if not form.is_valid():
+            return self.render_page(form)
         if request.POST.get("stage") == "run":
-            result = _run(policy)
-            _log(request, result, form)
-            totals = _totals(request, result)
-            if result.finished:
-                messages.success(request, _("Pruned %(what)s.") % {"what": _counted(*totals)})
-                return HttpResponseRedirect(admin.addresses.sessions())
-            context |= {"steps": totals[0], "sessions": totals[1], "so_far": _counted(*totals)}
-            context |= {"found_nothing": not (result.steps or result.sessions)}
-        else:
-            result = _preview(policy)
-            context |= {"preview": result, "would_go": _counted(result.steps, result.sessions)}
-            context |= {"bytes": filesizeformat(result.bytes), "largest": _largest(admin, result)}
-        context |= {"command": _command(form)}
-    return admin.render(request, admin.prune_template, context | {"form": form})
+            return self.run(form)
+        return self.preview(form)
+
+    def preview(self, form: PruneForm) -> HttpResponse:
+        """Show what the policy would delete, counted until the time is up."""
+        result = self.prune(form, dry_run=True)
+        return self.render_page(
+            form,
+            preview=result,
+            would_delete=format_counts(result.steps, result.sessions),
+            bytes=filesizeformat(result.bytes),
+            largest=[
+                {
+                    "name": escape_control_chars(loss.session_id),
+                    "url": self.urls.get_session_url(loss.session_id),
+                    "steps": intcomma(loss.steps),
+                    "size": filesizeformat(loss.bytes),
+                }
+                for loss in result.largest
+            ],
+            command=self.get_command(form),
+        )
+
+    def run(self, form: PruneForm) -> HttpResponse:
+        """Delete a few batches; offer to continue unless all is done."""
+        result = self.prune(form, max_batches=MAX_BATCHES_PER_REQUEST)
+        self.log(form, result)
+        data = self.request.POST
+        steps = result.steps + (parse_non_negative_int(data.get("steps")) or 0)
+        sessions = result.sessions + (parse_non_negative_int(data.get("sessions")) or 0)
+        counts = format_counts(steps, sessions)
+        if result.finished:
+            messages.success(self.request, _("Pruned %(counts)s.") % {"counts": counts})
+            return HttpResponseRedirect(self.urls.get_changelist_url())
+        return self.render_page(
+            form,
+            steps=steps,
+            sessions=sessions,
+            deleted=counts,
+            found_nothing=not (result.steps or result.sessions),
+            command=self.get_command(form),
+        )
+
+    def prune(self, form: PruneForm, **options: Any) -> PruneResult:
+        """Return what was counted or deleted before the time was up."""
+        deadline = time.monotonic() + MAX_SECONDS_PER_REQUEST
+        partial = PruneResult()
+
+        def on_progress(result: PruneResult) -> None:
+            nonlocal partial
+            partial = result
+            if time.monotonic() > deadline:
+                raise _OutOfTime
+
+        policy: RetentionPolicy = form.cleaned_data["policy"]
+        try:
+            return pruning.prune(policy, using=self.using, on_progress=on_progress, **options)
+        except _OutOfTime:
+            return partial
+
+    def get_command(self, form: PruneForm) -> str:
+        """Return the command that prunes by the same policy, without a time limit."""
+        values = form.get_values()
+        if self.using != DEFAULT_DB_ALIAS:
+            values["database"] = self.using
+        options = [f"--{name.replace('_', '-')}={shlex.quote(values[name])}" for name in values]
+        return " ".join(["manage.py prune_checkpoints", *options])
+
+    def log(self, form: PruneForm, result: PruneResult) -> None:
+        """Write what this request deleted to the admin log."""
+        if not (result.steps or result.sessions):
+            return
+        session_id = form.cleaned_data["session"]
+        LogEntry.objects.create(
+            user_id=str(self.request.user.pk),
+            content_type=ContentType.objects.get_for_model(self.model_admin.model),
+            object_id=session_id or None,
+            object_repr=(session_id or _("sessions"))[:200],
+            action_flag=DELETION,
+            change_message=_("Pruned %(counts)s (%(rules)s).")
+            % {
+                "counts": format_counts(result.steps, result.sessions),
+                "rules": ", ".join(f"{name}: {text}" for name, text in form.get_values().items()),
+            },
+        )
+
+    def render_page(self, form: PruneForm, **context: Any) -> HttpResponse:
+        """Return the page with the form."""
+        context |= {"title": _("Prune"), "form": form}
+        return self.render(self.model_admin.prune_template, context)
 
 
-def _preview(policy: RetentionPolicy) -> PruneResult:
-    """Count what would go; the result is not finished when the time was up first."""
-    return _timed(policy, dry_run=True)
-
-
-def _run(policy: RetentionPolicy) -> PruneResult:
-    """Delete a few batches of what the policy names."""
-    return _timed(policy, max_batches=BATCHES_A_REQUEST)
-
-
-def _timed(policy: RetentionPolicy, **options: Any) -> PruneResult:
-    began = time.monotonic()
-    reached = PruneResult()
-
-    def on_progress(result: PruneResult) -> None:
-        nonlocal reached
-        reached = result
-        if time.monotonic() - began > SECONDS_A_REQUEST:
-            raise _TimeIsUp
-
-    try:
-        using = router.db_for_write(Session)
-        return pruning.prune(policy, using=using, on_progress=on_progress, **options)
-    except _TimeIsUp:
-        return reached
-
-
-def _command(form: PruneForm) -> str:
-    """Return the command that does the same, however long it takes."""
-    using = router.db_for_write(Session)
-    values = {name: form.data.get(name) for name in form.fields} | {
-        "database": using if using != DEFAULT_DB_ALIAS else None
-    }
-    options = [
-        f"--{name.replace('_', '-')}={shlex.quote(value)}"
-        for name, value in values.items()
-        if value
-    ]
-    return " ".join(["manage.py prune_checkpoints", *options])
-
-
-def _log(request: HttpRequest, result: PruneResult, form: PruneForm) -> None:
-    """Write to the admin's log what one request has deleted."""
-    if not (result.steps or result.sessions):
-        return
-    session = form.cleaned_data["session"]
-    rules = ", ".join(f"{name}: {form.data[name]}" for name in form.fields if form.data.get(name))
-    LogEntry.objects.create(
-        user_id=str(request.user.pk),
-        content_type=ContentType.objects.get_for_model(Session),
-        object_id=session or None,
-        object_repr=(session or _("sessions"))[:200],
-        action_flag=DELETION,
-        change_message=_("Pruned %(what)s (%(rules)s).")
-        % {"what": _counted(result.steps, result.sessions), "rules": rules},
-    )
-
-
-def _totals(request: HttpRequest, result: PruneResult) -> tuple[int, int]:
-    steps = step_parameter(request.POST.get("steps")) or 0
-    sessions = step_parameter(request.POST.get("sessions")) or 0
-    return steps + result.steps, sessions + result.sessions
-
-
-def _counted(steps: int, sessions: int) -> str:
+def format_counts(steps: int, sessions: int) -> str:
+    """Return both counts in words."""
     values = {
         "steps": ngettext("%(count)s step", "%(count)s steps", steps) % {"count": intcomma(steps)},
         "sessions": ngettext("%(count)s session", "%(count)s sessions", sessions)
         % {"count": intcomma(sessions)},
     }
     return _("%(steps)s and %(sessions)s") % values
-
-
-def _largest(admin: HistoryAdmin, result: PruneResult) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": escape_control_chars(loss.session_id),
-            "url": admin.addresses.session(loss.session_id),
-            "steps": intcomma(loss.steps),
-            "size": filesizeformat(loss.bytes),
-        }
-        for loss in result.largest
-    ]

@@ -1,4 +1,4 @@
-"""One session: where it stands, how it came there, and its steps."""
+"""The page of one session: summary, weave, timeline and steps."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
-from weavegraph_checkpoints.admin.base import HistoryAdmin, step_parameter
 from weavegraph_checkpoints.admin.formatting import (
     format_age_html,
     format_duration,
     format_node,
     format_signed,
-    format_status,
     format_time_html,
     format_timestamp,
-    get_strings,
 )
 from weavegraph_checkpoints.admin.presenters.timeline import (
     HEIGHT,
     WIDTH,
     StepDelta,
+    TimelinePoint,
     build_timeline,
 )
 from weavegraph_checkpoints.admin.presenters.weave import (
@@ -36,247 +34,198 @@ from weavegraph_checkpoints.admin.presenters.weave import (
     build_weave,
 )
 from weavegraph_checkpoints.admin.queries import StepPage
-from weavegraph_checkpoints.admin.urls import Addresses
+from weavegraph_checkpoints.admin.views.base import BaseSessionView, format_missing_step
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
-from weavegraph_checkpoints.domain.limits import is_storable_text
+from weavegraph_checkpoints.domain.limits import is_storable_text, parse_non_negative_int
 from weavegraph_checkpoints.domain.nodes import NodeKind
-from weavegraph_checkpoints.models import Session
-from weavegraph_checkpoints.querysets import StepQuerySet
 
 MAX_NAMES = 8
-"""Of the nodes or channels in one place."""
+"""Nodes or channels shown per cell."""
 
 
-def session_page(
-    request: HttpRequest, admin: HistoryAdmin, object_id: str, extra_context: dict[str, Any]
-) -> HttpResponse:
-    """Show a session, or go to the step that was asked for."""
-    session = admin.session_or_404(request, object_id)
-    steps = admin.steps_of(session)
-    if request.GET.get("go"):
-        found = _step_asked_for(request, admin, session, steps)
-        if found is not None:
-            return found
-    node = _node_asked_for(request)
-    page = _page_asked_for(request, steps, node)
-    points = queries.points_of(steps, session.last_step)
-    every_node = request.GET.get("nodes") == "all"
-    weave = build_weave(list(reversed(page.steps)), max_nodes=None if every_node else MAX_NODES)
-    addresses = admin.addresses
-    urls = addresses.steps(session.pk, (facts.step for facts in page.steps))
-    errors = session.last_error_count or 0
-    newest, first = (
-        queries.find_error_increase(steps, points, count) if errors else None
-        for count in (errors, 1)
-    )
-    return admin.render(
-        request,
-        admin.session_template,
-        {
-            **admin.frame(request, session),
-            "title": escape_control_chars(session.pk),
-            **_header(session, addresses),
-            "errors": errors,
-            "newest_error": _linked(addresses, session, newest),
-            "first_error": _linked(addresses, session, first),
+class SessionView(BaseSessionView):
+    """Show a session, or redirect to the step that ``go`` asks for."""
+
+    def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
+        """Show the page of steps that ``before``, ``after`` or ``node`` asks for."""
+        redirect = self.get_step_redirect()
+        if redirect is not None:
+            return redirect
+        node = self.get_node()
+        page = self.get_step_page(node)
+        step_urls = self.urls.get_step_urls(self.session_id, (step.step for step in page.steps))
+        show_all_nodes = request.GET.get("nodes") == "all"
+        weave = build_weave(page.steps[::-1], max_nodes=None if show_all_nodes else MAX_NODES)
+        points = queries.get_timeline_points(self.steps, self.object.last_step)
+        context = {
+            "title": escape_control_chars(self.session_id),
+            "subtitle": None,
+            **self.get_summary(),
+            **self.get_error_summary(points),
             "timeline": build_timeline(points),
             "timeline_view": f"0 -4 {WIDTH} {HEIGHT + 8}",
             "weave": weave,
-            "weave_rows": _weave_rows(weave, addresses, session),
-            "weave_columns": _weave_columns(weave, urls),
-            "every_node": every_node,
-            "all_nodes_url": f"?{_query(request, nodes='all')}",
-            "steps": _step_rows(page, urls),
+            "weave_rows": self.get_weave_rows(weave),
+            "weave_columns": [
+                {
+                    "step": column.step,
+                    "url": step_urls[column.step],
+                    "has_new_errors": column.has_new_errors,
+                    "gap": None if column.gap is None else format_duration(column.gap),
+                }
+                for column in weave.columns
+            ],
+            "all_nodes_url": self.get_all_nodes_url(),
+            "steps": get_step_rows(page, step_urls),
             "node": "" if node is None else format_node(node.encoded),
             "node_parameter": "" if node is None else node.encoded,
-            **_turns(page, addresses, session, node),
-            **extra_context,
-        },
-    )
-
-
-def _step_asked_for(
-    request: HttpRequest, admin: HistoryAdmin, session: Session, steps: StepQuerySet
-) -> HttpResponse | None:
-    wanted = step_parameter(request.GET["go"].strip())
-    if wanted is None:
-        messages.warning(request, _("A step is a whole number."))
-        return None
-    if steps.filter(step=wanted).exists():
-        return HttpResponseRedirect(admin.addresses.step(session.pk, wanted))
-    near = [record.step for record in neighbours(steps, wanted)]
-    messages.warning(request, not_there(wanted, near))
-    return None
-
-
-def neighbours(steps: StepQuerySet, step: int) -> list[Any]:
-    """Return the steps before and after a number, as far as there are any."""
-    found = (queries.before(steps, step), queries.after(steps, step))
-    return [record for record in found if record is not None]
-
-
-def not_there(step: int, near: list[int]) -> str:
-    """Return that a step is not there, and which are near."""
-    if not near:
-        return _("There is no step %(step)s.") % {"step": step}
-    return _("There is no step %(step)s; the nearest are: %(near)s.") % {
-        "step": step,
-        "near": ", ".join(map(str, near)),
-    }
-
-
-def _node_asked_for(request: HttpRequest) -> NodeKind | None:
-    text = request.GET.get("node", "")
-    if not text:
-        return None
-    if not is_storable_text(text):
-        messages.warning(request, _("No node can have this name."))
-        return None
-    return NodeKind.decode(text)
-
-
-def _page_asked_for(request: HttpRequest, steps: StepQuerySet, node: NodeKind | None) -> StepPage:
-    up_to = step_parameter(request.GET.get("before"))
-    if node is not None:
-        return queries.page_of_node(steps, node.encoded, up_to)
-    later_than = step_parameter(request.GET.get("after"))
-    if later_than is not None:
-        return queries.page_after(steps, later_than)
-    return queries.newest_page(steps, up_to)
-
-
-def _query(request: HttpRequest, **changes: str) -> str:
-    kept = request.GET.copy()
-    kept.pop("go", None)
-    for key, value in changes.items():
-        kept[key] = value
-    return kept.urlencode()
-
-
-def _header(session: Session, addresses: Addresses) -> dict[str, Any]:
-    is_finished = session.status == Session.Status.FINISHED
-    frontier = () if is_finished else get_strings(session.last_frontier)
-    nodes = _some([format_node(name) for name in frontier])
-    is_empty = session.status == Session.Status.EMPTY
-    last = None if is_empty else session.last_step
-    return {
-        "status": format_status(session.status, session.get_status_display()),
-        "next_nodes": nodes["shown"],
-        "next_hidden": nodes["hidden"],
-        "last": last,
-        "last_url": None if last is None else addresses.step(session.pk, last),
-        "messages_count": intcomma(session.last_message_count or 0),
-        "size": None
-        if session.last_state_bytes is None
-        else filesizeformat(session.last_state_bytes),
-        "created": format_age_html(session.created_at),
-        "updated": format_age_html(session.updated_at),
-        "owner": escape_control_chars(session.owner),
-        "origin": escape_control_chars(session.forked_from),
-        "origin_url": addresses.session(session.forked_from) if session.forked_from else None,
-        "origin_step_url": _origin_step(session, addresses),
-        "compare_url": addresses.of("compare", session.pk),
-        "fork_url": addresses.of("fork", session.pk),
-        "download_url": addresses.of("download", session.pk),
-        "delete_url": addresses.of("delete", session.pk),
-        "log_url": addresses.of("history", session.pk),
-    }
-
-
-def _origin_step(session: Session, addresses: Addresses) -> str | None:
-    if not session.forked_from or session.forked_at_step is None:
-        return None
-    return addresses.step(session.forked_from, session.forked_at_step)
-
-
-def _linked(addresses: Addresses, session: Session, step: int | None) -> dict[str, Any] | None:
-    return None if step is None else {"step": step, "url": addresses.step(session.pk, step)}
-
-
-def _weave_columns(weave: Weave, urls: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "step": column.step,
-            "url": urls[column.step],
-            "has_new_errors": column.has_new_errors,
-            "gap": None if column.gap is None else format_duration(column.gap),
+            **self.get_pagination(page, node),
         }
-        for column in weave.columns
-    ]
+        return self.render(self.model_admin.session_template, context)
 
+    def get_step_redirect(self) -> HttpResponse | None:
+        """Return the redirect to the step ``go``; warn if there is no such step."""
+        text = self.request.GET.get("go", "")
+        step = parse_non_negative_int(text.strip())
+        if step is not None and self.steps.filter(step=step).exists():
+            return HttpResponseRedirect(self.urls.get_step_url(self.session_id, step))
+        if step is not None:
+            messages.warning(self.request, format_missing_step(self.steps, step))
+        elif text:
+            messages.warning(self.request, _("Enter a step number: a whole number from 0."))
+        return None
 
-def _weave_rows(weave: Weave, addresses: Addresses, session: Session) -> list[dict[str, Any]]:
-    symbols = build_cell_symbols()
-    return [
-        {
-            "name": format_node(row.node),
-            "url": addresses.session(session.pk, node=row.node),
-            "cells": [symbols[cell] for cell in row.cells],
+    def get_node(self) -> NodeKind | None:
+        """Return the node to search for, ``None`` for all nodes."""
+        text = self.request.GET.get("node", "")
+        if text and not is_storable_text(text):
+            messages.warning(self.request, _("This is not a valid node name."))
+            return None
+        return NodeKind.decode(text) if text else None
+
+    def get_step_page(self, node: NodeKind | None) -> StepPage:
+        """Return the steps to show."""
+        up_to = parse_non_negative_int(self.request.GET.get("before"))
+        if node is not None:
+            return queries.get_node_page(self.steps, node.encoded, up_to)
+        after = parse_non_negative_int(self.request.GET.get("after"))
+        if after is not None:
+            return queries.get_page_after(self.steps, after)
+        return queries.get_newest_page(self.steps, up_to)
+
+    def get_summary(self) -> dict[str, Any]:
+        """Return the summary of the session, and links to its other pages."""
+        obj, urls = self.object, self.urls
+        next_nodes = truncate_names(list(map(format_node, self.model_admin.get_next_nodes(obj))))
+        last = obj.last_step if self.model_admin.has_steps(obj) else None
+        pages = ("compare", "fork", "download", "delete", "history")
+        return {
+            "status": self.model_admin.get_status_html(obj),
+            "next_nodes": next_nodes["shown"],
+            "next_hidden": next_nodes["hidden"],
+            "last": last,
+            "last_url": None if last is None else urls.get_step_url(self.session_id, last),
+            "messages_count": intcomma(obj.last_message_count or 0),
+            "size": format_size(obj.last_state_bytes),
+            "created": format_age_html(obj.created_at),
+            "updated": format_age_html(obj.updated_at),
+            "owner": escape_control_chars(obj.owner),
+            "origin": escape_control_chars(obj.forked_from),
+            "origin_url": urls.get_session_url(obj.forked_from) if obj.forked_from else None,
+            "origin_step_url": urls.get_step_url(obj.forked_from, obj.forked_at_step)
+            if obj.forked_from and obj.forked_at_step is not None
+            else None,
+            **{f"{page}_url": urls.get_url(page, self.session_id) for page in pages},
         }
-        for row in weave.rows
-    ]
 
+    def get_error_summary(self, points: list[TimelinePoint]) -> dict[str, Any]:
+        """Return the number of errors, and the steps of the newest and the first error."""
+        count = self.object.last_error_count or 0
+        context: dict[str, Any] = {"errors": count, "newest_error": None, "first_error": None}
+        for name, reached in (("newest_error", count), ("first_error", 1)):
+            step = queries.find_error_increase(self.steps, points, reached) if count else None
+            if step is not None:
+                url = self.urls.get_step_url(self.session_id, step)
+                context[name] = {"step": step, "url": url}
+        return context
 
-def _step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
-    rows, day = [], ""
-    for facts in page.steps:
-        its_day = format_timestamp(facts.created_at)[:10]
-        rows.append(
+    def get_weave_rows(self, weave: Weave) -> list[dict[str, Any]]:
+        """Return the rows of the weave, with a link to the steps of each node."""
+        symbols = build_cell_symbols()
+        return [
             {
-                "url": urls[facts.step],
-                "when": format_time_html(facts.created_at, with_date=its_day != day),
-                **_step_row(facts),
+                "name": format_node(row.node),
+                "url": self.urls.get_session_url(self.session_id, node=row.node),
+                "cells": [symbols[cell] for cell in row.cells],
             }
-        )
-        day = its_day
+            for row in weave.rows
+        ]
+
+    def get_all_nodes_url(self) -> str:
+        """Return the link to the same page with all nodes in the weave."""
+        query = self.request.GET.copy()
+        query.pop("go", None)
+        query["nodes"] = "all"
+        return f"?{query.urlencode()}"
+
+    def get_pagination(self, page: StepPage, node: NodeKind | None) -> dict[str, Any]:
+        """Return the links to the adjacent pages of steps."""
+        query = {} if node is None else {"node": node.encoded}
+
+        def get_page_url(name: str, step: int | None) -> str | None:
+            if step is None:
+                return None
+            return self.urls.get_session_url(self.session_id, **query, **{name: step})
+
+        return {
+            "newest_url": self.urls.get_session_url(self.session_id, **query),
+            "newer_url": get_page_url("after", page.newer),
+            "older_url": get_page_url("before", page.older),
+            "continue_url": get_page_url("before", page.searched_to),
+            "searched_to": page.searched_to,
+            "clear_url": self.urls.get_session_url(self.session_id),
+        }
+
+
+def get_step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the rows of the steps; the first of each day shows its date."""
+    rows, last_day = [], ""
+    for step in page.steps:
+        day = format_timestamp(step.created_at)[:10]
+        when = format_time_html(step.created_at, with_date=day != last_day)
+        rows.append({"url": urls[step.step], "when": when, **get_step_row(step)})
+        last_day = day
     return rows
 
 
-def _step_row(facts: StepDelta) -> dict[str, Any]:
+def get_step_row(step: StepDelta) -> dict[str, Any]:
+    """Return what a row shows of a step."""
     return {
-        "step": facts.step,
-        "since": "" if facts.since is None else format_duration(facts.since),
-        "is_late": facts.is_late,
+        "step": step.step,
+        "since": "" if step.since is None else format_duration(step.since),
+        "is_late": step.is_late,
         "names": [
-            _some([format_node(name) for name in facts.ran]),
-            _some([format_node(name) for name in facts.skipped]),
-            _some(facts.channels),
+            truncate_names([format_node(name) for name in step.ran]),
+            truncate_names([format_node(name) for name in step.skipped]),
+            truncate_names(step.channels),
         ],
-        "messages": _number(facts.messages),
-        "message_delta": format_signed(facts.message_delta),
-        "errors": _number(facts.errors),
-        "error_delta": format_signed(facts.error_delta),
-        "size": "" if facts.bytes is None else filesizeformat(facts.bytes),
-        "size_delta": format_signed(facts.size_delta, filesizeformat),
+        "messages": "" if step.messages is None else intcomma(step.messages),
+        "message_delta": format_signed(step.message_delta),
+        "errors": "" if step.errors is None else intcomma(step.errors),
+        "error_delta": format_signed(step.error_delta),
+        "size": format_size(step.bytes),
+        "size_delta": format_signed(step.size_delta, filesizeformat),
     }
 
 
-def _some(names: Sequence[str]) -> dict[str, Any]:
-    """Return the first of some names, and how many more there are."""
+def truncate_names(names: Sequence[str]) -> dict[str, Any]:
+    """Return the first names, and the number of hidden ones."""
     return {
         "shown": [escape_control_chars(name) for name in names[:MAX_NAMES]],
         "hidden": max(0, len(names) - MAX_NAMES),
     }
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else intcomma(value)
-
-
-def _turns(
-    page: StepPage, addresses: Addresses, session: Session, node: NodeKind | None
-) -> dict[str, Any]:
-    """Return the links to the pages of steps around this one."""
-    kept = {} if node is None else {"node": node.encoded}
-
-    def link(name: str, step: int | None) -> str | None:
-        return None if step is None else addresses.session(session.pk, **kept, **{name: step})
-
-    return {
-        "newest_url": addresses.session(session.pk, **kept),
-        "newer_url": link("after", page.newer),
-        "older_url": link("before", page.older),
-        "continue_url": link("before", page.searched_to),
-        "searched_to": page.searched_to,
-        "clear_url": addresses.session(session.pk),
-    }
+def format_size(size: int | None) -> str:
+    """Return a number of bytes with its unit, nothing if it is not known."""
+    return "" if size is None else filesizeformat(size)
