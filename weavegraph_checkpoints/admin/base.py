@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -198,10 +198,10 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         object_id: str,
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         """Show one session."""
-        view = self.session_view.as_view(model_admin=self, extra_context=extra_context)
-        return view(request, object_id=object_id)
+        view: Any = self.session_view.as_view(model_admin=self, extra_context=extra_context)
+        return view(request, object_id=object_id)  # type: ignore[no-any-return]
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

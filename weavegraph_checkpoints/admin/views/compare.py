@@ -120,5 +120,5 @@ class CompareView(BaseSessionView):
         if old is None or new is None:
             return {"broken": _("One of the steps has been deleted.")}
         comparison = compare_checkpoints(old, new)
-        sizes = [side.summary and side.summary.bytes for side in (before, after)]
+        sizes = [side.summary.bytes if side.summary else None for side in (before, after)]
         return {"comparison": comparison, "summary": format_summary(comparison, *sizes)}
