@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 T = TypeVar("T")
@@ -44,6 +44,24 @@ def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
             )
             time.sleep(BASE_DELAY_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
     return operation()
+
+
+def run_batch(connection: BaseDatabaseWrapper, work: Callable[[], T], *, has_fair_locks: bool) -> T:
+    """Run ``work``, one batch of many, in a transaction with retries.
+
+    Without ``has_fair_locks``, sleep half as long afterwards, outside the transaction: writers
+    that poll for the lock would hardly ever get it between two batches.
+    """
+
+    def run_in_transaction() -> T:
+        with transaction.atomic(connection.alias):
+            return work()
+
+    started = time.monotonic()
+    result = run(connection, run_in_transaction)
+    if not has_fair_locks and not connection.in_atomic_block:
+        time.sleep((time.monotonic() - started) / 2)
+    return result
 
 
 def is_transient(error: OperationalError) -> bool:

@@ -16,6 +16,7 @@ from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.health.stats import DayGrowth, SessionSize, collect
+from weavegraph_checkpoints.management.output import format_size
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import prune
 
@@ -106,16 +107,16 @@ def test_what_retention_would_free(settings: Any) -> None:
     effects = collect().retention
     assert [(e.result.steps, e.result.sessions, e.result.bytes) for e in effects] == [
         (4, 0, 4 * SIZE),
-        (2, 1, 2 * SIZE),
-        (1, 0, SIZE),
+        (3, 1, 3 * SIZE),
+        (6, 0, 6 * SIZE),
     ]
     assert effects[1].policy == RetentionPolicy(delete_inactive=timedelta(days=1))
     assert list(Step.objects.values_list()) == before
     assert run(STATS).lines[-4:] == [
         "The setting RETENTION would free",
         f"  keep_last=2: 4 steps, 0 sessions, {4 * SIZE} bytes",
-        f"  delete_inactive=1 day, 0:00:00: 2 steps, 1 session, {2 * SIZE} bytes",
-        f"  keep_last=1: 1 step, 0 sessions, {SIZE} bytes",
+        f"  delete_inactive=1 day, 0:00:00: 3 steps, 1 session, {3 * SIZE} bytes",
+        f"  keep_last=1: 6 steps, 0 sessions, {format_size(6 * SIZE)}",
     ]
     prune(effects[0].policy)
     assert Step.objects.count() == len(before) - effects[0].result.steps

@@ -190,16 +190,23 @@ def test_without_a_rule_it_runs_the_setting_in_order(
         'policy 1 of 3 (keep_last=3, owner="me"): 4 steps, 0 sessions, 400 bytes',
         '  "fresh": 3 steps, 300 bytes',
         '  "done": 1 step, 100 bytes',
+        "policy 2 of 3 (older_than=2 days, 12:00:00): 8 steps, 0 sessions, 800 bytes",
+        '  "fresh": 3 steps, 300 bytes',
+        '  "done": 3 steps, 300 bytes',
+        '  "old": 2 steps, 200 bytes',
+        'policy 3 of 3 (delete_inactive=180 days, 0:00:00, status="empty"): 0 steps, 1 session, '
+        "0 bytes",
+        "would prune up to 12 steps and 1 session",
+    ]
+    assert sizes() == WHOLE
+    assert lines_of(COMMAND) == [
+        *dry[:3],
         "policy 2 of 3 (older_than=2 days, 12:00:00): 4 steps, 0 sessions, 400 bytes",
         '  "old": 2 steps, 200 bytes',
         '  "done": 2 steps, 200 bytes',
-        'policy 3 of 3 (delete_inactive=180 days, 0:00:00, status="empty"): 0 steps, 1 session, '
-        "0 bytes",
-        "would prune 8 steps and 1 session",
+        *dry[7:8],
+        "pruned 8 steps and 1 session",
     ]
-    assert sizes() == WHOLE
-    lines = lines_of(COMMAND)
-    assert [*lines[:-1], "would " + lines[-1].replace("pruned", "prune")] == dry
     assert sizes() == {"fresh": 3, "done": 1, "old": 1}
 
 
@@ -306,7 +313,7 @@ def test_elsewhere_than_on_a_terminal_it_writes_plain_lines(
 
 
 def interrupted_after(reports: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a prune or preview that SIGINT meets after some reports."""
+    """Return a prune that SIGINT interrupts after some reports."""
 
     def replaced(*args: Any, on_progress: Callable[[Any], None], **options: Any) -> Any:
         left = [reports]
@@ -338,7 +345,7 @@ def test_sigint_ends_with_a_summary(
 def test_sigint_ends_a_dry_run_with_a_summary(
     table: dict[str, History], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "preview", interrupted_after(1, pruning.preview))
+    monkeypatch.setattr(pruning, "prune", interrupted_after(1, pruning.prune))
     ran = run(COMMAND, "--keep-last=1", "--dry-run")
     assert (ran.status, ran.lines[-1]) == (130, "would prune 10 steps and 0 sessions")
 

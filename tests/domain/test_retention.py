@@ -1,4 +1,4 @@
-"""The retention policy, and the pure rule which steps it takes."""
+"""The retention policy, and the rule that the tests of pruning compare the SQL with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.pruning.histories import prunable_steps
 from weavegraph_checkpoints.domain.retention import (
     RetentionPolicy,
-    Sieve,
-    cutoff,
+    get_cutoff,
     parse_duration,
 )
 from weavegraph_checkpoints.exceptions import CheckpointerError, InvalidPolicy
@@ -128,7 +128,7 @@ class TestPolicy:
     )
     def test_it_narrows(self, fields: dict[str, Any], concerns: bool) -> None:
         policy = RetentionPolicy(keep_last=1, **fields)
-        assert policy.narrows_to("a", "me", "finished") is concerns
+        assert policy.applies_to("a", "me", "finished") is concerns
 
     def test_inactive_is_longer_ago_than_the_duration(self) -> None:
         policy = RetentionPolicy(delete_inactive=DAY)
@@ -137,9 +137,9 @@ class TestPolicy:
         assert not RetentionPolicy(keep_last=1).is_inactive(days_ago(9), NOW)
 
     def test_an_age_beyond_the_calendar_names_nothing(self) -> None:
-        assert cutoff(NOW, timedelta.max) == datetime.min.replace(tzinfo=UTC)
+        assert get_cutoff(NOW, timedelta.max) == datetime.min.replace(tzinfo=UTC)
         policy = RetentionPolicy(older_than=timedelta.max)
-        assert policy.doomed_steps({1: days_ago(9), 2: NOW}.items(), NOW) == frozenset()
+        assert prunable_steps(policy, {1: days_ago(9), 2: NOW}.items(), NOW) == frozenset()
 
 
 class TestFromMapping:
@@ -240,79 +240,31 @@ def policies(*, session_rule: bool = False) -> st.SearchStrategy[RetentionPolicy
     )
 
 
-def sifted(sieve: Sieve, rules: list[RetentionPolicy], history: History) -> dict[int, int | None]:
-    """Return by which policy each step is taken."""
-    return {
-        step: sieve.taken_by(
-            [
-                rule.older_than is None or history[step] < cutoff(NOW, rule.older_than)
-                for rule in rules
-            ]
-        )
-        for step in sorted(history, reverse=True)
-    }
-
-
 class TestRule:
     @given(histories(), policies())
     def test_the_newest_step_never_goes(self, history: History, policy: RetentionPolicy) -> None:
-        doomed = policy.doomed_steps(history.items(), NOW)
-        assert doomed <= set(history)
-        assert not history or max(history) not in doomed
+        prunable = prunable_steps(policy, history.items(), NOW)
+        assert prunable <= set(history)
+        assert not history or max(history) not in prunable
 
     @given(histories(), policies())
     def test_a_step_goes_when_every_step_rule_names_it(
         self, history: History, policy: RetentionPolicy
     ) -> None:
-        doomed = policy.doomed_steps(history.items(), NOW)
+        prunable = prunable_steps(policy, history.items(), NOW)
         for step, created_at in history.items():
             newer = sum(other > step for other in history)
             among_newest = newer < (policy.keep_last or 1)
             too_young = policy.older_than is not None and NOW - created_at <= policy.older_than
-            assert (step in doomed) == (not among_newest and not too_young)
+            assert (step in prunable) == (not among_newest and not too_young)
 
     @given(histories(), policies())
     def test_a_second_time_takes_nothing(self, history: History, policy: RetentionPolicy) -> None:
-        doomed = policy.doomed_steps(history.items(), NOW)
-        left = [(step, history[step]) for step in history if step not in doomed]
-        assert policy.doomed_steps(left, NOW) == frozenset()
+        prunable = prunable_steps(policy, history.items(), NOW)
+        left = [(step, history[step]) for step in history if step not in prunable]
+        assert prunable_steps(policy, left, NOW) == frozenset()
 
     @given(histories())
     def test_a_rule_on_sessions_takes_no_step(self, history: History) -> None:
         policy = RetentionPolicy(delete_inactive=timedelta(0))
-        assert policy.doomed_steps(history.items(), NOW) == frozenset()
-
-
-class TestSieve:
-    @given(histories(), policies(session_rule=True))
-    def test_one_policy_takes_what_the_rule_names(
-        self, history: History, policy: RetentionPolicy
-    ) -> None:
-        taken = sifted(Sieve([policy]), [policy], history)
-        doomed = policy.doomed_steps(history.items(), NOW)
-        assert {step for step, index in taken.items() if index == 0} == doomed
-        assert set(taken.values()) <= {0, None}
-
-    @given(histories(), st.lists(policies(session_rule=True), max_size=4), st.data())
-    def test_several_take_what_they_would_one_after_the_other(
-        self, history: History, rules: list[RetentionPolicy], data: st.DataObject
-    ) -> None:
-        concerning = [data.draw(st.booleans()) for _ in rules]
-        removed_by = data.draw(st.sampled_from([None, *range(len(rules))]))
-        sieve = Sieve(
-            [rule if each else None for rule, each in zip(rules, concerning, strict=True)],
-            removed_by,
-        )
-        spared = sieve.spares(len(history))
-        taken = sifted(sieve, rules, history)
-        expected: dict[int, int | None] = dict.fromkeys(history)
-        left = dict(history)
-        for index, rule in enumerate(rules):
-            doomed = rule.doomed_steps(left.items(), NOW) if concerning[index] else frozenset()
-            if index == removed_by:
-                doomed = frozenset(left)
-            for step in doomed:
-                expected[step] = index
-                del left[step]
-        assert taken == expected
-        assert not spared or set(taken.values()) <= {None}
+        assert prunable_steps(policy, history.items(), NOW) == frozenset()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.domain.retention import RetentionPolicy, get_cutoff
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import PruneResult, SessionLoss
 
@@ -84,6 +84,23 @@ def stored(using: str = "default") -> dict[str, set[int]]:
     return found
 
 
+def prunable_steps(
+    policy: RetentionPolicy, history: Iterable[tuple[int, datetime]], now: datetime
+) -> frozenset[int]:
+    """Return which steps of one session the step rules match.
+
+    ``history`` holds the number and ``created_at`` of every step of the session.
+    """
+    if not policy.has_step_rule:
+        return frozenset()
+    older = sorted(history, reverse=True)[policy.keep_last or 1 :]
+    return frozenset(
+        step
+        for step, created_at in older
+        if policy.older_than is None or created_at < get_cutoff(now, policy.older_than)
+    )
+
+
 @dataclass
 class Model:
     """Prunes in memory by the pure rule."""
@@ -100,15 +117,15 @@ class Model:
         losses = []
         removed = 0
         for session_id, one in list(self.histories.items()):
-            if not policy.narrows_to(session_id, one.owner, one.status):
+            if not policy.applies_to(session_id, one.owner, one.status):
                 continue
             if policy.is_inactive(one.updated_at, self.now):
                 removed += 1
                 gone = self.histories.pop(session_id).steps
             else:
                 ages = [(step, created_at) for step, (created_at, _) in one.steps.items()]
-                doomed = policy.doomed_steps(ages, self.now)
-                gone = {step: one.steps.pop(step) for step in doomed}
+                prunable = prunable_steps(policy, ages, self.now)
+                gone = {step: one.steps.pop(step) for step in prunable}
             if gone:
                 size = sum(size or 0 for _, size in gone.values())
                 losses.append(SessionLoss(size, len(gone), session_id))

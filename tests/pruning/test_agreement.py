@@ -18,8 +18,7 @@ from tests.builders import wrong_snapshots
 from tests.pruning.histories import DAY, MAX_STEP, NOW, History, Model, plain, plant, stored
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session
-from weavegraph_checkpoints.pruning import PruneResult, preview, prune
-from weavegraph_checkpoints.pruning import sql as retention
+from weavegraph_checkpoints.pruning import PruneResult, prune, sql
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 
@@ -87,9 +86,9 @@ def planted(table: dict[str, History]) -> Iterator[Model]:
 @examples
 @given(tables, policies(), st.integers(1, 12), st.sampled_from([1, 2, 5, 5000]))
 def test_one_policy(
-    table: dict[str, History], policy: RetentionPolicy, batch_size: int, steps_a_read: int
+    table: dict[str, History], policy: RetentionPolicy, batch_size: int, read_batch_size: int
 ) -> None:
-    with planted(table) as model, patch.object(retention, "STEPS_A_READ", steps_a_read):
+    with planted(table) as model, patch.object(sql, "READ_BATCH_SIZE", read_batch_size):
         untouched = Session.objects.in_bulk()
         would = prune(policy, dry_run=True)
         assert stored() == model.left()
@@ -106,12 +105,18 @@ def test_one_policy(
 @examples
 @given(tables, st.lists(policies(), min_size=2, max_size=4))
 def test_several_policies(table: dict[str, History], rules: list[RetentionPolicy]) -> None:
+    """Each dry run counts one policy alone, which is the most that it deletes after others."""
     with planted(table) as model:
-        would = preview(rules)
+        would = [prune(policy, dry_run=True) for policy in rules]
+        assert would == [Model(deepcopy(table)).prune(policy) for policy in rules]
         assert stored() == model.left()
         did = [prune(policy) for policy in rules]
-        assert did == would == [model.prune(policy) for policy in rules]
+        assert did == [model.prune(policy) for policy in rules]
         assert stored() == model.left()
+        for alone, after_others in zip(would, did, strict=True):
+            assert alone.steps >= after_others.steps
+            assert alone.sessions >= after_others.sessions
+            assert alone.bytes >= after_others.bytes
 
 
 @examples
@@ -130,10 +135,6 @@ def test_runs_that_end_early_add_up(
         assert sum(result.sessions for result in results) == whole.sessions
         assert sum(result.bytes for result in results) == whole.bytes
         assert stored() == model.left()
-
-
-def test_a_dry_run_without_policies_counts_nothing() -> None:
-    assert preview([]) == []
 
 
 def test_the_ten_largest_losses_by_bytes_then_by_steps() -> None:

@@ -21,7 +21,7 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.pruning import PruneResult, prune
-from weavegraph_checkpoints.pruning.sql import RetentionStatements
+from weavegraph_checkpoints.pruning.sql import PruneStatements
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_noon")]
 
@@ -75,16 +75,16 @@ def inside_a_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], An
 
     def arrange(action: Callable[[], Any]) -> None:
         actions = [action]
-        for name in ("delete_steps", "delete_still_there"):
-            method = getattr(RetentionStatements, name)
+        for name in ("delete_steps", "delete_steps_if_older"):
+            method = getattr(PruneStatements, name)
 
-            def hooked(self: RetentionStatements, *args: Any, method: Any = method) -> Any:
+            def hooked(self: PruneStatements, *args: Any, method: Any = method) -> Any:
                 deleted = method(self, *args)
                 while actions:
                     actions.pop()()
                 return deleted
 
-            monkeypatch.setattr(RetentionStatements, name, hooked)
+            monkeypatch.setattr(PruneStatements, name, hooked)
 
     return arrange
 

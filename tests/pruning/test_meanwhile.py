@@ -11,11 +11,11 @@ import pytest
 from tests.builders import orphans, wrong_snapshots
 from tests.pruning.histories import DAY, NOW, plain, plant, stored
 from tests.strategies import a_checkpoint
+from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import PruneResult, prune
-from weavegraph_checkpoints.pruning import run as pruning
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_noon")]
 
@@ -31,14 +31,14 @@ def before_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> Before:
 
     def arrange(action: Callable[[], Any]) -> None:
         actions = [action]
-        atomically = pruning._atomically
+        run_batch = retries.run_batch
 
-        def hooked(alias: str, work: Any) -> Any:
+        def hooked(*args: Any, **options: Any) -> Any:
             while actions:
                 actions.pop()()
-            return atomically(alias, work)
+            return run_batch(*args, **options)
 
-        monkeypatch.setattr(pruning, "_atomically", hooked)
+        monkeypatch.setattr(retries, "run_batch", hooked)
 
     return arrange
 

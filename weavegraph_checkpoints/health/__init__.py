@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
-from django.db import DatabaseError, IntegrityError, connections, router, transaction
+from django.db import DatabaseError, IntegrityError, connections, router
 
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import get_backend
@@ -228,16 +227,12 @@ class _Verification:
     def _locked(self, session_id: str, work: Callable[[], list[Finding]]) -> list[Finding]:
         """Run a repair in a transaction of its own, unless the session is gone."""
 
-        def locked() -> list[Finding]:
-            with transaction.atomic(self.connection.alias):
-                return work() if self.statements.backend.lock([session_id]) else []
+        backend = self.statements.backend
 
-        started = time.monotonic()
-        findings = retries.run(self.connection, locked)
-        if not self.statements.backend.has_fair_locks and not self.connection.in_atomic_block:
-            # Its locks are not fair: whoever waits for one would hardly get it.
-            time.sleep(time.monotonic() - started)
-        return findings
+        def locked() -> list[Finding]:
+            return work() if backend.lock([session_id]) else []
+
+        return retries.run_batch(self.connection, locked, has_fair_locks=backend.has_fair_locks)
 
     def _advance(self, *, sessions: int = 0, steps: int = 0) -> None:
         self.checked = Extent(

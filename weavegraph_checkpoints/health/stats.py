@@ -14,7 +14,7 @@ from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.health.stats_sql import StatsStatements
 from weavegraph_checkpoints.models import Session
-from weavegraph_checkpoints.pruning import PruneResult, preview
+from weavegraph_checkpoints.pruning import PruneResult, prune
 
 LARGEST = 20
 DAYS = 30
@@ -40,7 +40,7 @@ class DayGrowth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyEffect:
-    """What a policy of the setting ``RETENTION`` would free now, after those before it."""
+    """What a policy of the setting ``RETENTION`` would free now, if it ran alone."""
 
     policy: RetentionPolicy
     result: PruneResult
@@ -76,7 +76,6 @@ def collect(*, using: str | None = None) -> Stats:
     counts = statements.statuses()
     largest = statements.largest_histories(LARGEST)
     sessions, steps, size = largest[0][-3:] if largest else (0, 0, 0)
-    results = preview(policies, using=alias) if policies else []
     return Stats(
         sessions={status: counts.get(status, 0) for status in Session.Status.values},
         steps=steps,
@@ -88,8 +87,8 @@ def collect(*, using: str | None = None) -> Stats:
         ),
         growth=_growth(statements),
         retention=tuple(
-            PolicyEffect(policy=policy, result=result)
-            for policy, result in zip(policies, results, strict=True)
+            PolicyEffect(policy=policy, result=prune(policy, using=alias, dry_run=True))
+            for policy in policies
         ),
     )
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from weavegraph_checkpoints.pruning.run import (
-    DEFAULT_BATCH_SIZE,
-    PruneResult,
-    SessionLoss,
-    preview,
-    prune,
-)
+from weavegraph_checkpoints.pruning.results import PruneResult, SessionLoss
+from weavegraph_checkpoints.pruning.run import DEFAULT_BATCH_SIZE, prune
 
-__all__ = ["DEFAULT_BATCH_SIZE", "PruneResult", "SessionLoss", "preview", "prune"]
+__all__ = ["DEFAULT_BATCH_SIZE", "PruneResult", "SessionLoss", "prune"]

@@ -1,302 +1,248 @@
-"""The statements of pruning: keyset reads, and deletes by explicit session and steps."""
+"""The SQL of pruning: keyset reads, and deletes by session and step. None reads a state."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from weavegraph_checkpoints.backends.base import (
-    SESSION,
-    Backend,
-    SessionRow,
-)
+from weavegraph_checkpoints.backends.base import SESSION, Backend, SessionRow, StepKey
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
 from weavegraph_checkpoints.domain.limits import MAX_STEP
-from weavegraph_checkpoints.domain.losses import SessionLoss
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.pruning.results import SessionLoss
 
-PARAMETERS = 900
-"""How many parameters a statement holds at the most: every SQLite takes 999."""
+MAX_PARAMETERS = 900
+"""Parameters of a statement: every SQLite takes 999."""
+SESSION_PAGE_SIZE = 200
+READ_BATCH_SIZE = 5000
+"""Steps that one statement reads or counts."""
+
+_PRUNED_STEP = "session_id, step, COALESCE(state_bytes, 0)"
 
 
-STEPS_A_READ = 5000
-
-_RECORD = "session_id, step, COALESCE(state_bytes, 0)"
-
-
-class StepRecord(NamedTuple):
-    """A step that goes."""
+class PrunedStep(NamedTuple):
+    """A step to delete; ``state_bytes`` is 0 where it is not known."""
 
     session_id: str
     step: int
     state_bytes: int
 
 
-class Tail(NamedTuple):
-    """The steps of a session but for its newest ones."""
-
-    keep: int
-    """How many newest ones are not meant; 0 or more."""
-    before: datetime | None
-    """Only steps that were made before this instant are meant."""
-
-
-class RetentionStatements:
-    """Reads what a policy may concern, and deletes what it names. No state is read."""
+class PruneStatements:
+    """The statements of a prune on one connection."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
         self.steps = backend.steps_by_number
 
-    def sessions(self, policy: RetentionPolicy | None, after: str, limit: int) -> list[SessionRow]:
-        """Return the next sessions, by id, that a policy concerns; all without a policy."""
-        narrowing = "id > %s"
+    def get_sessions(self, policy: RetentionPolicy, after: str) -> list[SessionRow]:
+        """Return the next ``SESSION_PAGE_SIZE`` sessions that a policy applies to, by id."""
+        condition = "id > %s"
         parameters = [after]
-        for column in ("status", "owner"):
-            value = getattr(policy, column, None)
+        for column, value in (("status", policy.status), ("owner", policy.owner)):
             if value is not None:
                 # SQLite would sort all rows that an index on the column finds, for each page.
-                narrowing += f" AND {self.backend.without_index(column)} = %s"
+                condition += f" AND {self.backend.without_index(column)} = %s"
                 parameters.append(value)
-        if policy is None or policy.session_ids is None:
-            return self._sessions(narrowing, parameters, limit)
+        if policy.session_ids is None:
+            return self._get_sessions(condition, parameters)
         later = (session_id for session_id in policy.session_ids if session_id > after)
-        for ids in batched(later, limit):
-            found = self._sessions(
-                f"{narrowing} AND id IN ({_marks(ids)})", [*parameters, *ids], limit
-            )
-            if found:
+        for ids in batched(later, SESSION_PAGE_SIZE):
+            among = f"{condition} AND id IN ({_placeholders(ids)})"
+            if found := self._get_sessions(among, [*parameters, *ids]):
                 return found
         return []
 
-    def _sessions(self, condition: str, parameters: Sequence[str], limit: int) -> list[SessionRow]:
+    def _get_sessions(self, condition: str, parameters: Sequence[Any]) -> list[SessionRow]:
         return self.backend.select_sessions(
-            f"{condition} ORDER BY id LIMIT %s", [*parameters, limit]
+            f"{condition} ORDER BY id LIMIT %s", [*parameters, SESSION_PAGE_SIZE]
         )
 
-    def step_counts(self, session_ids: Sequence[str]) -> dict[str, int]:
-        """Return how many steps each session has; those without are left out."""
+    def count_steps(self, session_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of steps of each session that has any."""
         if not session_ids:
             return {}
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT session_id, COUNT(*) FROM {self.steps}"
-                f" WHERE session_id IN ({_marks(session_ids)}) GROUP BY session_id",
-                session_ids,
-            )
-            return dict(cursor.fetchall())
+        sql = (
+            f"SELECT session_id, COUNT(*) FROM {self.steps}"
+            f" WHERE session_id IN ({_placeholders(session_ids)}) GROUP BY session_id"
+        )
+        return dict(self._fetch(sql, session_ids))
 
-    def histories(
-        self, counts: Mapping[str, int], ages: Sequence[datetime | None]
-    ) -> Iterator[tuple[Any, ...]]:
-        """Yield the steps of some sessions, newest first within each, in bounded reads.
+    def read_prunable_steps(
+        self, counts: Mapping[str, int], keep: int, before: datetime | None
+    ) -> Iterator[list[StepKey]]:
+        """Yield the steps older than ``before`` that are not the newest ``keep`` of a session.
 
-        ``counts`` tells how many steps each session has. A step comes as its session, its
-        number, its ``state_bytes``, and for each of ``ages`` whether it was made before
-        that instant (true for ``None``).
+        ``counts`` holds the number of steps of each session. Yields one list for each
+        statement; steps come newest first within a session.
         """
-        for group in batched_by_weight(sorted(counts), counts.__getitem__, STEPS_A_READ):
-            if len(group) > 1 or counts[group[0]] <= STEPS_A_READ:
-                yield from self._history(
-                    ages,
-                    f"session_id IN ({_marks(group)}) ORDER BY session_id, step DESC",
-                    group,
+        is_old, age = self._is_old(before)
+        columns = f"session_id, step, {is_old} FROM {self.steps}"
+        for session_ids in _batched_by_steps(counts):
+            if counts[session_ids[0]] <= READ_BATCH_SIZE:
+                rows = self._fetch(
+                    f"SELECT {columns} WHERE session_id IN ({_placeholders(session_ids)})"
+                    " ORDER BY session_id, step DESC",
+                    [*age, *session_ids],
                 )
+                histories = (history for _, history in groupby(rows, itemgetter(0)))
+                yield [
+                    (session_id, step)
+                    for history in histories
+                    for session_id, step, older in islice(history, keep, None)
+                    if older
+                ]
                 continue
-            newest = MAX_STEP
-            while rows := self._history(
-                ages,
-                "session_id = %s AND step <= %s ORDER BY step DESC LIMIT %s",
-                [group[0], newest, STEPS_A_READ],
+            newest, offset = MAX_STEP, keep
+            while rows := self._fetch(
+                f"SELECT {columns} WHERE session_id = %s AND step <= %s"
+                " ORDER BY step DESC LIMIT %s OFFSET %s",
+                [*age, session_ids[0], newest, READ_BATCH_SIZE, offset],
             ):
-                yield from rows
-                newest = rows[-1][1] - 1
+                yield [(session_id, step) for session_id, step, older in rows if older]
+                newest, offset = rows[-1][1] - 1, 0
 
-    def _history(
-        self, ages: Sequence[datetime | None], condition: str, parameters: Sequence[Any]
-    ) -> list[tuple[Any, ...]]:
-        asked = [self._is_old(age) for age in ages]
-        columns = ", ".join([_RECORD, *(is_old for is_old, _ in asked)])
-        instants = [instant for _, instants in asked for instant in instants]
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {columns} FROM {self.steps} WHERE {condition}", [*instants, *parameters]
-            )
-            return cursor.fetchall()  # type: ignore[no-any-return]
-
-    def losses(
-        self, tails: Mapping[str, Tail], counts: Mapping[str, int]
+    def count_prunable_steps(
+        self, counts: Mapping[str, int], keep: int, before: datetime | None
     ) -> Iterator[list[SessionLoss]]:
-        """Count the steps of each tail inside the database, in bounded reads.
+        """Count in the database what ``read_prunable_steps`` would yield.
 
-        ``counts`` tells how many steps each session has. Yields what each read has counted:
-        a long session comes in several, one without such steps not at all.
+        Yields one list for each statement: a long session is counted by several.
         """
-        for group in batched_by_weight(sorted(tails), counts.__getitem__, STEPS_A_READ):
-            if len(group) == 1 and counts[group[0]] > STEPS_A_READ:
-                yield from self._losses_of_one(group[0], tails[group[0]])
+        is_old, age = self._is_old(before)
+        for session_ids in _batched_by_steps(counts):
+            if counts[session_ids[0]] > READ_BATCH_SIZE:
+                yield from self._count_long_session(session_ids[0], keep, is_old, age)
                 continue
-            for chunk in batched(group, PARAMETERS // 4):
-                yield self._losses({key: tails[key] for key in chunk})
-
-    def _losses(self, tails: Mapping[str, Tail]) -> list[SessionLoss]:
-        statements: list[str] = []
-        parameters: list[Any] = []
-        for session_id, (keep, before) in tails.items():
-            is_old, ages = self._is_old(before)
-            statements.append(
+            select = (
                 f"SELECT MAX(session_id), COUNT(*), SUM(COALESCE(state_bytes, 0)) FROM {self.steps}"
                 f" WHERE session_id = %s AND step <= (SELECT step FROM {self.steps}"
                 f" WHERE session_id = %s ORDER BY step DESC LIMIT 1 OFFSET %s) AND {is_old}"
                 " HAVING COUNT(*) > 0"
             )
-            parameters += [session_id, session_id, keep, *ages]
-        with self.connection.cursor() as cursor:
-            cursor.execute(self.backend.looking_up + " UNION ALL ".join(statements), parameters)
-            return [
-                SessionLoss(int(size), steps, session_id)
-                for session_id, steps, size in cursor.fetchall()
-            ]
-
-    def _losses_of_one(self, session_id: str, tail: Tail) -> Iterator[list[SessionLoss]]:
-        is_old, ages = self._is_old(tail.before)
-        newest, offset = MAX_STEP, tail.keep
-        while True:
-            with self.connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT MIN(step), SUM(lost), SUM(size * lost) FROM (SELECT step,"
-                    f" COALESCE(state_bytes, 0) AS size, CASE WHEN {is_old} THEN 1 ELSE 0 END"
-                    f" AS lost FROM {self.steps} WHERE session_id = %s AND step <= %s"
-                    " ORDER BY step DESC LIMIT %s OFFSET %s) AS part",
-                    [*ages, session_id, newest, STEPS_A_READ, offset],
+            for ids in batched(session_ids, MAX_PARAMETERS // 4):
+                rows = self._fetch(
+                    self.backend.looking_up + " UNION ALL ".join([select] * len(ids)),
+                    [value for key in ids for value in (key, key, keep, *age)],
                 )
-                oldest, steps, size = cursor.fetchone()
+                yield [SessionLoss(int(size), steps, key) for key, steps, size in rows]
+
+    def _count_long_session(
+        self, session_id: str, keep: int, is_old: str, age: Sequence[Any]
+    ) -> Iterator[list[SessionLoss]]:
+        newest, offset = MAX_STEP, keep
+        while True:
+            [(oldest, steps, size)] = self._fetch(
+                "SELECT MIN(step), SUM(is_old), SUM(size * is_old) FROM (SELECT step,"
+                f" COALESCE(state_bytes, 0) AS size, CASE WHEN {is_old} THEN 1 ELSE 0 END"
+                f" AS is_old FROM {self.steps} WHERE session_id = %s AND step <= %s"
+                " ORDER BY step DESC LIMIT %s OFFSET %s) AS page",
+                [*age, session_id, newest, READ_BATCH_SIZE, offset],
+            )
             if oldest is None:
                 return
             yield [SessionLoss(int(size), int(steps), session_id)] if steps else []
             newest, offset = oldest - 1, 0
 
-    def oldest_steps(self, session_ids: Sequence[str], above: int, limit: int) -> list[StepRecord]:
-        """Return steps of some sessions above a number, oldest first within each session."""
-        # MariaDB would sort all the rest of a long session to find its first rows, were the
-        # session named in the order.
+    def get_oldest_steps(
+        self, session_ids: Sequence[str], above: int, limit: int
+    ) -> list[PrunedStep]:
+        """Return steps above a step number, oldest first within each session."""
+        # MariaDB sorts the whole rest of a long session if the order names its only session.
         order = "step" if len(session_ids) == 1 else "session_id, step"
-        return self._records(
-            f"session_id IN ({_marks(session_ids)}) AND step > %s ORDER BY {order} LIMIT %s",
+        return self._get_pruned_steps(
+            f"SELECT {_PRUNED_STEP} FROM {self.steps} WHERE session_id IN"
+            f" ({_placeholders(session_ids)}) AND step > %s ORDER BY {order} LIMIT %s",
             [*session_ids, above, limit],
         )
 
     def have_steps(self, session_ids: Sequence[str], up_to: int) -> bool:
-        """Say whether some sessions have any step up to a number."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT 1 FROM {self.steps} WHERE session_id IN ({_marks(session_ids)})"
-                " AND step <= %s LIMIT 1",
-                [*session_ids, up_to],
-            )
-            return cursor.fetchone() is not None
+        """Return whether any of some sessions has a step up to a step number."""
+        sql = (
+            f"SELECT 1 FROM {self.steps} WHERE session_id IN ({_placeholders(session_ids)})"
+            " AND step <= %s LIMIT 1"
+        )
+        return bool(self._fetch(sql, [*session_ids, up_to]))
 
-    def delete_still_there(
-        self, steps: Mapping[str, Sequence[int]], before: datetime | None
-    ) -> list[StepRecord]:
-        """Delete those of some steps that were made before an instant; return them."""
-        is_old, ages = self._is_old(before)
-        named = [
-            (f"({clause}) AND {is_old}", [*parameters, *ages])
-            for clause, parameters in self._naming(steps)
-        ]
-        if self.backend.takes_arrays:
-            return sorted(
-                record
-                for condition, parameters in named
-                for record in self._returned(
-                    f"{self.backend.delete_steps} WHERE {condition} RETURNING {_RECORD}", parameters
-                )
-            )
-        records = [
-            record
-            for condition, parameters in named
-            for record in self._records(f"{condition} ORDER BY session_id, step", parameters)
-        ]
-        self.delete_steps(records)
-        return records
-
-    def with_newer_steps(self, newest: Mapping[str, int], keep: int) -> set[str]:
-        """Return the sessions that have ``keep`` or more steps above the one given."""
+    def get_sessions_with_newer_steps(self, newest: Mapping[str, int], keep: int) -> set[str]:
+        """Return the sessions that have ``keep`` or more steps above their step in ``newest``."""
+        # From the newest step down: index entries of deleted steps are below.
+        select = (
+            f"SELECT id FROM {SESSION} WHERE id = %s AND EXISTS (SELECT 1 FROM {self.steps}"
+            " WHERE session_id = %s AND step > %s ORDER BY step DESC LIMIT 1 OFFSET %s)"
+        )
         found: set[str] = set()
-        for chunk in batched(newest.items(), PARAMETERS // 4):
-            # From the newest down: below lie the rows that earlier batches have deleted,
-            # which an index still leads through.
-            sql = " UNION ALL ".join(
-                [
-                    f"SELECT id FROM {SESSION} WHERE id = %s AND EXISTS (SELECT 1 FROM {self.steps}"
-                    " WHERE session_id = %s AND step > %s ORDER BY step DESC"
-                    " LIMIT 1 OFFSET %s)"
-                ]
-                * len(chunk)
+        for batch in batched(newest.items(), MAX_PARAMETERS // 4):
+            rows = self._fetch(
+                " UNION ALL ".join([select] * len(batch)),
+                [value for key, step in batch for value in (key, key, step, keep - 1)],
             )
-            parameters = [
-                value
-                for session_id, step in chunk
-                for value in (session_id, session_id, step, keep - 1)
-            ]
-            with self.connection.cursor() as cursor:
-                cursor.execute(sql, parameters)
-                found.update(session_id for (session_id,) in cursor.fetchall())
+            found.update(session_id for (session_id,) in rows)
         return found
 
-    def delete_steps(self, records: Iterable[StepRecord]) -> None:
-        """Delete steps, in the order given."""
-        steps: dict[str, list[int]] = {}
-        for record in records:
-            steps.setdefault(record.session_id, []).append(record.step)
+    def delete_steps(self, steps: Iterable[PrunedStep]) -> None:
+        """Delete steps."""
         with self.connection.cursor() as cursor:
-            for clause, parameters in self._naming(steps):
-                cursor.execute(f"{self.backend.delete_steps} WHERE {clause}", parameters)
+            for condition, parameters in self._conditions(steps):
+                cursor.execute(f"{self.backend.delete_steps} WHERE {condition}", parameters)
 
-    def _naming(self, steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
-        """Yield conditions, with their parameters, that name each session and its steps."""
-        return _by_array(steps) if self.backend.takes_arrays else _one_by_one(steps)
+    def delete_steps_if_older(
+        self, steps: Iterable[StepKey], before: datetime | None
+    ) -> list[PrunedStep]:
+        """Delete those of ``steps`` that are older than ``before``, and return them."""
+        is_old, age = self._is_old(before)
+        deleted: list[PrunedStep] = []
+        for named, parameters in self._conditions(steps):
+            condition = f"({named}) AND {is_old}"
+            if self.backend.takes_arrays:
+                sql = f"{self.backend.delete_steps} WHERE {condition} RETURNING {_PRUNED_STEP}"
+            else:
+                sql = (
+                    f"SELECT {_PRUNED_STEP} FROM {self.steps} WHERE {condition}"
+                    " ORDER BY session_id, step"
+                )
+            deleted += self._get_pruned_steps(sql, [*parameters, *age])
+        if not self.backend.takes_arrays:
+            self.delete_steps(deleted)
+        return sorted(deleted)
 
-    def _records(self, condition: str, parameters: Sequence[Any]) -> list[StepRecord]:
-        return self._returned(f"SELECT {_RECORD} FROM {self.steps} WHERE {condition}", parameters)
+    def _conditions(self, steps: Iterable[PrunedStep | StepKey]) -> Iterator[tuple[str, list[Any]]]:
+        """Yield SQL conditions, with their parameters, that together match ``steps``."""
+        arrays = self.backend.takes_arrays
+        for batch in batched(steps, sys.maxsize if arrays else MAX_PARAMETERS - SESSION_PAGE_SIZE):
+            clauses: list[str] = []
+            parameters: list[Any] = []
+            for session_id, keys in groupby(batch, itemgetter(0)):
+                numbers = [key[1] for key in keys]
+                among = "= ANY(%s::bigint[])" if arrays else f"IN ({_placeholders(numbers)})"
+                clauses.append(f"(session_id = %s AND step {among})")
+                parameters += [session_id, numbers] if arrays else [session_id, *numbers]
+            yield " OR ".join(clauses), parameters
 
-    def _returned(self, sql: str, parameters: Sequence[Any]) -> list[StepRecord]:
+    def _get_pruned_steps(self, sql: str, parameters: Sequence[Any]) -> list[PrunedStep]:
+        return list(map(PrunedStep._make, self._fetch(sql, parameters)))
+
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, parameters)
-            return list(map(StepRecord._make, cursor.fetchall()))
+            return cursor.fetchall()
 
     def _is_old(self, before: datetime | None) -> tuple[str, list[Any]]:
-        """Return the condition, with its parameters, that a step was made before an instant."""
+        """Return the condition that a step is older than ``before``, with its parameters."""
         if before is None:
             return "TRUE", []
         return "created_at < %s", [self.connection.ops.adapt_datetimefield_value(before)]
 
 
-def _by_array(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
-    clause = "(session_id = %s AND step = ANY(%s::bigint[]))"
-    if steps:
-        yield (
-            " OR ".join([clause] * len(steps)),
-            [value for session_id, numbers in steps.items() for value in (session_id, [*numbers])],
-        )
+def _batched_by_steps(counts: Mapping[str, int]) -> Iterator[list[str]]:
+    """Batch sessions that have up to ``READ_BATCH_SIZE`` steps together; a longer one is alone."""
+    return batched_by_weight(sorted(counts), counts.__getitem__, READ_BATCH_SIZE)
 
 
-def _one_by_one(steps: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[Any]]]:
-    clauses: list[str] = []
-    parameters: list[Any] = []
-    for session_id, numbers in steps.items():
-        for chunk in batched(numbers, PARAMETERS // 2):
-            if len(parameters) + len(chunk) + 1 > PARAMETERS:
-                yield " OR ".join(clauses), parameters
-                clauses, parameters = [], []
-            clauses.append(f"(session_id = %s AND step IN ({_marks(chunk)}))")
-            parameters += [session_id, *chunk]
-    if clauses:
-        yield " OR ".join(clauses), parameters
-
-
-def _marks(values: Sequence[object]) -> str:
+def _placeholders(values: Sequence[object]) -> str:
     return ", ".join(["%s"] * len(values))

@@ -96,50 +96,48 @@ class Command(CheckpointCommand):
         results: list[PruneResult] = []
         try:
             with self.interruptible():
-                if dry_run:
-                    self._preview(policies, results)
-                else:
-                    self._prune(policies, batch_size, results)
+                for policy in policies:
+                    self._prune(policy, results, batch_size=batch_size, dry_run=dry_run)
         except InvalidPolicy as error:
             raise CommandError(str(error)) from error
         for number, (policy, result) in enumerate(zip(policies, results, strict=False), 1):
             self._report(f"{number} of {len(policies)}", policy, result)
         steps = sum(result.steps for result in results)
         sessions = sum(result.sessions for result in results)
-        if not dry_run and steps >= MIN_STEPS_FOR_SPACE_HINT:
+        verb = "pruned"
+        if dry_run:
+            # Each policy is counted alone: what several match is counted more than once.
+            verb = "would prune" if len(policies) == 1 else "would prune up to"
+        elif steps >= MIN_STEPS_FOR_SPACE_HINT:
             self.write(SPACE_HINTS[connections[self.database].vendor])
-        verb = "would prune" if dry_run else "pruned"
         self.write(f"{verb} {format_count(steps, 'step')} and {format_count(sessions, 'session')}")
         return EXIT_INTERRUPTED if self.interrupted else 0
 
-    def _preview(self, policies: Sequence[RetentionPolicy], results: list[PruneResult]) -> None:
-        with self.progress("steps counted") as progress:
-
-            def on_progress(so_far: list[PruneResult]) -> None:
-                results[:] = so_far
-                progress.update(sum(result.steps for result in so_far))
-
-            results[:] = pruning.preview(policies, using=self.database, on_progress=on_progress)
-
     def _prune(
-        self, policies: Sequence[RetentionPolicy], batch_size: int, results: list[PruneResult]
+        self, policy: RetentionPolicy, results: list[PruneResult], *, dry_run: bool, batch_size: int
     ) -> None:
+        """Prune, or count, and keep the last element of ``results`` up to date."""
+
         def get_total() -> int:
             counted: list[PruneResult] = []
-            self._preview(policies, counted)
-            return sum(result.steps for result in counted)
+            self._prune(policy, counted, dry_run=True, batch_size=batch_size)
+            return counted[0].steps
 
-        with self.progress("steps", get_total) as progress:
-            for policy in policies:
-                results.append(PruneResult())
+        results.append(PruneResult())
+        unit, total = ("steps counted", None) if dry_run else ("steps", get_total)
+        with self.progress(unit, total) as progress:
 
-                def on_progress(result: PruneResult) -> None:
-                    results[-1] = result
-                    progress.update(sum(each.steps for each in results))
+            def on_progress(result: PruneResult) -> None:
+                results[-1] = result
+                progress.update(result.steps)
 
-                results[-1] = pruning.prune(
-                    policy, using=self.database, batch_size=batch_size, on_progress=on_progress
-                )
+            results[-1] = pruning.prune(
+                policy,
+                using=self.database,
+                batch_size=batch_size,
+                dry_run=dry_run,
+                on_progress=on_progress,
+            )
 
     def _report(self, number: str, policy: RetentionPolicy, result: PruneResult) -> None:
         self.write(

@@ -1,0 +1,71 @@
+"""The result of a prune, and the tally that adds it up."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+MAX_LARGEST = 10
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionLoss:
+    """What one session loses: a number of steps, and the bytes of their states."""
+
+    bytes: int
+    steps: int
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneResult:
+    """What a prune deleted, or what a dry run counted."""
+
+    steps: int = 0
+    """Deleted steps, including those of deleted sessions."""
+    sessions: int = 0
+    """Deleted sessions."""
+    bytes: int = 0
+    """Size of the deleted states as JSON; steps without ``state_bytes`` count as 0."""
+    largest: tuple[SessionLoss, ...] = ()
+    """The ten sessions that lose most, by bytes and then by steps."""
+    finished: bool = False
+    """False in progress reports, and if ``max_batches`` ended the prune."""
+
+
+@dataclass(slots=True)
+class PruneTally:
+    """Add up what is deleted, in bounded memory."""
+
+    steps: int = 0
+    sessions: int = 0
+    bytes: int = 0
+    _largest: list[SessionLoss] = field(default_factory=list)
+    _current: SessionLoss | None = None
+
+    def add(self, loss: SessionLoss) -> None:
+        """Add a loss; those of one session must come one after the other."""
+        self.steps += loss.steps
+        self.bytes += loss.bytes
+        current = self._current
+        if current is not None and current.session_id == loss.session_id:
+            loss = SessionLoss(
+                current.bytes + loss.bytes, current.steps + loss.steps, loss.session_id
+            )
+        else:
+            self._largest = self._get_largest()
+        self._current = loss
+
+    def _get_largest(self) -> list[SessionLoss]:
+        current = [] if self._current is None else [self._current]
+        return heapq.nlargest(MAX_LARGEST, self._largest + current)
+
+    def get_result(self, *, finished: bool = False) -> PruneResult:
+        """Return what was added so far."""
+        return PruneResult(
+            steps=self.steps,
+            sessions=self.sessions,
+            bytes=self.bytes,
+            largest=tuple(self._get_largest()),
+            finished=finished,
+        )
