@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -26,11 +27,23 @@ class Captured:
 
 @contextmanager
 def captured(using: str = "default") -> Iterator[Captured]:
-    """Capture what a block sends to a database."""
+    """Capture what a block sends to a database.
+
+    With Django 5.2 the query log of PostgreSQL has no text for a prepared statement: that text is
+    taken from where Django executes it, with ``%s`` for its parameters.
+    """
     found = Captured()
-    connections[using].ensure_connection()
-    with CaptureQueriesContext(connections[using]) as context:
+    connection = connections[using]
+    connection.ensure_connection()
+    executed: dict[int, str] = {}
+
+    def record(execute: Any, sql: str, *args: Any) -> Any:
+        executed[len(connection.queries_log)] = sql
+        return execute(sql, *args)
+
+    with CaptureQueriesContext(connection) as context, connection.execute_wrapper(record):
         yield found
-    for query in context.captured_queries:
-        kind = found.commands if _COMMAND.match(query["sql"]) else found.statements
-        kind.append(query["sql"])
+    for index, query in enumerate(context.captured_queries, context.initial_queries):
+        sql = query["sql"] or executed[index]
+        kind = found.commands if _COMMAND.match(sql) else found.statements
+        kind.append(sql)
