@@ -1,5 +1,5 @@
-# `make help` lists the targets. PYTHON= chooses the interpreter, VENV= the virtual environment,
-# PYTEST_ARGS= goes to pytest. `make -j3 -O test` tests the databases side by side.
+# `make help` lists the targets. PYTHON= sets the interpreter, VENV= the virtual environment, and
+# PYTEST_ARGS= is passed to pytest. `make -j3 -O test` tests the databases in parallel.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,34 +23,34 @@ STAMPS := $(VENV)/.stamps
 WITHOUT_API := $(VENV)-without-api
 COVERAGE_DATA := $(CURDIR)/.coverage-data
 
-# The databases this run tests: SQLite always, a server when its URL is set. Nothing is installed
-# any more once a test runs: every test waits for the drivers of all of them.
+# Test SQLite always, and a server if its URL is set. Each test target depends on the drivers of
+# all databases under test, because nothing may be installed while tests run in parallel.
 SERVERS := $(if $(TEST_POSTGRES_URL),postgres) $(if $(TEST_MARIADB_URL),mariadb)
 TESTED := sqlite $(SERVERS)
 READY := $(STAMPS)/test $(SERVERS:%=$(STAMPS)/%)
-# 0 asks for no minimum: code for a database that was not tested cannot be covered.
+# Code for a database that was not tested cannot be covered: without both servers, no minimum.
 MINIMUM := $(if $(and $(TEST_POSTGRES_URL),$(TEST_MARIADB_URL)),,--fail-under=0)
 
 .PHONY: help
-help: ## Show this list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 # --- the virtual environment ------------------------------------------------------------------
 
 .PHONY: venv
-venv: $(STAMPS)/dev ## Make the virtual environment with everything a developer needs
+venv: $(STAMPS)/dev ## Create the virtual environment with all development tools
 
-# A virtual environment that works is kept, unless PYTHON= names another version.
+# Keep a virtual environment that works, unless PYTHON= is another version.
 $(STAMPS)/pip: FORCE
 	@version() { "$$1" -c 'import sys; print(*sys.version_info[:3])' 2>/dev/null; }; \
 	python='$(PYTHON)'; have=$$(version $(BIN)/python || true); wanted=$$have; \
 	if [ -n "$$python" ]; then \
-	    wanted=$$(version "$$python") || { echo "$$python does not start"; exit 1; }; \
+	    wanted=$$(version "$$python") || { echo "$$python is not a working Python"; exit 1; }; \
 	fi; \
 	if [ -z "$$have" ] || [ "$$have" != "$$wanted" ]; then \
 	    python=$${python:-$$(.ci/find-python)} \
-	        || { echo "No Python from 3.11 to 3.14 starts; name one: make PYTHON=..."; exit 1; }; \
-	    echo "Making $(VENV) with $$python"; \
+	        || { echo "No working Python 3.11 to 3.14 found; set one: make PYTHON=..."; exit 1; }; \
+	    echo "Creating $(VENV) with $$python"; \
 	    "$$python" -m venv --clear $(VENV); \
 	fi; \
 	if [ ! -e $@ ]; then \
@@ -64,7 +64,7 @@ $(STAMPS)/test: pyproject.toml $(STAMPS)/pip
 	$(PIP) install --editable '.[api]' --group test --group test-api
 	@touch $@
 
-# Beside it one without the optional REST framework.
+# A second virtual environment, without the optional REST framework.
 $(WITHOUT_API)/.stamp: pyproject.toml $(STAMPS)/pip
 	$(BIN)/python -m venv --clear $(WITHOUT_API)
 	$(WITHOUT_API)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
@@ -90,8 +90,8 @@ $(STAMPS)/dev: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build
 
 # --- the demo ---------------------------------------------------------------------------------
 
-# The demo audits the installed distributions: it works in the environment of the tests, to which
-# a DATABASE_URL adds the driver of its server.
+# The demo audits the installed distributions in the environment of the tests. DATABASE_URL adds the
+# driver of its server.
 DRIVER_postgres := postgres
 DRIVER_postgresql := postgres
 DRIVER_mysql := mariadb
@@ -99,20 +99,20 @@ DRIVER_mariadb := mariadb
 DRIVER := $(DRIVER_$(firstword $(subst :, ,$(DATABASE_URL))))
 
 .PHONY: demo
-demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no ends instead)
+demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no exits instead)
 	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve,--port $(PORT))
 
 # --- the tests --------------------------------------------------------------------------------
 
 .PHONY: test
-test: test-sqlite test-postgres test-mariadb ## Test on SQLite, and on each server whose URL is set
+test: test-sqlite test-postgres test-mariadb ## Run the tests on SQLite, and on each server whose URL is set
 	@cd $(COVERAGE_DATA) && rm -f .coverage && \
 	    COVERAGE_FILE=$(COVERAGE_DATA)/.coverage $(abspath $(BIN))/coverage combine --quiet \
 	    --rcfile=$(CURDIR)/pyproject.toml $(TESTED)
 	COVERAGE_FILE=$(COVERAGE_DATA)/.coverage $(BIN)/coverage report $(MINIMUM)
-	@echo "Tested on: $(strip $(TESTED))$(if $(MINIMUM), (the coverage minimum holds for all three together))"
+	@echo "Tested on: $(strip $(TESTED))$(if $(MINIMUM), (the coverage minimum applies only if all three are tested))"
 
-# One database, with coverage in a folder of its own.
+# $(call pytest,SETTINGS,NAME): run the tests on one database, with its own coverage data
 define pytest
 	@rm -rf $(COVERAGE_DATA)/$(1) && mkdir -p $(COVERAGE_DATA)/$(1)
 	@echo "== Tests on $(2)"
@@ -120,61 +120,62 @@ define pytest
 	    $(BIN)/coverage run -m pytest --ds=tests.settings.$(1) $(PYTEST_ARGS)
 endef
 
-# A server without a URL is said to be left out; WEAVEGRAPH_REQUIRE_ALL_DATABASES makes that fail.
-define left_out
+# $(call not_tested,NAME,VARIABLE,EXAMPLE): report a server without a URL, which is an error if
+# WEAVEGRAPH_REQUIRE_ALL_DATABASES is set
+define not_tested
 	@echo "== NOT tested on $(1): set $(2), for example $(3)"; \
 	    [ -z "$${WEAVEGRAPH_REQUIRE_ALL_DATABASES:-}" ]
 endef
 
 .PHONY: test-sqlite
-test-sqlite: $(READY) ## Test on SQLite alone
+test-sqlite: $(READY) ## Run the tests on SQLite only
 	$(call pytest,sqlite,SQLite)
 
 .PHONY: test-postgres
 ifneq (,$(TEST_POSTGRES_URL))
-test-postgres: $(READY) ## Test on the PostgreSQL server of TEST_POSTGRES_URL
+test-postgres: $(READY) ## Run the tests on the PostgreSQL server of TEST_POSTGRES_URL
 	$(call pytest,postgres,PostgreSQL)
 else
 test-postgres:
-	$(call left_out,PostgreSQL,TEST_POSTGRES_URL,TEST_POSTGRES_URL=postgres://user:password@127.0.0.1:5432/postgres)
+	$(call not_tested,PostgreSQL,TEST_POSTGRES_URL,TEST_POSTGRES_URL=postgres://user:password@127.0.0.1:5432/postgres)
 endif
 
 .PHONY: test-mariadb
 ifneq (,$(TEST_MARIADB_URL))
-test-mariadb: $(READY) ## Test on the MariaDB server of TEST_MARIADB_URL
+test-mariadb: $(READY) ## Run the tests on the MariaDB server of TEST_MARIADB_URL
 	$(call pytest,mariadb,MariaDB)
 else
 test-mariadb:
-	$(call left_out,MariaDB,TEST_MARIADB_URL,TEST_MARIADB_URL=mariadb://user:password@127.0.0.1:3306/mysql)
+	$(call not_tested,MariaDB,TEST_MARIADB_URL,TEST_MARIADB_URL=mariadb://user:password@127.0.0.1:3306/mysql)
 endif
 
 .PHONY: test-without-api
-test-without-api: $(WITHOUT_API)/.stamp ## Test on SQLite where the REST framework is not installed
+test-without-api: $(WITHOUT_API)/.stamp ## Run the tests on SQLite without the REST framework
 	@! $(WITHOUT_API)/bin/python -c 'import rest_framework' 2>/dev/null
 	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS) $(WITHOUT_API_TESTS)
 
 .PHONY: fuzz
-fuzz: $(STAMPS)/test ## Fuzz the REST API by its own schema (FUZZ_SECONDS=120 FUZZ_SEED=1)
+fuzz: $(STAMPS)/test ## Fuzz the REST API with its OpenAPI schema (FUZZ_SECONDS=120 FUZZ_SEED=1)
 	WEAVEGRAPH_FUZZ_SECONDS=$(FUZZ_SECONDS) WEAVEGRAPH_FUZZ_SEED=$(FUZZ_SEED) \
 	    $(BIN)/python -m pytest --ds=tests.settings.sqlite tests/api/test_fuzz.py $(PYTEST_ARGS)
 
 .PHONY: test-browser
-test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= names one that is not on the path)
+test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= if it is not on PATH)
 	$(BIN)/python -m pytest --ds=tests.settings.browser -m browser $(PYTEST_ARGS) tests/browser
 
 .PHONY: torture
-torture: $(READY) ## Kill writers and servers, fill disks, race; write docs/reliability.md (half an hour)
+torture: $(READY) ## Kill writers and servers, fill disks, race; update docs/reliability.md (30 minutes)
 	@PATH=$$PATH:/usr/sbin; command -v pgbouncer >/dev/null || [ "$$(id -u)" -ne 0 ] \
 	    || (apt-get -qq update && apt-get -qq -y install --no-install-recommends pgbouncer) \
 	    >/dev/null || true
 	$(BIN)/python -m tests.torture --write $(TORTURE_ARGS)
 
 .PHONY: torture-short
-torture-short: $(READY) ## The kills and races of it, in a minute or two
+torture-short: $(READY) ## Only the kills and races of make torture (2 minutes)
 	$(BIN)/python -m tests.torture --short $(TORTURE_ARGS)
 
 .PHONY: screenshots
-screenshots: $(STAMPS)/browser ## Make the pictures of docs/admin.md anew, from a run of the demo
+screenshots: $(STAMPS)/browser ## Take the screenshots of docs/admin.md again, from a run of the demo
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
 .PHONY: bench-admin
@@ -182,12 +183,17 @@ bench-admin: $(READY) ## Measure the pages of the admin, and write the table of 
 	$(BIN)/python -m benchmarks.admin
 
 .PHONY: matrix
-matrix: $(STAMPS)/matrix ## Test each Python that this machine has with each Django, on SQLite
+matrix: $(STAMPS)/matrix ## Test each installed Python with each Django on SQLite, and Django 5.2 on the servers
 	@pythons=$$(.ci/find-python --all); \
 	for version in 3.11 3.12 3.13 3.14; do \
-	    [[ "$$pythons" == *"python$$version"* ]] || echo "== NOT tested: no Python $$version here"; \
+	    [[ "$$pythons" == *"python$$version"* ]] || echo "== NOT tested: Python $$version is not installed"; \
 	done; \
-	PATH=$$(xargs -n 1 dirname <<< "$$pythons" | paste -s -d : -):$$PATH $(BIN)/tox run
+	export PATH=$$(xargs -n 1 dirname <<< "$$pythons" | paste -s -d : -):$$PATH; \
+	$(BIN)/tox run; \
+	for server in postgres mariadb; do \
+	    if [[ " $(SERVERS) " == *" $$server "* ]]; then $(BIN)/tox run -e dj52-$$server; \
+	    else echo "== NOT tested: Django 5.2 on $$server, whose URL is not set"; fi; \
+	done
 
 # --- the benchmarks ---------------------------------------------------------------------------
 
@@ -211,12 +217,12 @@ bench-api: $(READY) $(STAMPS)/bench ## Measure the REST API beside bare views, a
 # --- the checks -------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: $(STAMPS)/lint ## Check style and format
+lint: $(STAMPS)/lint ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 .PHONY: format
-format: $(STAMPS)/lint ## Mend style and format
+format: $(STAMPS)/lint ## Fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -225,18 +231,18 @@ types: $(STAMPS)/types ## Check types
 	$(BIN)/mypy
 
 .PHONY: check
-check: $(STAMPS)/lint ## Check the project, its migrations and its layers
+check: $(STAMPS)/lint ## Run the system checks, and check the migrations and the import contracts
 	DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py check --fail-level WARNING
 	DATABASE_URL=sqlite:///:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/lint-imports
 
 .PHONY: wheel
-wheel: $(STAMPS)/build ## Build dist/*.tar.gz, and from it dist/*.whl
+wheel: $(STAMPS)/build ## Build the sdist, and the wheel from it, in dist/
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 
 .PHONY: clean
-clean: ## Remove what the targets have made, but for the virtual environment
+clean: ## Remove everything the targets create, except the virtual environments
 	rm -rf build dist staticfiles htmlcov .tox .coverage .coverage.* $(COVERAGE_DATA)
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -f demo.sqlite3*
