@@ -1,4 +1,4 @@
-"""Run by the Python of an empty environment: is the installed wheel whole, and nothing more?"""
+"""Check that the installed wheel contains all files of the package, and no others."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ packed = {
 }
 
 problems = [
-    *(f"missing in the wheel: {name}" for name in sorted(expected - packed)),
-    *(f"not of the package: {name}" for name in sorted(packed - expected)),
+    *(f"missing from the wheel: {name}" for name in sorted(expected - packed)),
+    *(f"not part of the package: {name}" for name in sorted(packed - expected)),
 ]
 if source.resolve() == package.resolve():
-    problems.append("the source was imported, not the wheel")
+    problems.append("the source tree was imported instead of the wheel")
 if f"-{version}-" not in wheel.name:
-    problems.append(f"version {version} is not that of {wheel.name}")
+    problems.append(f"the installed version {version} differs from that of {wheel.name}")
 if not (package / "py.typed").exists():
     problems.append("py.typed is missing")
 if getattr(weavegraph_checkpoints, "__version__", version) != version:
-    problems.append("__version__ differs from the version of the distribution")
+    problems.append("__version__ differs from the version in the metadata")
 if problems:
     sys.exit("\n".join(problems))
 sys.stdout.write(f"{wheel.name}: {len(packed)} files, imported from {package}\n")
