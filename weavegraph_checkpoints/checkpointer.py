@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from asgiref.sync import sync_to_async
 from django.db import connections, router
 
 from weavegraph_checkpoints import conf, retries, serde, signals
-from weavegraph_checkpoints.backends import Backend, StepRow, get_backend
+from weavegraph_checkpoints.backends import Backend, StepRow, Version, get_backend
 from weavegraph_checkpoints.domain import (
     Checkpoint,
     PageInfo,
@@ -35,8 +34,6 @@ from weavegraph_checkpoints.exceptions import (
     SessionNotFound,
 )
 from weavegraph_checkpoints.models import Session
-
-T = TypeVar("T")
 
 _ALL_STEPS = StepQuery()
 
@@ -168,10 +165,23 @@ class DjangoCheckpointer(Checkpointer):
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``. One query, of the session's row alone."""
+        found = self.load_latest_with_version(session_id)
+        return None if found is None else found[0]
+
+    def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
+        """Return what ``load_latest`` returns and its version, which no other save has.
+
+        One query, of the session's row alone.
+        """
         if not is_session_id(session_id):
             return None
-        found = self._for_write().latest(session_id, self.owner)
-        return None if found is None else found[1]
+        return self._for_write().latest(session_id, self.owner)
+
+    def load_version(self, session_id: str) -> Version | None:
+        """Return the version of the latest checkpoint. One query, which reads no state."""
+        if not is_session_id(session_id):
+            return None
+        return self._for_write().version(session_id, self.owner)
 
     def load(self, session_id: str, step: int) -> Checkpoint | None:
         """Return the whole record of a step, or ``None`` where it is not there.
@@ -186,13 +196,30 @@ class DjangoCheckpointer(Checkpointer):
         """See ``Checkpointer.list_sessions``. One query."""
         return self._for_read().session_ids(self.owner)
 
-    def query_steps(self, session_id: str, query: StepQuery = _ALL_STEPS) -> StepQueryResult:
+    def query_steps(
+        self, session_id: str, query: StepQuery = _ALL_STEPS, *, with_state: bool = True
+    ) -> StepQueryResult:
         """Return a page of a session's history, newest step first.
 
-        An unknown session is an empty page. Raises ``SerializationError`` for a broken
-        record. Two queries, whatever the size of the page.
+        An unknown session is an empty page. With ``with_state=False``, no state is read, and
+        each checkpoint has an empty one. Raises ``SerializationError`` for a broken record.
+        Two queries, whatever the size of the page.
         """
-        return self._query_steps(session_id, query)
+        total, checkpoints = 0, tuple[Checkpoint, ...]()
+        if is_session_id(session_id):
+            total, checkpoints = self._for_read().page(
+                session_id, query, self.owner, with_state=with_state
+            )
+        offset, size = query.offset or 0, len(checkpoints)
+        return StepQueryResult(
+            checkpoints=checkpoints,
+            page_info=PageInfo(
+                total_count=total,
+                page_size=size,
+                offset=offset,
+                has_next_page=offset + size < total,
+            ),
+        )
 
     def delete_session(self, session_id: str) -> bool:
         """Delete a session with all its steps; say whether it was there."""
@@ -227,7 +254,7 @@ class DjangoCheckpointer(Checkpointer):
         latest = backend.latest(target_id, self.owner)
         if latest is None:
             raise SessionNotFound(target_id, "was deleted while it was made")
-        return latest[1]
+        return latest[0]
 
     async def asave(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``save``."""
@@ -267,42 +294,15 @@ class DjangoCheckpointer(Checkpointer):
         """See ``fork_session``."""
         return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
 
-    def _query_steps(
-        self, session_id: str, query: StepQuery, *, with_state: bool = True
-    ) -> StepQueryResult:
-        total, checkpoints = 0, tuple[Checkpoint, ...]()
-        if is_session_id(session_id):
-            total, checkpoints = self._for_read().page(
-                session_id, query, self.owner, with_state=with_state
-            )
-        offset, size = query.offset or 0, len(checkpoints)
-        return StepQueryResult(
-            checkpoints=checkpoints,
-            page_info=PageInfo(
-                total_count=total,
-                page_size=size,
-                offset=offset,
-                has_next_page=offset + size < total,
-            ),
-        )
-
     def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> None:
         row = StepRow.of(checkpoint, conf.max_state_bytes())
-        self._write(row, lambda backend: backend.save(row, self.owner, expected, replace=replace))
-
-    def _write(self, row: StepRow, save: Callable[[Backend], T]) -> T:
-        """Run a save of ``row``, again after a deadlock, and tell the listeners."""
         backend = self._for_write()
-        result = retries.run(backend.connection, lambda: save(backend))
-        signals.send_checkpoint_saved(
-            self._sender, session_id=row.session_id, step=row.step, using=backend.connection.alias
+        retries.run(
+            backend.connection, lambda: backend.save(row, self.owner, expected, replace=replace)
         )
-        return result
-
-    @property
-    def _sender(self) -> type:
-        """Who sends ``checkpoint_saved``."""
-        return type(self)
+        signals.send_checkpoint_saved(
+            type(self), session_id=row.session_id, step=row.step, using=backend.connection.alias
+        )
 
     def _for_write(self) -> Backend:
         return get_backend(connections[self.using or router.db_for_write(Session)])

@@ -20,7 +20,6 @@ from tests.api.table import CALLS, Call
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.api.checkpointer import ApiCheckpointer
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
 
@@ -248,7 +247,7 @@ def test_a_fork_that_is_deleted_before_it_is_read(
     api: Client, checkpointer: DjangoCheckpointer, monkeypatch: Any
 ) -> None:
     checkpointer.save(a_checkpoint("a", 1))
-    monkeypatch.setattr(ApiCheckpointer, "fresh_session", lambda *args: None)
+    monkeypatch.setattr(DjangoCheckpointer, "fork_session", lambda *args, **kwargs: None)
     assert_error(post(api, session_url("a", "fork/"), {"target": "b"}), 404, "not_found")
 
 

@@ -20,8 +20,8 @@ from tests.api.test_ids import AWKWARD, PLAIN
 from tests.api.test_schema import schema
 from tests.docs.markdown import names, page, rows
 from tests.docs.running import run_block, run_blocks
-from weavegraph_checkpoints.api import errors
-from weavegraph_checkpoints.api.bodies import ESCAPED, MAX_BESIDE_STATE
+from weavegraph_checkpoints.api import exceptions
+from weavegraph_checkpoints.api.parsers import MAX_BYTES_BESIDES_STATE, MAX_ESCAPE_FACTOR
 
 REST, REFERENCE = page("rest"), page("rest-reference")
 TENANCY, LANGUAGES = page("rest-tenancy"), page("rest-other-languages")
@@ -185,8 +185,8 @@ def test_the_reference_is_the_schema() -> None:
 
 def test_every_error_is_documented() -> None:
     documented = {names(row[0])[0]: row[1].split(", ") for row in rows(REFERENCE.section("Errors"))}
-    for each in vars(errors).values():
-        if isinstance(each, type) and errors.ApiError in each.__bases__:
+    for each in vars(exceptions).values():
+        if isinstance(each, type) and exceptions.ApiError in each.__bases__:
             assert documented[each.default_code] == [str(each.status_code)]
     shown = {
         (example["value"]["code"], status)
@@ -217,7 +217,7 @@ def test_the_permissions_are_documented() -> None:
 
 
 def test_the_limit_of_a_body_is_documented() -> None:
-    assert (ESCAPED, MAX_BESIDE_STATE) == (3, 1024 * 1024)
+    assert (MAX_ESCAPE_FACTOR, MAX_BYTES_BESIDES_STATE) == (3, 1024 * 1024)
     assert "the body exceeds three times that plus 1 MiB" in REFERENCE.section("Errors")
 
 

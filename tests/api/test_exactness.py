@@ -65,6 +65,21 @@ def test_the_order_of_keys_and_text_of_every_kind(api: Client) -> None:
             assert json.dumps(found) == json.dumps(free)
 
 
+def test_of_a_duplicate_key_the_last_value_is_stored(
+    api: Client, checkpointer: DjangoCheckpointer
+) -> None:
+    body = body_with('{"a":1,"b":{"c":1,"c":2},"\\u0061":3}').replace(
+        b'"frontier":[]', b'"frontier":["Start"],"frontier":["End"]'
+    )
+    assert put(api, step_url("a", 1), body).status_code == 201
+    saved = checkpointer.load("a", 1)
+    assert saved is not None
+    assert [node.encode() for node in saved.frontier] == ["End"]
+    assert api.get(step_url("a", 1)).content.count(b'"frontier"') == 1
+    assert b'"map":{"a":3,"b":{"c":2}}' in api.get(step_url("a", 1)).content
+    assert b'"map":{"a":3,"b":{"c":2}}' in api.get(session_url("a", "latest/")).content
+
+
 def test_two_hundred_levels(api: Client) -> None:
     deep = "[" * 198 + "1" + "]" * 198
     assert put(api, step_url("a", 1), body_with(f'{{"deep":{deep}}}')).status_code == 201

@@ -81,8 +81,7 @@ class TestOthers:
 def test_basic_authentication_is_challenged(call: Call, settings: Any) -> None:
     from rest_framework.authentication import BasicAuthentication
 
-    from weavegraph_checkpoints.api.sessions import SessionViewSet
-    from weavegraph_checkpoints.api.steps import StepViewSet
+    from weavegraph_checkpoints.api.viewsets import SessionViewSet, StepViewSet
 
     patch = pytest.MonkeyPatch()
     for view in (SessionViewSet, StepViewSet):

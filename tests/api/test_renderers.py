@@ -15,5 +15,5 @@ def test_a_lazy_text_is_text() -> None:
 
 
 def test_what_json_cannot_hold_is_an_error_of_the_view() -> None:
-    with pytest.raises(TypeError, match="the API answers with no object"):
+    with pytest.raises(TypeError, match="cannot render an object of type object as JSON"):
         JSONRenderer().render({"detail": object()})

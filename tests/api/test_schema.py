@@ -20,7 +20,7 @@ from tests.api.table import CALLS, Call
 from tests.builders import save_history
 from tests.strategies import checkpoints
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.api import errors
+from weavegraph_checkpoints.api import exceptions
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 
@@ -150,17 +150,17 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
 
 
 def test_the_example_of_a_save_can_be_saved(db: Any) -> None:
-    from weavegraph_checkpoints.api.schema import CHECKPOINT
+    from weavegraph_checkpoints.api.openapi import EXAMPLE_CHECKPOINT
 
-    saved, _ = serde.loads_at(json.dumps(CHECKPOINT), "run-1", 1)
+    saved = serde.loads_at(json.dumps(EXAMPLE_CHECKPOINT), "run-1", 1)
     DjangoCheckpointer().save(saved)
 
 
 def test_every_code_of_our_own_is_an_example() -> None:
     codes = {
         each.default_code
-        for each in vars(errors).values()
-        if isinstance(each, type) and issubclass(each, errors.ApiError)
+        for each in vars(exceptions).values()
+        if isinstance(each, type) and issubclass(each, exceptions.ApiError)
     }
     shown = {
         example["value"]["code"]

@@ -12,7 +12,7 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 from tests.api.clients import ALL, a_user, post, put, step_url
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.api.sessions import SessionViewSet
+from weavegraph_checkpoints.api.viewsets import SessionViewSet
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 _API = "weavegraph_checkpoints.api.urls"

@@ -1,6 +1,6 @@
-"""The checkpoints over HTTP: ``path("api/", include("weavegraph_checkpoints.api.urls"))``.
+"""The REST API: ``path("api/", include("weavegraph_checkpoints.api.urls"))``.
 
-Needs the extra ``[api]`` and ``rest_framework`` among ``INSTALLED_APPS``. Nothing else of
+Requires the extra ``[api]`` and ``rest_framework`` in ``INSTALLED_APPS``. No other module of
 the app imports this package.
 """
 

@@ -1,22 +1,174 @@
-"""Narrows and orders the list of sessions."""
+"""The query parameters of each action, and the filter of the list of sessions."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from weavegraph_checkpoints.api.parameters import SessionParameters
+from weavegraph_checkpoints.domain import Checkpoint, timestamps
+from weavegraph_checkpoints.domain.limits import MAX_STEP, parse_non_negative_int
+from weavegraph_checkpoints.domain.query import DEFAULT_LIMIT, MAX_LIMIT
+from weavegraph_checkpoints.models import Session
 
-_ORDERS = {
-    "-updated_at": ("-updated_at", "id"),
-    "updated_at": ("updated_at", "id"),
-    "-id": ("-id",),
-    "id": ("id",),
-}
+if TYPE_CHECKING:
+    Field = serializers.Field[Any, Any, Any, Any]
+
+CHECKPOINT_FIELDS = tuple(field.name for field in dataclasses.fields(Checkpoint))
+
+_FIELD = "|".join([*CHECKPOINT_FIELDS, "url"])
+
+
+class StepField(serializers.IntegerField):
+    """An integer from 0 to ``MAX_STEP`` in decimal digits."""
+
+    default_error_messages = {"invalid": f"expected an integer from 0 to {MAX_STEP}"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": 0, "max_value": MAX_STEP, **kwargs})
+
+    def to_internal_value(self, data: Any) -> int:
+        value = parse_non_negative_int(data)
+        if value is None:
+            self.fail("invalid")
+        return value
+
+
+@extend_schema_field({"type": "string", "pattern": "^[^\\u0000]*$"})
+class TextField(serializers.CharField):
+    """Any text without U+0000, unchanged."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_blank": True, "trim_whitespace": False, **kwargs})
+
+
+class TimestampField(serializers.DateTimeField):
+    """An RFC 3339 timestamp with an offset."""
+
+    default_error_messages = {
+        "invalid": "expected an RFC 3339 timestamp such as 2026-01-02T03:04:05Z; write + as %2B"
+    }
+
+    def to_internal_value(self, value: Any) -> datetime:
+        try:
+            return timestamps.from_text(value)
+        except ValueError:
+            self.fail("invalid")
+
+
+@extend_schema_field({"type": "string", "pattern": f"^({_FIELD})(,({_FIELD}))*$"})
+class FieldsField(serializers.Field):  # type: ignore[type-arg]
+    """Names of the fields of a checkpoint, separated by commas."""
+
+    default_error_messages = {
+        "invalid": f"expected names from {','.join(CHECKPOINT_FIELDS)}, separated by commas"
+    }
+
+    def to_internal_value(self, data: Any) -> frozenset[str]:
+        names = frozenset(data.split(","))
+        if not names <= {*CHECKPOINT_FIELDS, "url"}:
+            self.fail("invalid")
+        return names
+
+
+class Parameters(serializers.Serializer):  # type: ignore[type-arg]
+    """The query parameters of an action. Unknown parameters are ignored."""
+
+    @classmethod
+    def parse(cls, request: Request) -> dict[str, Any]:
+        """Return the values of the parameters that are present. Raises ``ValidationError``."""
+        # A plain dict: of a QueryDict, DRF would ignore empty values as those of an HTML form.
+        serializer = cls(data=request.query_params.dict())
+        serializer.is_valid(raise_exception=True)
+        values: dict[str, Any] = serializer.validated_data
+        return values
+
+
+class PageParameters(Parameters):
+    """Which part of the results to return."""
+
+    limit = StepField(
+        required=False,
+        help_text=f"Maximum number of results: {DEFAULT_LIMIT} by default, at most {MAX_LIMIT}.",
+    )
+    offset = StepField(required=False, help_text="Number of results to skip.")
+
+
+class SessionParameters(PageParameters):
+    """Which sessions to list, and in which order."""
+
+    id = TextField(required=False, help_text="The session with exactly this id.")
+    search = TextField(required=False, help_text="Sessions whose id starts with this text.")
+    status = serializers.ChoiceField(
+        Session.Status.choices, required=False, help_text="Sessions with this status."
+    )
+    owner = TextField(required=False, help_text="Sessions with exactly this owner.")
+    updated_after = TimestampField(
+        required=False, help_text="Sessions updated at or after this RFC 3339 timestamp."
+    )
+    updated_before = TimestampField(
+        required=False, help_text="Sessions updated at or before this RFC 3339 timestamp."
+    )
+    ordering = serializers.ChoiceField(
+        ["updated_at", "-updated_at", "id", "-id"],
+        required=False,
+        help_text="The order, ties by id; `-updated_at` by default.",
+    )
+
+
+class StepParameters(PageParameters):
+    """Which steps to list, and which fields of each."""
+
+    min_step = StepField(required=False, help_text="Lowest step to include.")
+    max_step = StepField(
+        required=False,
+        help_text="Highest step to include. Use it as the cursor through a long history: every "
+        "page costs the same, where `offset` reads all the steps that it skips.",
+    )
+    ran_node = TextField(
+        required=False, help_text="Steps in which exactly this node ran, such as `plan` or `End`."
+    )
+    skipped_node = TextField(
+        required=False, help_text="Steps in which exactly this node was skipped."
+    )
+
+    def get_fields(self) -> dict[str, Field]:
+        # Not a class attribute: a serializer has a property called `fields`.
+        help_text = (
+            "The fields of each step to include in addition to `url`, separated by commas: "
+            f"{', '.join(CHECKPOINT_FIELDS)}. Without `state`, no state is read."
+        )
+        return {**super().get_fields(), "fields": FieldsField(required=False, help_text=help_text)}
+
+
+class SaveParameters(Parameters):
+    """The condition of a save."""
+
+    expected_last_step = StepField(
+        required=False,
+        help_text="Save only if this is the session's last step, 0 for a session that has no "
+        "step or does not exist; otherwise the response is 409.",
+    )
+
+
+class DiffParameters(Parameters):
+    """The steps to compare."""
+
+    def get_fields(self) -> dict[str, Field]:
+        # Not a class attribute: `from` is a keyword.
+        return {
+            "from": StepField(help_text="The step to compare from."),
+            "to": StepField(help_text="The step to compare to."),
+        }
+
+
 _LOOKUPS = {
     "id": "id",
     "status": "status",
@@ -24,20 +176,23 @@ _LOOKUPS = {
     "updated_after": "updated_at__gte",
     "updated_before": "updated_at__lte",
 }
+_ORDERINGS = {
+    "-updated_at": ("-updated_at", "id"),
+    "updated_at": ("updated_at", "id"),
+    "-id": ("-id",),
+    "id": ("id",),
+}
 
 
 class SessionFilter(BaseFilterBackend):
-    """Takes values from the query, and the names of columns from here."""
+    """Filter and order sessions by ``SessionParameters``."""
 
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: APIView
     ) -> QuerySet[Any]:
-        """Return the sessions that the parameters name. Raises ``Invalid``."""
-        given = SessionParameters.of(request)
-        wanted: dict[str, Any] = {
-            lookup: given[name] for name, lookup in _LOOKUPS.items() if name in given
-        }
-        queryset = queryset.filter(**wanted).order_by(
-            *_ORDERS[given.get("ordering", "-updated_at")]
-        )
-        return queryset.id_begins_with(given.get("search", ""))  # type: ignore[attr-defined, no-any-return]
+        """Return the matching sessions. Raises ``ValidationError``."""
+        values = SessionParameters.parse(request)
+        conditions = {lookup: values[name] for name, lookup in _LOOKUPS.items() if name in values}
+        ordering = _ORDERINGS[values.get("ordering", "-updated_at")]
+        queryset = queryset.filter(**conditions).order_by(*ordering)
+        return queryset.id_begins_with(values.get("search", ""))  # type: ignore[attr-defined, no-any-return]

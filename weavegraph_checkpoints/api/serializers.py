@@ -1,4 +1,4 @@
-"""A session as it is answered, and what a fork takes."""
+"""Serializers of a session, and of the request body of a fork."""
 
 from __future__ import annotations
 
@@ -7,16 +7,33 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from weavegraph_checkpoints.api.checkpointer import SMALL_COLUMNS
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP, is_session_id
 from weavegraph_checkpoints.domain.timestamps import to_text
 from weavegraph_checkpoints.models import Session
+
+SESSION_COLUMNS = (
+    "id",
+    "owner",
+    "status",
+    "concurrency_limit",
+    "created_at",
+    "updated_at",
+    "last_step",
+    "revision",
+    "last_message_count",
+    "last_error_count",
+    "last_state_bytes",
+    "last_frontier",
+    "forked_from",
+    "forked_at_step",
+)
+"""The columns of a session that responses contain."""
 
 
 class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """A session without its state."""
 
-    url = serializers.URLField(read_only=True, help_text="The address of this session.")
+    url = serializers.URLField(read_only=True, help_text="The URL of this session.")
     last_frontier = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
@@ -26,18 +43,17 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
 
     class Meta:
         model = Session
-        fields = ("id", "url", *SMALL_COLUMNS[1:])
+        fields = ("id", "url", *SESSION_COLUMNS[1:])
         read_only_fields = fields
 
     def to_representation(self, session: dict[str, Any]) -> dict[str, Any]:
-        """Return the members of a session; times are in UTC whatever the project has.
+        """Return the response data of a row of ``SESSION_COLUMNS``, with timestamps in UTC.
 
-        By hand: field by field it would be most of the time of a page.
+        DRF's own loop over the fields would take most of the time of a page.
         """
-        session_id = session["id"]
-        url = self.context["view"].url_of(session_id)
+        url = self.context["view"].build_session_url(session["id"])
         times = {name: to_text(session[name]) for name in ("created_at", "updated_at")}
-        return {"id": session_id, "url": url, **session, **times}
+        return {"id": session["id"], "url": url, **session, **times}
 
 
 @extend_schema_field(
@@ -46,11 +62,11 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         "minLength": 1,
         "maxLength": MAX_SESSION_ID_LENGTH,
         "pattern": "^[^\\u0000]*$",
-        "description": "The id of the session to make.",
+        "description": "The id of the new session.",
     }
 )
-class TargetField(serializers.Field):  # type: ignore[type-arg]
-    """An id that a session can have."""
+class SessionIdField(serializers.Field):  # type: ignore[type-arg]
+    """The id of a session."""
 
     default_error_messages = {
         "invalid": f"expected text of 1 to {MAX_SESSION_ID_LENGTH} characters without U+0000"
@@ -62,8 +78,8 @@ class TargetField(serializers.Field):  # type: ignore[type-arg]
         return str(data)
 
 
-class StepField(serializers.IntegerField):
-    """A JSON integer from 0 to 2^63−1, and neither text, nor a fraction, nor a bool."""
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer; unlike DRF's field, refuse strings, fractions and booleans."""
 
     def to_internal_value(self, data: Any) -> int:
         if type(data) is not int:
@@ -72,13 +88,13 @@ class StepField(serializers.IntegerField):
 
 
 class ForkSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    """What a fork takes."""
+    """The request body of a fork."""
 
-    target = TargetField()
-    at_step = StepField(
+    target = SessionIdField()
+    at_step = StrictIntegerField(
         required=False,
         allow_null=True,
         min_value=0,
         max_value=MAX_STEP,
-        help_text="Copy the steps up to this one; all without it.",
+        help_text="The last step to copy; all steps by default.",
     )

@@ -1,13 +1,12 @@
-"""Routes: ``path("api/", include("weavegraph_checkpoints.api.urls"))``."""
+"""URL patterns: ``path("api/", include("weavegraph_checkpoints.api.urls"))``."""
 
 from __future__ import annotations
 
 from django.urls import re_path
 from rest_framework.routers import SimpleRouter
 
-from weavegraph_checkpoints.api.sessions import SessionViewSet
-from weavegraph_checkpoints.api.steps import StepViewSet
-from weavegraph_checkpoints.api.views import NowhereView
+from weavegraph_checkpoints.api.views import NotFoundView
+from weavegraph_checkpoints.api.viewsets import SessionViewSet, StepViewSet
 
 router = SimpleRouter()
 router.register("sessions", SessionViewSet, basename="weavegraph-session")
@@ -15,5 +14,5 @@ router.register("sessions/(?P<session>[^/]+)/steps", StepViewSet, basename="weav
 
 urlpatterns = [
     *router.urls,
-    re_path(r"^sessions(/[\s\S]*)?$", NowhereView.as_view(), name="weavegraph-nowhere"),
+    re_path(r"^sessions(/[\s\S]*)?$", NotFoundView.as_view(), name="weavegraph-not-found"),
 ]

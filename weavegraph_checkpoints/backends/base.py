@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from weavegraph_checkpoints.backends.access import check_writable, owner_condition
+from weavegraph_checkpoints.backends.access import owner_condition
 from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
@@ -42,14 +42,6 @@ _JSON_COLUMNS = (
     "skipped_nodes",
     "updated_channels",
 )
-
-
-Permit = Callable[[bool], None]
-"""Is told whether a step is new, and raises what forbids to save it."""
-
-
-def _permit_both(is_new: bool) -> None:
-    pass
 
 
 class SessionRow(NamedTuple):
@@ -184,33 +176,6 @@ class Backend(ABC):
         Without ``replace``, raise ``StepExists`` for a step that exists.
         """
 
-    def put(self, row: StepRow, owner: str | None, permit: Permit | None, *, create: bool) -> bool:
-        """Save a step in one transaction, and say whether it is new.
-
-        ``permit`` is told so while the session is locked and nothing is written; what it
-        raises leaves no trace; ``None`` permits both. Without ``create`` a missing session
-        stays missing: to make one only to roll it back could end in a deadlock. Raises
-        ``SessionNotFound``.
-        """
-        permit = permit or _permit_both
-        with transaction.atomic(self.connection.alias):
-            if create:
-                check_writable(self.lock_or_create(row, owner), row, owner, None)
-            else:
-                locked = self.lock([row.session_id])
-                if not locked or owner not in (None, locked[0].owner):
-                    permit(True)
-                    raise SessionNotFound(row.session_id)
-            with self.connection.cursor() as cursor:
-                cursor.execute(
-                    f"SELECT 1 FROM {STEP} WHERE session_id = %s AND step = %s",
-                    [row.session_id, row.step],
-                )
-                is_new = cursor.fetchone() is None
-            permit(is_new)
-            self.write(row)
-        return is_new
-
     def lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
         """Lock sessions in the order of their ids, and return those that are there."""
         placeholders = ", ".join(["%s"] * len(session_ids))
@@ -316,7 +281,7 @@ class Backend(ABC):
                 for key, owner, status, limit, created, updated, last in cursor.fetchall()
             ]
 
-    def latest(self, session_id: str, owner: str | None) -> tuple[Version, Checkpoint] | None:
+    def latest(self, session_id: str, owner: str | None) -> tuple[Checkpoint, Version] | None:
         """Return the snapshot of a session and its version, from its row alone."""
         condition, parameters = owner_condition(owner)
         with self.cursor() as cursor:
@@ -332,7 +297,7 @@ class Backend(ABC):
             return None
         *snapshot, created_at, revision = row
         version = _version(created_at, revision, snapshot[1])
-        return version, self._checkpoint(session_id, tuple(snapshot))
+        return self._checkpoint(session_id, tuple(snapshot)), version
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version that ``latest`` would, from small columns."""

@@ -58,17 +58,14 @@ class StepRow(NamedTuple):
     state: bytes
 
     @classmethod
-    def of(
-        cls, checkpoint: Checkpoint, max_state_bytes: int | None, state: bytes | None = None
-    ) -> StepRow:
-        """Serialise a checkpoint; ``state`` is what ``dumps_state`` makes of its state.
+    def of(cls, checkpoint: Checkpoint, max_state_bytes: int | None) -> StepRow:
+        """Serialise a checkpoint.
 
         Raises ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
         spoilt since they were checked, and ``StateTooLarge`` for a state of more than
         ``max_state_bytes`` bytes.
         """
-        if state is None:
-            state = dumps_state(checkpoint.state, path="$.state")
+        state = dumps_state(checkpoint.state, path="$.state")
         if max_state_bytes is not None and len(state) > max_state_bytes:
             raise StateTooLarge(len(state), max_state_bytes)
         encode = msgspec.json.encode

@@ -40,29 +40,44 @@ T = TypeVar("T")
 
 _Step = Annotated[int, msgspec.Meta(ge=0, le=MAX_STEP)]
 _Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_CHANNEL_VERSION)]
+_Nodes = Annotated[
+    tuple[str, ...],
+    msgspec.Meta(description="`Start`, `End` or `Custom:<name>`; any other text is a name."),
+]
+_Timestamp = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 
-class _MessagesDocument(MessagesChannel, frozen=True, kw_only=True):
+class MessagesDocument(MessagesChannel, frozen=True, kw_only=True):
+    """The conversation."""
+
     version: _Version
 
 
-class _ExtrasDocument(ExtrasChannel, frozen=True, kw_only=True):
+class ExtrasDocument(ExtrasChannel, frozen=True, kw_only=True):
+    """Free values by key."""
+
     version: _Version
 
 
-class _ErrorDocument(ErrorEvent, frozen=True, kw_only=True):
-    when: str = timestamps.EPOCH
+class ErrorDocument(ErrorEvent, frozen=True, kw_only=True):
+    """An error of the run."""
+
+    when: _Timestamp = timestamps.EPOCH
 
 
-class _ErrorsDocument(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorsDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The errors so far."""
+
     version: _Version
-    items: tuple[_ErrorDocument, ...] = ()
+    items: tuple[ErrorDocument, ...] = ()
 
 
-class _StateDocument(msgspec.Struct, frozen=True, kw_only=True):
-    messages: _MessagesDocument
-    extra: _ExtrasDocument
-    errors: _ErrorsDocument = _ErrorsDocument(version=1)
+class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The versioned state. Its values are stored without loss."""
+
+    messages: MessagesDocument
+    extra: ExtrasDocument
+    errors: ErrorsDocument = ErrorsDocument(version=1)
 
     def state(self) -> VersionedState:
         return VersionedState(
@@ -75,7 +90,7 @@ class _StateDocument(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _event(document: _ErrorDocument) -> ErrorEvent:
+def _event(document: ErrorDocument) -> ErrorEvent:
     return ErrorEvent(
         error=document.error,
         scope=document.scope,
@@ -85,20 +100,24 @@ def _event(document: _ErrorDocument) -> ErrorEvent:
     )
 
 
-class _CheckpointDocument(msgspec.Struct, frozen=True, kw_only=True):
+class CheckpointDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint. Unknown fields are ignored."""
+
     session_id: str
     step: _Step
-    state: _StateDocument
-    frontier: tuple[str, ...]
+    state: StateDocument
+    frontier: _Nodes
     versions_seen: VersionsSeen = {}
     concurrency_limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_CONCURRENCY_LIMIT)] = 1
-    created_at: str | msgspec.UnsetType = msgspec.UNSET
-    ran_nodes: tuple[str, ...] = ()
-    skipped_nodes: tuple[str, ...] = ()
+    created_at: _Timestamp | msgspec.UnsetType = msgspec.UNSET
+    ran_nodes: _Nodes = ()
+    skipped_nodes: _Nodes = ()
     updated_channels: tuple[str, ...] = ()
 
 
-class _PlacedDocument(_CheckpointDocument, frozen=True, kw_only=True):
+class CheckpointToSave(CheckpointDocument, frozen=True, kw_only=True):
+    """A checkpoint. `session_id` and `step` are optional; unknown fields are ignored."""
+
     session_id: str | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
     step: _Step | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
@@ -123,9 +142,9 @@ def _encoded(nodes: tuple[NodeKind, ...]) -> list[str]:
 
 
 _ENCODER = msgspec.json.Encoder()
-_CHECKPOINT = msgspec.json.Decoder(_CheckpointDocument)
-_PLACED = msgspec.json.Decoder(_PlacedDocument)
-_STATE = msgspec.json.Decoder(_StateDocument)
+_CHECKPOINT = msgspec.json.Decoder(CheckpointDocument)
+_TO_SAVE = msgspec.json.Decoder(CheckpointToSave)
+_STATE = msgspec.json.Decoder(StateDocument)
 _NAMES = msgspec.json.Decoder(tuple[str, ...])
 _VERSIONS_SEEN = msgspec.json.Decoder(VersionsSeen)
 _ANY = msgspec.json.Decoder(Any)
@@ -154,26 +173,22 @@ def loads(data: bytes | str) -> Checkpoint:
     return _checkpoint(document, document.session_id, document.step)
 
 
-def loads_at(data: bytes | str, session_id: str, step: int) -> tuple[Checkpoint, bytes]:
-    """Return the checkpoint of a place that the data itself may leave out.
+def loads_at(data: bytes | str, session_id: str, step: int) -> Checkpoint:
+    """Return a checkpoint of this session and step, which the data may omit.
 
-    Beside it stands what ``dumps_state`` makes of its state, which is checked once for
-    both. Raises ``SerializationError`` as ``loads`` does, and where the data names
-    another place.
+    Raises ``SerializationError`` as ``loads`` does, and for another session or step.
     """
-    document = _decode(_PLACED, data, "$")
-    for name, wanted in (("session_id", session_id), ("step", step)):
+    document = _decode(_TO_SAVE, data, "$")
+    for name, expected in (("session_id", session_id), ("step", step)):
         found = getattr(document, name)
-        if found is not msgspec.UNSET and found != wanted:
+        if found is not msgspec.UNSET and found != expected:
             raise SerializationError(
-                f"{name} is {safe_repr(found)}, but the checkpoint is that of {safe_repr(wanted)}",
-                f"$.{name}",
+                f"expected the {name} {safe_repr(expected)}, not {safe_repr(found)}", f"$.{name}"
             )
-    checkpoint = _checkpoint(document, session_id, step)
-    return checkpoint, _encode(state_document(checkpoint.state), "$.state")
+    return _checkpoint(document, session_id, step)
 
 
-def _checkpoint(document: _CheckpointDocument, session_id: str, step: int) -> Checkpoint:
+def _checkpoint(document: CheckpointDocument, session_id: str, step: int) -> Checkpoint:
     state = document.state.state()
     check_state(state, "$.state")
     try:

@@ -1,0 +1,334 @@
+"""The OpenAPI schema of each action: parameters, responses, errors and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
+from msgspec import Struct
+
+from weavegraph_checkpoints.api import openapi_components as components
+from weavegraph_checkpoints.api.filters import (
+    DiffParameters,
+    SaveParameters,
+    SessionParameters,
+    StepParameters,
+)
+from weavegraph_checkpoints.api.serializers import ForkSerializer, SessionSerializer
+from weavegraph_checkpoints.domain.limits import MAX_STEP
+from weavegraph_checkpoints.domain.url_ids import ENCODED, PLAIN
+from weavegraph_checkpoints.serde import CheckpointToSave
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_URL = "https://example.com/api/sessions/run-1/"
+
+EXAMPLE_CHECKPOINT: dict[str, Any] = {
+    "state": {
+        "messages": {"version": 1, "items": [{"role": "user", "content": "Find the bug."}]},
+        "extra": {"version": 1, "map": {"budget": 0.25}},
+        "errors": {"version": 1, "items": []},
+    },
+    "frontier": ["Custom:search"],
+    "versions_seen": {"Start": {"messages": 1}},
+    "concurrency_limit": 4,
+    "created_at": "2026-05-04T10:00:01Z",
+    "ran_nodes": ["Start"],
+    "skipped_nodes": [],
+    "updated_channels": ["messages"],
+}
+"""An example of the request body of a save."""
+
+_CHECKPOINT = {"url": f"{_URL}steps/1/", "session_id": "run-1", "step": 1, **EXAMPLE_CHECKPOINT}
+_SAVED = {name: _CHECKPOINT[name] for name in ("session_id", "step", "url")}
+_SESSION = {
+    "id": "run-1",
+    "url": _URL,
+    "owner": "",
+    "status": "resumable",
+    "concurrency_limit": 4,
+    "created_at": "2026-05-04T10:00:01.250000Z",
+    "updated_at": "2026-05-04T10:00:01.250000Z",
+    "last_step": 1,
+    "revision": 1,
+    "last_message_count": 1,
+    "last_error_count": 0,
+    "last_state_bytes": 160,
+    "last_frontier": ["Custom:search"],
+    "forked_from": "",
+    "forked_at_step": None,
+}
+_FORK = {
+    **_SESSION,
+    "id": "run-1/b",
+    "url": "https://example.com/api/sessions/~cnVuLTEvYg/",
+    "forked_from": "run-1",
+    "forked_at_step": 1,
+}
+
+# By status: when it is returned, and the code, detail and other fields of an example.
+_ERRORS: dict[int, tuple[str, str, str, dict[str, Any]]] = {
+    400: (
+        "A parameter or the request body is invalid; `path` names it.",
+        "invalid",
+        "Expected `str`, got `int`",
+        {"path": "$.frontier[0]"},
+    ),
+    401: (
+        "The credentials are missing or invalid.",
+        "not_authenticated",
+        "Authentication credentials were not provided.",
+        {},
+    ),
+    403: (
+        "The user lacks the permission, or is not authenticated.",
+        "permission_denied",
+        "You do not have permission to perform this action.",
+        {},
+    ),
+    404: (
+        "The session or step does not exist, or belongs to another owner.",
+        "not_found",
+        "session 'run-1' does not exist",
+        {},
+    ),
+    406: (
+        "The API cannot produce a format that `Accept` requests.",
+        "not_acceptable",
+        "Could not satisfy the request Accept header.",
+        {},
+    ),
+    413: (
+        "The request body, or the state in it, is too large.",
+        "too_large",
+        "the state takes 7340100 bytes, more than MAX_STATE_BYTES = 7340032",
+        {"path": "$.state"},
+    ),
+    415: (
+        "The request body is not `application/json`.",
+        "unsupported_media_type",
+        'Unsupported media type "text/plain" in request.',
+        {},
+    ),
+    429: (
+        "Too many requests; `Retry-After` says when to retry.",
+        "throttled",
+        "Request was throttled. Expected available in 3 seconds.",
+        {},
+    ),
+}
+_COMMON_ERRORS = (400, 401, 403, 406, 429)
+_BODY_ERRORS = (413, 415)
+
+
+def _example(value: Any) -> list[OpenApiExample]:
+    return [OpenApiExample("Example", value=value)]
+
+
+def _response(schema: Any, description: str, example: Any) -> OpenApiResponse:
+    if isinstance(schema, type) and issubclass(schema, Struct):
+        schema = components.as_serializer(schema)
+    return OpenApiResponse(schema, description=description, examples=_example(example))
+
+
+def _errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    responses = {}
+    for status in sorted({*_COMMON_ERRORS, *statuses}):
+        description, code, detail, extra = _ERRORS[status]
+        example = {"code": code, "detail": detail, **extra}
+        responses[status] = _response(components.Error, description, example)
+    return responses
+
+
+def _header(name: str, description: str, *statuses: int) -> OpenApiParameter:
+    """Describe a header of the request, or of the responses with these statuses."""
+    response = list(statuses) or False
+    return OpenApiParameter(
+        name, str, OpenApiParameter.HEADER, description=description, response=response
+    )
+
+
+_SESSION_PARAMETER = OpenApiParameter(
+    "session",
+    {"type": "string", "pattern": f"^({ENCODED}|{PLAIN})$"},
+    OpenApiParameter.PATH,
+    description="The session id if it consists of `A-Za-z0-9._-` and does not start with a dot; "
+    "otherwise `~` and the unpadded base64url of its UTF-8.",
+    examples=_example("run-1"),
+)
+_STEP_PARAMETER = OpenApiParameter(
+    "step",
+    {"type": "integer", "minimum": 0, "maximum": MAX_STEP},
+    OpenApiParameter.PATH,
+    description="The step.",
+    examples=_example(1),
+)
+_LOCATION = _header("Location", "The URL of the new session or step.", 201)
+
+
+def _action(operation_id: str, **options: Any) -> Callable[[F], F]:
+    """Return a decorator that describes an action, whatever ``DEFAULT_SCHEMA_CLASS`` is."""
+    extend = extend_schema(operation_id=operation_id, tags=["checkpoints"], **options)
+
+    def describe(method: F) -> F:
+        method.kwargs = {"schema": AutoSchema, **getattr(method, "kwargs", {})}  # type: ignore[attr-defined]
+        return extend(method)
+
+    return describe
+
+
+sessions = extend_schema_view(
+    list=_action(
+        "list_sessions",
+        summary="List sessions",
+        description="Return a page of sessions without their states. Two queries, whatever its "
+        "size.",
+        parameters=[SessionParameters],
+        responses={
+            200: _response(SessionSerializer(many=True), "A page of sessions.", _SESSION),
+            **_errors(),
+        },
+    ),
+    retrieve=_action(
+        "load_session",
+        summary="Get a session",
+        description="Return a session without its state.",
+        parameters=[_SESSION_PARAMETER],
+        responses={200: _response(SessionSerializer, "The session.", _SESSION), **_errors(404)},
+    ),
+    destroy=_action(
+        "delete_session",
+        summary="Delete a session",
+        description="Delete a session with all its steps.",
+        parameters=[_SESSION_PARAMETER],
+        responses={204: OpenApiResponse(None, "The session was deleted."), **_errors(404)},
+    ),
+    latest=_action(
+        "load_latest",
+        summary="Get the checkpoint to resume from",
+        description="Return the highest step of a session. It is read from the session alone: "
+        "`ran_nodes`, `skipped_nodes` and `updated_channels` are empty, and `created_at` is when "
+        "the session was last updated. Poll with `If-None-Match`: while nothing has changed, no "
+        "state is read.",
+        parameters=[
+            _SESSION_PARAMETER,
+            _header("If-None-Match", "The `ETag` of an earlier response."),
+            _header("ETag", "Changes on every save.", 200, 304),
+            _header("Last-Modified", "When the session was last updated.", 200, 304),
+            _header("Cache-Control", "`private, no-cache`: revalidate before reuse.", 200, 304),
+        ],
+        responses={
+            200: _response(components.Checkpoint, "The checkpoint.", _CHECKPOINT),
+            304: OpenApiResponse(None, "Nothing was saved since."),
+            **_errors(404),
+        },
+    ),
+    fork=_action(
+        "fork_session",
+        summary="Fork a session",
+        description="Copy the steps up to `at_step` into a new session with the same owner.",
+        parameters=[_SESSION_PARAMETER, _LOCATION],
+        request=ForkSerializer,
+        examples=[
+            OpenApiExample("Example", value={"target": "run-1/b", "at_step": 1}, request_only=True)
+        ],
+        responses={
+            201: _response(SessionSerializer, "The new session.", _FORK),
+            **_errors(404, *_BODY_ERRORS),
+            409: _response(
+                components.Error,
+                "The target already exists.",
+                {"code": "session_exists", "detail": "session 'run-1/b' exists already"},
+            ),
+        },
+    ),
+    diff=_action(
+        "diff_steps",
+        summary="Compare two steps",
+        description="Return the RFC 6902 patch between the states of two steps. It distinguishes "
+        "`1` from `1.0` and from `true`.",
+        parameters=[_SESSION_PARAMETER, DiffParameters],
+        responses={
+            200: _response(
+                components.Difference,
+                "The patch.",
+                {
+                    "from": 1,
+                    "to": 2,
+                    "patch": [{"op": "replace", "path": "/extra/map/budget", "value": 0.2}],
+                },
+            ),
+            **_errors(404),
+        },
+    ),
+)
+"""Decorator that describes the actions of ``SessionViewSet``."""
+
+steps = extend_schema_view(
+    list=_action(
+        "list_steps",
+        summary="List the steps of a session",
+        description="Return a page of the history, newest step first.",
+        parameters=[_SESSION_PARAMETER, StepParameters],
+        responses={
+            200: _response(
+                components.StepPage,
+                "A page of steps.",
+                {
+                    "checkpoints": [_CHECKPOINT],
+                    "page_info": {
+                        "total_count": 1,
+                        "page_size": 1,
+                        "offset": 0,
+                        "has_next_page": False,
+                    },
+                },
+            ),
+            **_errors(404),
+        },
+    ),
+    retrieve=_action(
+        "load_step",
+        summary="Get a checkpoint",
+        description="Return the complete record of one step.",
+        parameters=[_SESSION_PARAMETER, _STEP_PARAMETER],
+        responses={
+            200: _response(components.Checkpoint, "The checkpoint.", _CHECKPOINT),
+            **_errors(404),
+        },
+    ),
+    update=_action(
+        "save_step",
+        summary="Save a checkpoint",
+        description="Save a step, and create its session if necessary. An existing step is "
+        "replaced completely. Of any number of writers with the same `expected_last_step`, one "
+        "succeeds.",
+        parameters=[_SESSION_PARAMETER, _STEP_PARAMETER, SaveParameters, _LOCATION],
+        request=components.as_serializer(CheckpointToSave),
+        examples=[OpenApiExample("Example", value=EXAMPLE_CHECKPOINT, request_only=True)],
+        responses={
+            201: _response(components.SavedCheckpoint, "The step is new.", _SAVED),
+            200: _response(components.SavedCheckpoint, "The step was replaced.", _SAVED),
+            **_errors(404, *_BODY_ERRORS),
+            409: _response(
+                components.Conflict,
+                "The last step is not the expected one.",
+                {
+                    "code": "concurrency_conflict",
+                    "detail": "session 'run-1': expected last step 1, but it is 2",
+                    "expected": 1,
+                    "actual": 2,
+                },
+            ),
+        },
+    ),
+)
+"""Decorator that describes the actions of ``StepViewSet``."""

@@ -1,0 +1,272 @@
+"""The actions on sessions and on their steps."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connections, router, transaction
+from django.db.models import F, QuerySet
+from django.utils.http import http_date, parse_etags
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from weavegraph_checkpoints import retries, serde
+from weavegraph_checkpoints.api import openapi
+from weavegraph_checkpoints.api.diff import build_patch
+from weavegraph_checkpoints.api.exceptions import InvalidRequest
+from weavegraph_checkpoints.api.filters import (
+    DiffParameters,
+    SaveParameters,
+    SessionFilter,
+    StepParameters,
+)
+from weavegraph_checkpoints.api.pagination import SessionPagination
+from weavegraph_checkpoints.api.parsers import CheckpointParser, JSONParser
+from weavegraph_checkpoints.api.permissions import ADD_STEP, CHANGE_STEP, VIEW
+from weavegraph_checkpoints.api.renderers import CheckpointData, JSONRenderer
+from weavegraph_checkpoints.api.serializers import (
+    SESSION_COLUMNS,
+    ForkSerializer,
+    SessionSerializer,
+)
+from weavegraph_checkpoints.api.views import BaseView
+from weavegraph_checkpoints.backends import Version
+from weavegraph_checkpoints.domain import Checkpoint, StepQuery
+from weavegraph_checkpoints.domain.limits import MAX_STEP, parse_non_negative_int
+from weavegraph_checkpoints.exceptions import SerializationError, SessionNotFound, StepExists
+from weavegraph_checkpoints.models import Session, Step
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CheckpointViewSet(BaseView):
+    """What the actions on sessions and on steps share."""
+
+    def get_sessions(self) -> QuerySet[Any]:
+        """Return the sessions that the user may access, each as a dict of ``SESSION_COLUMNS``."""
+        return Session.objects.owned_by(self.checkpointer.owner).values(*SESSION_COLUMNS)
+
+    def get_session(self) -> dict[str, Any]:
+        """Return the session in the URL. Raises ``SessionNotFound``."""
+        session: dict[str, Any] | None = self.get_sessions().filter(pk=self.session_id).first()
+        if session is None:
+            raise SessionNotFound(self.session_id)
+        return session
+
+    def get_checkpoint(self, step: int) -> Checkpoint:
+        """Return a step of the session in the URL. Raises ``NotFound``."""
+        checkpoint = self.checkpointer.load(self.session_id, step)
+        if checkpoint is None:
+            raise NotFound(f"session {self.session_id!r} has no step {step}")
+        return checkpoint
+
+
+@openapi.sessions
+class SessionViewSet(
+    CheckpointViewSet,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[Session],
+):
+    """Sessions, without their states."""
+
+    queryset = Session.objects.all()
+    serializer_class = SessionSerializer
+    parser_classes = [JSONParser]
+    filter_backends = [SessionFilter]
+    pagination_class = SessionPagination
+    lookup_url_kwarg = "session"
+    lookup_value_regex = "[^/]+"
+
+    def get_queryset(self) -> QuerySet[Any]:
+        return self.get_sessions()
+
+    def get_object(self) -> Any:
+        return self.get_session()
+
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete a session with all its steps."""
+        if not self.checkpointer.delete_session(self.session_id):
+            raise SessionNotFound(self.session_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @action(detail=True)
+    def latest(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return the checkpoint to resume from, or 304 if ``If-None-Match`` has its ETag."""
+        known = request.headers.get("If-None-Match") if self._renders_json() else None
+        if known is not None:
+            version = self.checkpointer.load_version(self.session_id)
+            if version is not None and _matches(known, build_etag(version)):
+                return self._add_headers(Response(status=status.HTTP_304_NOT_MODIFIED), version)
+        found = self.checkpointer.load_latest_with_version(self.session_id)
+        if found is None:
+            raise NotFound(f"session {self.session_id!r} does not exist or has no step")
+        checkpoint, version = found
+        data = CheckpointData(checkpoint, self.build_step_url(checkpoint.step))
+        return self._add_headers(Response(data), version)
+
+    @action(detail=True, methods=["post"])
+    def fork(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Copy the steps of a session into a new session."""
+        fork = ForkSerializer(data=request.data)
+        if not fork.is_valid():
+            name, messages = next(iter(fork.errors.items()))
+            path = f"$.{name}" if name in fork.fields else "$"
+            raise InvalidRequest(str(messages[0]), path=path)
+        target = fork.validated_data["target"]
+        self.checkpointer.fork_session(
+            self.session_id, target, at_step=fork.validated_data.get("at_step")
+        )
+        # A read replica may not have the new session yet.
+        sessions = self.get_sessions().using(router.db_for_write(Session))
+        session = sessions.filter(pk=target).first()
+        if session is None:
+            raise SessionNotFound(target)
+        data = self.get_serializer(session).data
+        return Response(data, status.HTTP_201_CREATED, headers={"Location": data["url"]})
+
+    @action(detail=True)
+    def diff(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return the patch between the states of two steps."""
+        steps = DiffParameters.parse(request)
+        source, target = (self.get_checkpoint(steps[name]).state for name in ("from", "to"))
+        return Response({**steps, "patch": build_patch(source, target)})
+
+    def example_body(self) -> Any:
+        """Return the body that prefills the form of the browsable API."""
+        return {"target": "", "at_step": None}
+
+    def _renders_json(self) -> bool:
+        return isinstance(self.request.accepted_renderer, JSONRenderer)
+
+    def _add_headers(self, response: Response, version: Version) -> Response:
+        response["Cache-Control"] = "private, no-cache"
+        response["Last-Modified"] = http_date(version.updated_at.timestamp())
+        # A strong ETag: only the JSON representation is the same byte for byte.
+        if self._renders_json():
+            response["ETag"] = build_etag(version)
+        return response
+
+
+def build_etag(version: Version) -> str:
+    """Return the ETag of a session's latest checkpoint.
+
+    It changes on every save, and when the session is deleted and created again.
+    """
+    created_at = (version.created_at - _EPOCH) // timedelta(microseconds=1)
+    return f'"{created_at:x}-{version.revision:x}"'
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Return whether ``If-None-Match`` has an ETag, which a proxy may have made weak."""
+    known = parse_etags(if_none_match)
+    return known == ["*"] or any(each.removeprefix("W/") == etag for each in known)
+
+
+@openapi.steps
+class StepViewSet(CheckpointViewSet, GenericViewSet[Step]):
+    """The steps of a session, each a checkpoint in its persisted JSON."""
+
+    queryset = Step.objects.all()
+    parser_classes = [CheckpointParser]
+    filter_backends = []
+    pagination_class = None
+    lookup_url_kwarg = "step"
+    lookup_value_regex = "[^/]+"
+
+    def get_session_and_step(self) -> tuple[str, int]:
+        """Return the session id and the step in the URL.
+
+        Raises ``NotFound``, or ``InvalidRequest`` if an invalid step is to be saved.
+        """
+        step = parse_non_negative_int(self.kwargs["step"])
+        if step is not None:
+            return self.session_id, step
+        message = f"step must be an integer from 0 to {MAX_STEP}"
+        if self.action == "update":
+            raise InvalidRequest(message, path="step")
+        raise NotFound(message)
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return a page of steps, newest first."""
+        parameters = StepParameters.parse(request)
+        fields = parameters.pop("fields", None)
+        page = self.checkpointer.query_steps(
+            self.session_id,
+            StepQuery(**parameters),
+            with_state=fields is None or "state" in fields,
+        )
+        if not page.page_info.total_count:
+            self.get_session()
+        data = [
+            CheckpointData(each, self.build_step_url(each.step), fields)
+            for each in page.checkpoints
+        ]
+        return Response({"checkpoints": data, "page_info": page.page_info})
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return one checkpoint."""
+        _, step = self.get_session_and_step()
+        return Response(CheckpointData(self.get_checkpoint(step), self.build_step_url(step)))
+
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Save a checkpoint, with ``expected_last_step`` only after that step."""
+        session_id, step = self.get_session_and_step()
+        expected = SaveParameters.parse(request).get("expected_last_step")
+        if expected is not None and not request.user.has_perm(ADD_STEP):
+            raise PermissionDenied()
+        if not isinstance(request.data, bytes):
+            raise InvalidRequest("send a checkpoint with its Content-Length", path="$")
+        try:
+            checkpoint = serde.loads_at(request.data, session_id, step)
+        except SerializationError as error:
+            raise InvalidRequest(error.message, path=error.path) from None
+        url = self.build_step_url(step)
+        data = {"session_id": session_id, "step": step, "url": url}
+        if self._save(checkpoint, expected):
+            return Response(data, status.HTTP_201_CREATED, headers={"Location": url})
+        return Response(data)
+
+    def _save(self, checkpoint: Checkpoint, expected_last_step: int | None) -> bool:
+        """Save a checkpoint; return whether its step is new. Raises ``PermissionDenied``."""
+        if expected_last_step is not None:
+            self.checkpointer.save_with_concurrency_check(checkpoint, expected_last_step)
+            return True
+        if not self.request.user.has_perm(ADD_STEP):
+            alias = router.db_for_write(Session)
+            retries.run(connections[alias], lambda: self._replace(checkpoint, alias))
+            return False
+        try:
+            self.checkpointer.save(checkpoint, replace=False)
+        except StepExists:
+            if not self.request.user.has_perm(CHANGE_STEP):
+                raise PermissionDenied() from None
+            self.checkpointer.save(checkpoint)
+            return False
+        return True
+
+    def _replace(self, checkpoint: Checkpoint, alias: str) -> None:
+        """Replace a step. Raises ``PermissionDenied`` if it does not exist."""
+        sessions = Session.objects.using(alias).owned_by(self.checkpointer.owner)
+        steps = Step.objects.using(alias).filter(session_id=checkpoint.session_id)
+        with transaction.atomic(alias):
+            # Lock the session; SQLite ignores select_for_update().
+            locked = sessions.filter(pk=checkpoint.session_id).update(revision=F("revision"))
+            if not locked or not steps.filter(step=checkpoint.step).exists():
+                raise PermissionDenied()
+            self.checkpointer.save(checkpoint)
+
+    def example_body(self) -> Any:
+        """Return the body that prefills the form: the stored checkpoint, or an example."""
+        # A user who may save a step may not be allowed to read it.
+        if self.request.user.has_perm(VIEW):
+            with suppress(APIException):
+                _, step = self.get_session_and_step()
+                return CheckpointData(self.get_checkpoint(step), self.build_step_url(step))
+        return openapi.EXAMPLE_CHECKPOINT
