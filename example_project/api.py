@@ -1,4 +1,4 @@
-"""The REST API, and the page that describes it, below ``api/``."""
+"""URLs of the REST API and of its documentation, under ``api/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read DATABASE_URL into an entry of DATABASES, with the options that keep checkpoints safe."""
+"""Convert DATABASE_URL to an entry of DATABASES, with the options that keep checkpoints safe."""
 
 from __future__ import annotations
 
@@ -38,18 +38,19 @@ SAFE_OPTIONS: dict[str, dict[str, Any]] = {
 
 def parse_database_url(url: str, *, base_dir: Path) -> dict[str, Any]:
     """
-    Give the Django settings for one database.
+    Return the Django settings for one database.
 
-    `sqlite:///name.sqlite3` lies in `base_dir`, `sqlite:////var/lib/name.sqlite3` anywhere;
-    a server is `postgres://user:password@host:port/name` or `mariadb://…`. User, password and
-    name may be percent-encoded. What follows a `?` goes into OPTIONS, over the safe ones.
+    `sqlite:///name.sqlite3` is relative to `base_dir`, `sqlite:////var/lib/name.sqlite3` is
+    absolute; a server is `postgres://user:password@host:port/name` or `mariadb://…`. User,
+    password and name may be percent-encoded. The query string is merged into OPTIONS and
+    overrides the safe defaults.
     """
     parts = _split(url)
     engine = ENGINES[parts.scheme]
     options = {key: int(text) if text.isdecimal() else text for key, text in _query(parts)}
     name = unquote(parts.path.removeprefix("/"))
     if not name:
-        raise ImproperlyConfigured(f"The {parts.scheme} database URL names no database.")
+        raise ImproperlyConfigured(f"The {parts.scheme} database URL has no database name.")
     database: dict[str, Any] = {"ENGINE": engine, "OPTIONS": SAFE_OPTIONS[engine] | options}
     if parts.scheme == "sqlite":
         database["NAME"] = name if name == ":memory:" else str(base_dir / name)
@@ -64,7 +65,7 @@ def parse_database_url(url: str, *, base_dir: Path) -> dict[str, Any]:
 
 
 def _split(url: str) -> SplitResult:
-    """Split the URL; no message repeats it, because it may hold a password."""
+    """Split the URL. Error messages never repeat it, because it may contain a password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -75,7 +76,7 @@ def _split(url: str) -> SplitResult:
         ) from None
     if parts.scheme not in ENGINES:
         raise ImproperlyConfigured(
-            f"A database URL begins with one of {', '.join(f'{name}://' for name in ENGINES)}."
+            f"A database URL starts with one of {', '.join(f'{name}://' for name in ENGINES)}."
         )
     if parts.fragment:
         raise ImproperlyConfigured("Write # as %23 in a database URL.")
@@ -88,4 +89,4 @@ def _query(parts: SplitResult) -> list[tuple[str, str]]:
     try:
         return parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise ImproperlyConfigured("Options of a database URL read ?name=value&…") from None
+        raise ImproperlyConfigured("Write the options of a database URL as ?name=value&…") from None

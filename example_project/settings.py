@@ -1,7 +1,8 @@
 """
 Settings of the example project: copy them, and set the environment.
 
-`DATABASE_URL`, `DJANGO_SECRET_KEY`, `DJANGO_DEBUG` (1 or 0), `DJANGO_ALLOWED_HOSTS` (by commas).
+`DATABASE_URL`, `DJANGO_SECRET_KEY`, `DJANGO_DEBUG` (1 or 0), `DJANGO_ALLOWED_HOSTS` (separated
+by commas).
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ INSTALLED_APPS = [
     "example_project.audit",
 ]
 
-# The REST API is there when its packages are: pip install 'weavegraph-checkpoints[api]'.
+# The REST API, if its packages are installed: pip install 'weavegraph-checkpoints[api]'.
 if find_spec("rest_framework"):
     INSTALLED_APPS += ["rest_framework", "drf_spectacular"]
 
-# And the page that describes it: pip install 'drf-spectacular[sidecar]'.
+# Swagger UI for it: pip install 'drf-spectacular[sidecar]'.
 if find_spec("drf_spectacular_sidecar"):
     INSTALLED_APPS.append("drf_spectacular_sidecar")
 
@@ -96,7 +97,7 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
-# Swagger UI as this server's own static files: a browser asks nobody else.
+# Serve Swagger UI from our own static files, not from a CDN.
 SPECTACULAR_SETTINGS = {"SWAGGER_UI_DIST": "SIDECAR", "SWAGGER_UI_FAVICON_HREF": "SIDECAR"}
 
 WEAVEGRAPH_CHECKPOINTS = {

@@ -1,7 +1,7 @@
-"""Whose sessions a request to the REST API may use: the setting ``API_OWNER``.
+"""The function for the setting ``API_OWNER``: whose sessions a REST request may use.
 
-Staff see every session. Everybody else sees, saves and forks their own alone; to them, a
-session of someone else is not there.
+Staff see every session. Other users see, save and fork only their own; to them, another
+user's session does not exist.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 
 def owner_of(request: Request) -> str | None:
-    """Return the name of the user, or ``None`` for one who sees all."""
+    """Return the name of the user, or ``None`` for staff, who see all sessions."""
     return None if request.user.is_staff else request.user.get_username()

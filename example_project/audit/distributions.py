@@ -1,4 +1,4 @@
-"""Read the Python distributions that are installed, without trusting their metadata."""
+"""Read the metadata of the installed Python distributions, which may be invalid."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ SPDX = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
-"""The classifiers that name exactly one licence; "BSD License", say, may mean several."""
+"""Classifiers that name exactly one licence; "BSD License", for example, may mean several."""
 
 _LICENCE = re.compile(r"[\w.+() /-]{2,40}")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-class BrokenMetadata(Exception):
-    """A distribution does not say what every distribution has to say."""
+class InvalidMetadata(Exception):
+    """The metadata of a distribution is unreadable or incomplete."""
 
 
 def search_path() -> list[str]:
-    """Return where distributions are looked for."""
+    """Return the directories that are searched for distributions."""
     return sys.path
 
 
 def installed() -> dict[str, Path]:
-    """Return the metadata folder of each distribution, by name.
+    """Return the metadata directory of each distribution, by name.
 
-    Of two with the same name the first counts, as in an import.
+    If two have the same name, the first wins, as in an import.
     """
     folders: dict[str, Path] = {}
-    for place in search_path():
-        for folder in sorted(Path(place).glob("*-info")):
-            folders.setdefault(normal_name(folder.stem.partition("-")[0]), folder)
+    for directory in search_path():
+        for folder in sorted(Path(directory).glob("*-info")):
+            folders.setdefault(normalize_name(folder.stem.partition("-")[0]), folder)
     return dict(sorted(folders.items()))
 
 
-def normal_name(name: str) -> str:
-    """Return a distribution's name in the form in which names are compared."""
+def normalize_name(name: str) -> str:
+    """Return the normalized name of a distribution (PyPA name normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what a distribution says of itself; raise ``BrokenMetadata`` if it cannot."""
+    """Return the metadata of a distribution; raise ``InvalidMetadata`` if it is invalid."""
     distribution = Distribution.at(folder)
     try:
         metadata = distribution.metadata.json
         requires = distribution.requires or []
-    except Exception as error:  # whatever a broken file makes the reader raise
-        raise BrokenMetadata(f"the metadata cannot be read: {error}") from error
+    except Exception as error:  # the reader may raise anything for an invalid file
+        raise InvalidMetadata(f"the metadata cannot be read: {error}") from error
     if not metadata.get("name") or not metadata.get("version"):
-        raise BrokenMetadata("the metadata gives no name or no version")
+        raise InvalidMetadata("the metadata has no name or no version")
     classifiers = [text for text in metadata.get("classifier", []) if text.startswith("License ::")]
     return {
         "version": metadata["version"],
@@ -69,8 +69,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     }
 
 
-def licence_of(facts: dict[str, Any]) -> str | None:
-    """Return the one licence that the metadata names, or ``None`` if it is not clear."""
+def get_licence(facts: dict[str, Any]) -> str | None:
+    """Return the licence in the metadata, or ``None`` if it is missing or ambiguous."""
     expression: str | None = facts["license_expression"]
     if expression:
         return expression
@@ -83,15 +83,15 @@ def licence_of(facts: dict[str, Any]) -> str | None:
     return line if clear else None
 
 
-def size_of(folder: Path) -> dict[str, int] | None:
-    """Return the bytes and the number of the installed files, or ``None`` without a list of them.
+def get_size(folder: Path) -> dict[str, int] | None:
+    """Return the size and number of the installed files, or ``None`` if they are not listed.
 
-    Compiled modules do not count: they come and go.
+    Compiled modules are not counted, because they are created at run time.
     """
     try:
         listed = Distribution.at(folder).files
     except Exception as error:  # as above
-        raise BrokenMetadata(f"the list of files cannot be read: {error}") from error
+        raise InvalidMetadata(f"the list of files cannot be read: {error}") from error
     if listed is None:
         return None
     paths = (Path(str(file.locate())) for file in listed if file.suffix != ".pyc")
@@ -99,15 +99,15 @@ def size_of(folder: Path) -> dict[str, int] | None:
     return {"bytes": sum(sizes), "files": len(sizes)}
 
 
-def requirements_of(facts: dict[str, Any]) -> list[str]:
-    """Return the names of what is always required; conditions (``; …``) are left out."""
+def get_requirements(facts: dict[str, Any]) -> list[str]:
+    """Return the names of the unconditional requirements; those with markers are ignored."""
     always = (text for text in facts["requires"] if ";" not in text)
     found = (match for text in always if (match := _REQUIREMENT.match(text)))
-    return sorted({normal_name(match[1]) for match in found})
+    return sorted({normalize_name(match[1]) for match in found})
 
 
-def brought_in(name: str, requires: dict[str, list[str]]) -> list[str]:
-    """Return a distribution with all that it requires, directly or not."""
+def dependency_closure(name: str, requires: dict[str, list[str]]) -> list[str]:
+    """Return a distribution and its direct and indirect requirements."""
     reached: set[str] = set()
     waiting: Iterable[str] = {name}
     while waiting := set(waiting) - reached:

@@ -7,8 +7,8 @@
                │    → dependencies ┘
                └───────────┘
 
-``collect`` and ``report`` are both due after a batch. ``report`` reads messages and errors
-alone, so that a batch that brought no news of either lets it be skipped.
+``collect`` and ``report`` both follow a batch. ``report`` reads only messages and errors, so
+it is skipped after a batch that changed neither.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPORT = NodeKind.custom("report")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The work of a node, and the channels that it reads."""
+    """The function of a node, and the channels that it reads."""
 
     run: Callable[[Task], Result]
     reads: tuple[str, ...]
@@ -37,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """Nodes, and the edges that lead on from a node in a given state."""
+    """Nodes, and the successors of a node in a given state."""
 
     nodes: Mapping[NodeKind, Node]
     successors: Callable[[NodeKind, VersionedState], tuple[NodeKind, ...]]
@@ -45,13 +45,13 @@ class Graph:
     def frontier_after(
         self, ran: Iterable[NodeKind], state: VersionedState
     ) -> tuple[NodeKind, ...]:
-        """Return the nodes that come next, each once; End only when nothing else does."""
+        """Return the next nodes without duplicates; End only if there is no other."""
         reached = dict.fromkeys(next_ for node in ran for next_ in self.successors(node, state))
         return tuple(node for node in reached if not node.is_end) or tuple(reached)
 
 
 def audit_successors(node: NodeKind, state: VersionedState) -> tuple[NodeKind, ...]:
-    """Return the nodes that ``node`` leads on to."""
+    """Return the successors of ``node``."""
     if node.is_start:
         return (COLLECT,)
     if node == REPORT:

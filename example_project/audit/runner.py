@@ -1,11 +1,11 @@
 """How a runtime uses the checkpointer: run a workflow so that it can be killed at any moment.
 
-The workflow proceeds in supersteps. In each, the nodes of the *frontier* run side by side on
-the same state; then comes the *barrier*: what they gave back is merged, and one checkpoint is
-saved with all that is needed to go on from there. A run that dies in a superstep repeats that
-superstep, and nothing before it.
+The workflow proceeds in supersteps. In each, the nodes of the *frontier* run concurrently on
+the same state. At the *barrier* their results are merged, and one checkpoint is saved with
+everything that is needed to continue. A run that dies during a superstep repeats only that
+superstep.
 
-There is nothing to call for a resumption: to run a session that exists is to resume it::
+Running a session that exists resumes it::
 
     for checkpoint in run("nightly-audit", AUDIT, DjangoCheckpointer()):
         print(checkpoint.step, *checkpoint.ran_nodes)
@@ -40,11 +40,11 @@ def run(
     request: str = REQUEST,
     concurrency_limit: int = 3,
 ) -> Iterator[Checkpoint]:
-    """Begin a session, or resume it, and go on until it is finished.
+    """Start or resume a session, and run it until it is finished.
 
-    Gives each checkpoint once it is saved. ``request`` and ``concurrency_limit`` are those
-    of a new session. Raises ``ConcurrencyConflict`` as soon as somebody else has saved a
-    step of this session: of two runners, one goes on.
+    Yield each checkpoint after it is saved. ``request`` and ``concurrency_limit`` are used
+    for a new session. Raise ``ConcurrencyConflict`` if another process saved a step of this
+    session: of two runners, only one continues.
     """
     latest = checkpointer.load_latest(session_id)
     if latest is None:
@@ -55,8 +55,8 @@ def run(
     with ThreadPoolExecutor(max_workers=max(1, session.concurrency_limit)) as executor:
         while not is_finished(session):
             checkpoint = superstep(session_id, session, graph, executor)
-            # The expected step makes a second runner of this session fail here, and
-            # leave no trace, rather than mix its steps with ours.
+            # With the expected step, a second runner of this session fails here and writes
+            # nothing, instead of mixing its steps with ours.
             checkpointer.save_with_concurrency_check(checkpoint, session.step)
             yield checkpoint
             session = restore_session_state(checkpoint)
@@ -65,7 +65,7 @@ def run(
 def first_checkpoint(
     session_id: str, graph: Graph, request: str, concurrency_limit: int
 ) -> Checkpoint:
-    """Return step 0: the request, and the nodes that Start leads on to."""
+    """Return step 0: the request, and the successors of Start."""
     state = VersionedState.new_with_user_message(request)
     return Checkpoint(
         session_id=session_id,
@@ -78,24 +78,24 @@ def first_checkpoint(
 
 
 def is_finished(session: SessionState | Checkpoint) -> bool:
-    """Say whether no node is left to run."""
+    """Return whether no node is left to run."""
     return all(node.is_end for node in session.frontier)
 
 
 def superstep(
     session_id: str, session: SessionState, graph: Graph, executor: Executor
 ) -> Checkpoint:
-    """Run the frontier once, and return the checkpoint of the barrier after it.
+    """Run the frontier once, and return the checkpoint for the barrier.
 
-    A node that raises ends the run before the barrier: nothing of its superstep is saved,
-    and the next run repeats it.
+    An exception in a node ends the run before the barrier: nothing of the superstep is
+    saved, and the next run repeats it.
     """
     step, state = session.step + 1, session.state
     ran = [node for node in session.frontier if is_due(node, session, graph)]
     skipped = [node for node in session.frontier if node not in ran]
     tasks = [Task(node=node, step=step, state=state) for node in ran]
-    # The order of the results is that of the frontier, whichever node is ready first:
-    # the same state always leads to the same next state.
+    # Results are in the order of the frontier, whichever node finishes first, so the next
+    # state is deterministic.
     results = list(executor.map(lambda task: graph.nodes[task.node].run(task), tasks))
     merged = merge(state, results)
     return Checkpoint(
@@ -103,7 +103,8 @@ def superstep(
         step=step,
         state=merged,
         frontier=graph.frontier_after(ran, merged),
-        versions_seen=session.versions_seen | {n.encode(): seen(n, state, graph) for n in ran},
+        versions_seen=session.versions_seen
+        | {n.encode(): get_versions_seen(n, state, graph) for n in ran},
         concurrency_limit=session.concurrency_limit,
         ran_nodes=ran,
         skipped_nodes=skipped,
@@ -112,13 +113,13 @@ def superstep(
 
 
 def is_due(node: NodeKind, session: SessionState, graph: Graph) -> bool:
-    """Say whether a channel that the node reads has changed since it last ran."""
+    """Return whether a channel that the node reads has changed since the node last ran."""
     before = session.versions_seen.get(node.encode())
-    return before != seen(node, session.state, graph)
+    return before != get_versions_seen(node, session.state, graph)
 
 
-def seen(node: NodeKind, state: VersionedState, graph: Graph) -> dict[str, int]:
-    """Return the versions that a node sees when it runs on ``state``."""
+def get_versions_seen(node: NodeKind, state: VersionedState, graph: Graph) -> dict[str, int]:
+    """Return the versions of the channels that a node reads."""
     versions = channel_versions(state)
     return {channel: versions[channel] for channel in graph.nodes[node].reads}
 
@@ -139,7 +140,7 @@ def updated_channels(before: VersionedState, after: VersionedState) -> list[str]
 
 
 def merge(state: VersionedState, results: Sequence[Result]) -> VersionedState:
-    """Merge partial states into a state; the version of a channel rises if it changed."""
+    """Merge results into a state, and increment the version of each changed channel."""
     messages, extra, errors = state.messages, state.extra, state.errors
     new_messages = [message for result in results for message in result.messages]
     if new_messages:

@@ -1,4 +1,4 @@
-"""What a session's history tells, read back from the database."""
+"""Read a session's history back from the database and summarize it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def history(checkpointer: DjangoCheckpointer, session_id: str) -> list[Checkpoin
 
 
 def is_complete(steps: Sequence[Checkpoint]) -> bool:
-    """Say whether no step is missing, from 0 to the newest."""
+    """Return whether the steps are complete, from 0 to the newest."""
     return [checkpoint.step for checkpoint in steps] == list(range(len(steps)))
 
 
 def same_findings(one: Checkpoint, other: Checkpoint) -> bool:
-    """Say whether two runs have found the same; when an error occurred may differ."""
+    """Return whether two runs have the same findings, apart from the timestamps of errors."""
     return _findings(one) == _findings(other)
 
 
@@ -39,8 +39,8 @@ def _findings(checkpoint: Checkpoint) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """What some successive steps of a session did, and the state at their end."""
+class StepRange:
+    """Summary of consecutive steps of a session, and of the state after them."""
 
     session_id: str
     first: int
@@ -52,8 +52,8 @@ class Stretch:
     state_bytes: int
 
     @classmethod
-    def of(cls, steps: Sequence[Checkpoint]) -> Self:
-        """Return the summary of steps that follow each other."""
+    def from_steps(cls, steps: Sequence[Checkpoint]) -> Self:
+        """Return the summary of consecutive steps."""
         first, last = steps[0], steps[-1]
         return cls(
             session_id=last.session_id,
@@ -91,7 +91,7 @@ ROWS = (
 
 
 def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Return aligned lines: the first column to the left, the others to the right."""
+    """Yield aligned lines: the first column left-aligned, the others right-aligned."""
     rows = list(rows)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for head, *cells in rows:

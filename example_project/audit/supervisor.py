@@ -1,4 +1,4 @@
-"""Run audits in processes of their own, watch them from outside, and kill them."""
+"""Run audits in child processes, watch their progress, and kill them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from django.conf import settings
 
 from weavegraph_checkpoints.models import Session
 
-PATIENCE = 60.0
+STUCK_AFTER_SECONDS = 60.0
 """Seconds without a new step after which an audit counts as stuck."""
-GLANCE = 0.01
-"""Seconds between two looks at the database."""
-WORK = 0.2
-"""Seconds that the nodes of a step are given before the process is killed."""
+POLL_SECONDS = 0.01
+"""Seconds between two queries for the newest step."""
+WORK_SECONDS = 0.2
+"""Seconds that the nodes of a step run before the process is killed."""
 
 
 class AuditFailed(Exception):
-    """An audit in a process of its own did not do what it should."""
+    """An audit process failed."""
 
 
 class AuditProcess:
-    """``manage.py audit`` in a process of its own. It never outlives its ``with`` block."""
+    """``manage.py audit`` in a child process, which is killed at the end of the ``with`` block."""
 
     def __init__(self, session_id: str, *options: str) -> None:
         self.session_id = session_id
@@ -67,40 +67,40 @@ class AuditProcess:
     def kill_after(self, step: int, on_step: Callable[[int], None]) -> None:
         """Kill the process with SIGKILL while it is at the step after the given one.
 
-        It has to stall there (``--stall-at``), or it might be further by now.
+        The process must stall there (``--stall-at``), or it might already be further.
         """
         self._watch(step, on_step)
-        time.sleep(WORK)
+        time.sleep(WORK_SECONDS)
         if self._process.poll() is not None:
-            raise self._failure(f"ended by itself before it could be killed after step {step}")
+            raise self._failure(f"exited before it could be killed after step {step}")
         self._process.kill()
         self._process.wait()
 
     def wait(self, on_step: Callable[[int], None]) -> None:
-        """Wait until the process ends well."""
+        """Wait until the process exits; raise ``AuditFailed`` unless it succeeded."""
         self._watch(None, on_step)
         if self._process.wait() != 0:
             raise self._failure("failed")
 
     def _watch(self, until: int | None, on_step: Callable[[int], None]) -> None:
-        """Tell each new step, until the one asked for is there or the process has ended."""
-        seen, patient_until = -1, time.monotonic() + PATIENCE
+        """Report each new step, until step ``until`` is saved or the process has exited."""
+        seen, deadline = -1, time.monotonic() + STUCK_AFTER_SECONDS
         ended = False
         while not ended and (until is None or seen < until):
             ended = self._process.poll() is not None
             step = last_step(self.session_id)
             if step > seen:
-                seen, patient_until = step, time.monotonic() + PATIENCE
+                seen, deadline = step, time.monotonic() + STUCK_AFTER_SECONDS
                 on_step(step)
-            elif time.monotonic() > patient_until:
-                raise self._failure(f"has made no step for {PATIENCE:.0f} seconds")
+            elif time.monotonic() > deadline:
+                raise self._failure(f"has saved no step for {STUCK_AFTER_SECONDS:.0f} seconds")
             else:
-                time.sleep(GLANCE)
+                time.sleep(POLL_SECONDS)
 
     def _failure(self, what: str) -> AuditFailed:
         self._stderr.seek(0)
-        told = "".join(f"\n  {line}" for line in self._stderr.read().splitlines()[-15:])
-        return AuditFailed(f"The audit {self.session_id} (process {self.pid}) {what}.{told}")
+        output = "".join(f"\n  {line}" for line in self._stderr.read().splitlines()[-15:])
+        return AuditFailed(f"The audit {self.session_id} (process {self.pid}) {what}.{output}")
 
 
 def last_step(session_id: str) -> int:

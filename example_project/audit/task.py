@@ -1,4 +1,4 @@
-"""What a node is given, and what it gives back."""
+"""Input and output of a node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from weavegraph_checkpoints import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One run of a node: at which step, and on which state. The state is only read."""
+    """One run of a node at a step. Nodes only read the state."""
 
     node: NodeKind
     step: int
@@ -46,10 +46,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The partial state that a node gives back; the barrier merges it into the whole.
+    """The result of a node, which is merged into the state at the barrier.
 
-    Messages and errors are appended; a key of ``extra`` replaces the key of that name,
-    so each key belongs to one node.
+    Messages and errors are appended; keys of ``extra`` replace existing keys, so each key
+    belongs to one node.
     """
 
     messages: Iterable[Message] = ()

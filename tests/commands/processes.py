@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 MANAGE = Path(settings.BASE_DIR) / "manage.py"
-PATIENCE = 120
+STUCK_AFTER_SECONDS = 120
 
 
 def start(command: str, *args: str, **pipes: Any) -> subprocess.Popen[str]:
@@ -44,6 +44,6 @@ def on_a_terminal(command: str, *args: str) -> tuple[str, str]:
         pass
     finally:
         os.close(leader)
-    stdout, _ = process.communicate(timeout=PATIENCE)
+    stdout, _ = process.communicate(timeout=STUCK_AFTER_SECONDS)
     assert process.returncode == 0, (stdout, shown)
     return stdout, shown.decode()

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.builders import orphans, wrong_snapshots
-from tests.commands.processes import PATIENCE, start
+from tests.commands.processes import STUCK_AFTER_SECONDS, start
 from tests.commands.running import run
 from tests.pruning.histories import plain, plant, stored
 from weavegraph_checkpoints.models import Session, Step
@@ -29,7 +29,7 @@ def planted() -> int:
 
 
 def wait_for_the_first_batch(before: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STUCK_AFTER_SECONDS
     while Step.objects.count() == before:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -42,7 +42,7 @@ def test_stopped_at_any_moment_it_leaves_whole_batches(planted: int, name: str) 
     wait_for_the_first_batch(planted)
     time.sleep(random.uniform(0, 0.05))
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=STUCK_AFTER_SECONDS)
     gone = planted - Step.objects.count()
     assert 0 < gone < planted - SESSIONS
     assert gone % BATCH == 0
@@ -65,7 +65,7 @@ def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(plante
     process = start(*arguments)
     wait_for_the_first_batch(planted)
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=STUCK_AFTER_SECONDS)
     left = stored()
     assert sum(len(steps) for steps in left.values()) < planted
     assert all(STEPS - 1 in steps for steps in left.values())
@@ -76,7 +76,7 @@ def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(plante
 
 def test_processes_side_by_side_share_the_work(planted: int) -> None:
     processes = [start(*ARGUMENTS) for _ in range(3)]
-    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
+    outputs = [process.communicate(timeout=STUCK_AFTER_SECONDS) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert [stderr for _, stderr in outputs if "again" in stderr] == []
     pruned = [int(stdout.splitlines()[-1].split()[1]) for stdout, _ in outputs]

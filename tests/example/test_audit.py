@@ -52,23 +52,23 @@ class TestFindings:
     def test_the_messages_tell_the_story(self, three: Path) -> None:
         assert [(one.role, one.content) for one in audit().messages.items] == [
             ("user", "Audit the Python distributions of this environment."),
-            ("assistant", "I found 3 distributions and look at them in 6 batches."),
-            ("tool", "A licence not seen before: MIT, of alpha."),
+            ("assistant", "Found 3 distributions; inspecting them in 6 batches."),
+            ("tool", "New licence: MIT, of alpha."),
             ("tool", "The largest so far: alpha, 0.0 MB."),
             ("tool", "The largest so far: beta, 0.0 MB."),
             ("tool", "beta lacks zeta."),
-            ("tool", "The largest so far, with all it brings in: alpha, 0.0 MB."),
-            ("tool", "The largest so far, with all it brings in: beta, 0.0 MB."),
-            ("assistant", "No batch is left: time for the last report."),
-            ("assistant", "The audit is done: 3 distributions, 0.0 MB, 2 licences, 1 errors."),
+            ("tool", "The largest so far, with dependencies: alpha, 0.0 MB."),
+            ("tool", "The largest so far, with dependencies: beta, 0.0 MB."),
+            ("assistant", "No batch is left: writing the final report."),
+            ("assistant", "Audit finished: 3 distributions, 0.0 MB, 2 licences, 1 errors."),
         ]
 
-    def test_copyleft_that_is_brought_in_is_told(self, site: Path) -> None:
+    def test_copyleft_that_is_dependency_closure_is_told(self, site: Path) -> None:
         install(site, "free", sound("free", "License-Expression: GPL-3.0-only"), {"f.py": ""})
         needs = sound("user", "License-Expression: MIT", "Requires-Dist: free")
         install(site, "user", needs, {"u.py": ""})
         told = [one.content for one in audit().messages.items]
-        assert "user brings in copyleft: free." in told
+        assert "user depends on copyleft: free." in told
 
     def test_an_empty_environment_ends_at_once(self, site: Path) -> None:
         state = audit()
@@ -103,8 +103,8 @@ class TestErrorEvents:
         state = audit()
         event = errors_by_name(state)["broken"]
         assert event.scope == NodeScope(kind="collect", step=5)
-        assert event.tags == ("metadata", "broken")
-        assert event.error.message == "broken: the metadata is broken"
+        assert event.tags == ("metadata", "invalid")
+        assert event.error.message == "broken: the metadata is invalid"
         assert event.error.cause is not None
         assert any(part in event.error.cause.message for part in cause.split("|"))
         assert state.extra.map["report"]["distributions"] == 3
@@ -115,7 +115,7 @@ class TestErrorEvents:
         event = errors_by_name(audit())["delta"]
         assert event.scope == NodeScope(kind="sizes", step=6)
         assert event.error.cause is not None
-        assert event.error.cause.message == "it has no list of files"
+        assert event.error.cause.message == "it does not list its files"
 
     def test_a_distribution_that_was_removed_meanwhile(self, three: Path) -> None:
         checkpoints = run("audit", AUDIT, DjangoCheckpointer())
@@ -156,20 +156,20 @@ class TestReading:
     )
     def test_licences(self, site: Path, fields: list[str], licence: str | None) -> None:
         folder = install(site, "one", sound("one", *fields), {})
-        assert distributions.licence_of(distributions.read_facts(folder)) == licence
+        assert distributions.get_licence(distributions.read_facts(folder)) == licence
 
     def test_requirements_under_a_condition_do_not_count(self) -> None:
         requires = ["Some_Thing>=1", "other (<2)", "third; extra == 'x'", "a.b[c]", "some-thing"]
         facts: dict[str, Any] = {"requires": requires}
-        assert distributions.requirements_of(facts) == ["a-b", "other", "some-thing"]
+        assert distributions.get_requirements(facts) == ["a-b", "other", "some-thing"]
 
-    def test_what_is_brought_in_may_go_in_circles(self) -> None:
+    def test_what_is_dependency_closure_may_go_in_circles(self) -> None:
         requires = {"a": ["b"], "b": ["c", "gone"], "c": ["a"], "d": []}
-        assert distributions.brought_in("a", requires) == ["a", "b", "c", "gone"]
+        assert distributions.dependency_closure("a", requires) == ["a", "b", "c", "gone"]
 
     def test_compiled_files_do_not_count(self, site: Path) -> None:
         folder = install(site, "one", sound("one"), {"one.py": "12", "one.pyc": "345"})
-        assert distributions.size_of(folder) == {"bytes": 2, "files": 1}
+        assert distributions.get_size(folder) == {"bytes": 2, "files": 1}
 
     def test_of_two_with_one_name_the_first_counts(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -51,16 +51,18 @@ class TestAudit:
         ]
         assert len(lines) == expected_last_step(3) + 3
         assert any(line.endswith("; skipped report") for line in lines)
-        assert lines[-1].startswith("Finished run at step 14. The audit is done: 3 distributions")
+        assert lines[-1].startswith("Finished run at step 14. Audit finished: 3 distributions")
 
     def test_it_resumes_and_says_so(self, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(audit, "STALL_SECONDS", 0)
-        with pytest.raises(CommandError, match="Nobody has killed this process at step 5"):
+        with pytest.raises(
+            CommandError, match="This process was not killed within 0 seconds at step 5"
+        ):
             output_of("audit", "run", stall_at=5)
         lines = output_of("audit", "run").splitlines()
         assert lines[0] == "Resuming run after step 4."
         assert lines[1].startswith("step   5  ")
-        assert output_of("audit", "run") == "run is finished already, at step 14.\n"
+        assert output_of("audit", "run") == "run is already finished, at step 14.\n"
 
     def test_it_forks(self, three: Path) -> None:
         output_of("audit", "run")
@@ -75,7 +77,7 @@ class TestAudit:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"at_step": 3}, "--at-step goes with --fork-from."),
+            ({"at_step": 3}, "--at-step requires --fork-from."),
             ({"fork_from": "unknown"}, "session 'unknown' does not exist"),
             ({"fork_from": "run"}, "session 'run' exists already"),
         ],
@@ -93,7 +95,7 @@ class TestAudit:
 
         output_of("audit", "run")
         monkeypatch.setattr(DjangoCheckpointer, "load_latest", behind)
-        with pytest.raises(CommandError, match="Someone else is running this session"):
+        with pytest.raises(CommandError, match="Another process is running this session"):
             output_of("audit", "run")
 
     def test_it_explains_a_database_without_tables(
@@ -134,17 +136,17 @@ class TestProcesses:
     def test_a_process_that_ends_too_early_is_reported(self) -> None:
         with (
             AuditProcess("run") as process,
-            pytest.raises(AuditFailed, match="ended by itself before it could be killed"),
+            pytest.raises(AuditFailed, match="exited before it could be killed"),
         ):
             process.kill_after(10_000, lambda step: None)
 
     def test_a_process_that_makes_no_step_is_reported_and_ended(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(supervisor, "PATIENCE", 0.0)
+        monkeypatch.setattr(supervisor, "STUCK_AFTER_SECONDS", 0.0)
         with (
             AuditProcess("stuck", "--stall-at=0") as process,
-            pytest.raises(AuditFailed, match="has made no step for 0 seconds"),
+            pytest.raises(AuditFailed, match="has saved no step for 0 seconds"),
         ):
             process.wait(lambda step: None)
         with pytest.raises(ProcessLookupError):
@@ -194,7 +196,7 @@ class TestDemo:
             )
             assert (done.returncode, done.stderr) == (0, "")
             assert f"1. Audit demo-{number}\n" in done.stdout
-            assert "error     broken: the metadata is broken (metadata, broken)" in done.stdout
+            assert "error     broken: the metadata is invalid (metadata, invalid)" in done.stdout
         with closing(sqlite3.connect(database)) as connection:
             sessions = connection.execute(
                 "SELECT id, status, forked_from FROM weavegraph_checkpoints_session ORDER BY id"
@@ -220,5 +222,5 @@ class TestDemo:
 
     def test_it_makes_no_superuser_without_debug(self, settings: Any) -> None:
         settings.DEBUG = False
-        with pytest.raises(CommandError, match="runs with DEBUG only"):
+        with pytest.raises(CommandError, match="runs only with DEBUG"):
             output_of("demo", no_serve=True)

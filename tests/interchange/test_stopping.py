@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 
 from tests.builders import a_history, everything_stored, wrong_snapshots
-from tests.commands.processes import PATIENCE, start
+from tests.commands.processes import STUCK_AFTER_SECONDS, start
 from tests.commands.running import run
 from tests.interchange.crate import crate_file, rows_of, times_of
 from tests.interchange.stored import assert_stored, by_session
@@ -231,7 +231,7 @@ def stop(command: str, argument: Path, kill: signal.Signals, when: Callable[[], 
         if when():
             process.send_signal(kill)
             break
-    _, error = process.communicate(timeout=PATIENCE)
+    _, error = process.communicate(timeout=STUCK_AFTER_SECONDS)
     assert process.returncode in (0, 130, -kill), error
 
 

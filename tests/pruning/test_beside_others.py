@@ -25,7 +25,7 @@ from weavegraph_checkpoints.pruning.sql import PruneStatements
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_noon")]
 
-PATIENCE = 60
+STUCK_AFTER_SECONDS = 60
 LONG_AGO = NOW - 9 * DAY
 RULES = {"steps": {"keep_last": 2}, "sessions": {"delete_inactive": DAY}}
 
@@ -37,7 +37,7 @@ def elsewhere() -> Iterator[Elsewhere]:
     """Runs something on a connection of another thread."""
     with ThreadPoolExecutor(1) as thread:
         yield lambda action: thread.submit(action)
-        thread.submit(connections.close_all).result(PATIENCE)
+        thread.submit(connections.close_all).result(STUCK_AFTER_SECONDS)
 
 
 @pytest.fixture(params=RULES.values(), ids=list(RULES))
@@ -124,13 +124,15 @@ def test_a_batch_locks_its_own_sessions_alone(
 
     def look() -> None:
         for name in names.others:
-            elsewhere(lambda name=name: lock_now(name)).result(PATIENCE)
-            assert elsewhere(lambda name=name: lock_steps_now(name)).result(PATIENCE) == 8
-            elsewhere(lambda name=name: save(name, 8)).result(PATIENCE)
-        elsewhere(lambda: save(f"{names.others[0]}new", 0)).result(PATIENCE)
+            elsewhere(lambda name=name: lock_now(name)).result(STUCK_AFTER_SECONDS)
+            assert (
+                elsewhere(lambda name=name: lock_steps_now(name)).result(STUCK_AFTER_SECONDS) == 8
+            )
+            elsewhere(lambda name=name: save(name, 8)).result(STUCK_AFTER_SECONDS)
+        elsewhere(lambda: save(f"{names.others[0]}new", 0)).result(STUCK_AFTER_SECONDS)
         for name in names.touched:
             with pytest.raises(OperationalError):
-                elsewhere(lambda name=name: lock_now(name)).result(PATIENCE)
+                elsewhere(lambda name=name: lock_now(name)).result(STUCK_AFTER_SECONDS)
 
     inside_a_batch(look)
     assert prune(names.policy(rule)).steps > 0
@@ -154,16 +156,16 @@ def test_it_never_waits_for_a_session_that_it_does_not_touch(
                 save(name, 0)
                 save(name, size)
             begun.set()
-            assert done.wait(PATIENCE)
+            assert done.wait(STUCK_AFTER_SECONDS)
 
     holding = elsewhere(hold)
-    assert begun.wait(PATIENCE)
+    assert begun.wait(STUCK_AFTER_SECONDS)
     _short_lock_timeout()
     try:
         result = prune(names.policy(rule), batch_size=batch_size)
     finally:
         done.set()
-        holding.result(PATIENCE)
+        holding.result(STUCK_AFTER_SECONDS)
         connection.close()
     assert result.finished
     assert result.steps == len(names.touched) * (size - rule.get("keep_last", 0))
@@ -194,7 +196,7 @@ def test_a_writer_waits_for_one_batch_at_the_most(
     def on_progress(_result: PruneResult) -> None:
         """The batch has committed, and the next one has not begun."""
         while waiting:
-            waiting.pop().result(PATIENCE)
+            waiting.pop().result(STUCK_AFTER_SECONDS)
 
     inside_a_batch(write)
     assert prune(RetentionPolicy(**rule), batch_size=3, on_progress=on_progress).finished

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from django.db import OperationalError, connections
 
-PATIENCE_SECONDS = 60
+STUCK_AFTER_SECONDS_SECONDS = 60
 DATABASE = "weavegraph"
 
 
@@ -55,7 +55,7 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start it, again if need be, and wait until it answers."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + STUCK_AFTER_SECONDS_SECONDS
         while True:
             if self.process is None or self.process.poll() is not None:
                 with self.log.open("ab") as log:
@@ -79,7 +79,7 @@ class Server(ABC):
             for pid in doomed:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            self.process.wait(PATIENCE_SECONDS)
+            self.process.wait(STUCK_AFTER_SECONDS_SECONDS)
 
     def execute(self, *statements: str, name: str = "") -> list[tuple[Any, ...]]:
         """Run statements as the superuser; return the rows of the last."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import OperationalError
 
-from tests.servers.base import DATABASE, PATIENCE_SECONDS, Server, program
+from tests.servers.base import DATABASE, STUCK_AFTER_SECONDS_SECONDS, Server, program
 
 
 class PostgresServer(Server):
@@ -88,7 +88,7 @@ class PostgresReplica(PostgresServer):
         """Wait until it has replayed all that the primary has written."""
         assert self.primary is not None
         ((written,),) = self.primary.execute("SELECT pg_current_wal_lsn()")
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + STUCK_AFTER_SECONDS_SECONDS
         replayed = f"SELECT COALESCE(pg_last_wal_replay_lsn() >= '{written}', FALSE)"
         while self.execute(replayed) != [(True,)]:
             assert time.monotonic() < deadline, "the replica does not catch up"

@@ -13,7 +13,7 @@ from django.db import connection, connections
 from weavegraph_checkpoints import ConcurrencyConflict
 from weavegraph_checkpoints.models import Session, Step
 
-PATIENCE_SECONDS = 60
+STUCK_AFTER_SECONDS_SECONDS = 60
 
 
 def race(racers: int, action: Callable[[int], Any]) -> list[Any]:
@@ -23,7 +23,7 @@ def race(racers: int, action: Callable[[int], Any]) -> list[Any]:
 
     def run(racer: int) -> None:
         try:
-            start.wait(PATIENCE_SECONDS)
+            start.wait(STUCK_AFTER_SECONDS_SECONDS)
             results[racer] = action(racer)
         except Exception as error:
             results[racer] = error
@@ -34,7 +34,7 @@ def race(racers: int, action: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE_SECONDS)
+        thread.join(STUCK_AFTER_SECONDS_SECONDS)
     return results
 
 
@@ -89,7 +89,7 @@ def wait_for_waiters(count: int) -> None:
 
     Ask seldom: MariaDB refreshes what it tells when nobody asked for 0.1 seconds.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + STUCK_AFTER_SECONDS_SECONDS
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
             cursor.execute(_WAITING[connection.vendor])

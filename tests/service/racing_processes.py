@@ -11,7 +11,7 @@ from tests.forked import processes
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 RACERS = 8
-PATIENCE_SECONDS = 90
+STUCK_AFTER_SECONDS_SECONDS = 90
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def race(
     futures = [
         pool.submit(worker.save, session_id, step, expected, inside=inside) for _ in range(RACERS)
     ]
-    errors = [future.exception(PATIENCE_SECONDS) for future in futures]
+    errors = [future.exception(STUCK_AFTER_SECONDS_SECONDS) for future in futures]
     winners = [
         future.result() for future, error in zip(futures, errors, strict=True) if error is None
     ]

@@ -14,7 +14,7 @@ from typing import Any, Self
 from tests.forked import processes
 from tests.torture.journal import Call, Journal
 
-PATIENCE = 120
+STUCK_AFTER_SECONDS = 120
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Supervisor:
     def __exit__(self, *error: object) -> None:
         for child in self.children.values():
             child.process.kill()
-            child.process.join(PATIENCE)
+            child.process.join(STUCK_AFTER_SECONDS)
             child.pipe.close()
 
     def start(self, slot: int) -> None:
@@ -73,12 +73,12 @@ class Supervisor:
 
     def listen_to(self, saves: int) -> None:
         """Write down what the writers tell until so many saves have returned."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STUCK_AFTER_SECONDS
         before = self.journal.acknowledged
         while self.journal.acknowledged < saves:
             self._hear(1)
             if self.journal.acknowledged > before:
-                before, deadline = self.journal.acknowledged, time.monotonic() + PATIENCE
+                before, deadline = self.journal.acknowledged, time.monotonic() + STUCK_AFTER_SECONDS
             assert time.monotonic() < deadline, self.journal.failures[-9:]
 
     def kill(self, count: int) -> None:
@@ -87,7 +87,7 @@ class Supervisor:
         for child in doomed:
             child.process.kill()
         for child in doomed:
-            child.process.join(PATIENCE)
+            child.process.join(STUCK_AFTER_SECONDS)
             assert child.process.exitcode == -signal.SIGKILL, child.process.exitcode
             self._drain(child)
             self.killed += 1
@@ -98,7 +98,7 @@ class Supervisor:
         """Let every writer finish its call and end."""
         for pipe in self.children:
             pipe.send("stop")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STUCK_AFTER_SECONDS
         while self.children:
             self._hear(1)
             assert time.monotonic() < deadline, "a writer does not end"
@@ -110,7 +110,7 @@ class Supervisor:
             message = pipe.recv()
             self._note(child, message)
             if message == ("bye",):
-                child.process.join(PATIENCE)
+                child.process.join(STUCK_AFTER_SECONDS)
                 pipe.close()
                 del self.children[pipe]
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 
-PATIENCE = 60.0
+STUCK_AFTER_SECONDS = 60.0
 A_MOMENT = 0.025
 
 Write = Callable[[], object]
@@ -33,8 +33,8 @@ class Actor:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._thread.submit(self._leave, _Undo()).result(PATIENCE)
-        self._thread.submit(connections.close_all).result(PATIENCE)
+        self._thread.submit(self._leave, _Undo()).result(STUCK_AFTER_SECONDS)
+        self._thread.submit(connections.close_all).result(STUCK_AFTER_SECONDS)
         self._thread.shutdown()
 
     def start(self, write: Write) -> Future[None]:
@@ -43,13 +43,13 @@ class Actor:
 
     def do(self, write: Write) -> None:
         """Do a write in the actor's transaction, and leave the transaction open."""
-        self.start(write).result(PATIENCE)
+        self.start(write).result(STUCK_AFTER_SECONDS)
 
     def commit(self) -> None:
-        self._thread.submit(self._leave).result(PATIENCE)
+        self._thread.submit(self._leave).result(STUCK_AFTER_SECONDS)
 
     def roll_back(self) -> None:
-        self._thread.submit(self._leave, _Undo()).result(PATIENCE)
+        self._thread.submit(self._leave, _Undo()).result(STUCK_AFTER_SECONDS)
 
     def _write(self, write: Write) -> None:
         try:

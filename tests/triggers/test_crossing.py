@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 
-from tests.triggers.actors import PATIENCE, Actor, Write, waits
+from tests.triggers.actors import STUCK_AFTER_SECONDS, Actor, Write, waits
 from tests.triggers.helpers import (
     assert_snapshots_right,
     content,
@@ -81,7 +81,7 @@ class Crossing:
             self.one.commit()
         else:
             self.one.roll_back()
-        pending.result(PATIENCE)
+        pending.result(STUCK_AFTER_SECONDS)
         self.other.commit()
         assert_snapshots_right()
         assert revision("a") >= before
@@ -161,7 +161,7 @@ def test_writers_of_one_session_wait_for_each_other(name: str) -> None:
         pending = other.start(WRITES[name])
         assert waits(pending) or other.failure is not None
         one.commit()
-        pending.result(PATIENCE)
+        pending.result(STUCK_AFTER_SECONDS)
 
 
 @pytest.mark.vendor("mysql", "postgresql")
@@ -188,7 +188,7 @@ def test_many_writers_and_deleters_at_once(seed: int) -> None:
             connections.close_all()
 
     with ThreadPoolExecutor(writers) as threads:
-        survivors = list(threads.map(work, range(writers), timeout=PATIENCE))
+        survivors = list(threads.map(work, range(writers), timeout=STUCK_AFTER_SECONDS))
     assert sum(survivors) > rounds
     assert_snapshots_right()
 

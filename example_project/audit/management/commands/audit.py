@@ -1,4 +1,4 @@
-"""``manage.py audit SESSION``: start an audit, or go on with one."""
+"""``manage.py audit SESSION``: start or resume an audit."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ STALL_SECONDS = 60
 
 
 class StallingCheckpointer(DjangoCheckpointer):
-    """Never saves a certain step: it waits there to be killed.
+    """Wait to be killed instead of saving step ``stall_at``.
 
     That is the worst moment for a process to die: the nodes have done their work, and
-    nothing of it is saved.
+    none of it is saved.
     """
 
     def __init__(self, stall_at: int) -> None:
@@ -38,18 +38,18 @@ class StallingCheckpointer(DjangoCheckpointer):
         if checkpoint.step >= self.stall_at:
             time.sleep(STALL_SECONDS)
             raise CommandError(
-                f"Nobody has killed this process at step {self.stall_at} within "
-                f"{STALL_SECONDS} seconds."
+                f"This process was not killed within {STALL_SECONDS} seconds "
+                f"at step {self.stall_at}."
             )
         super().save_with_concurrency_check(checkpoint, expected_last_step, replace=replace)
 
 
 class Command(BaseCommand):
-    """Runs the audit as a session, and shows each superstep."""
+    """Run the audit as a session and print each superstep."""
 
     help = (
-        "Audit the Python distributions of this environment. A session that exists is "
-        "resumed after its latest checkpoint; kill this command as often as you like."
+        "Audit the Python distributions of this environment. An existing session is "
+        "resumed from its latest checkpoint, so you can kill this command at any time."
     )
 
     verbosity = 1
@@ -57,7 +57,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("session", help="the id of the session to start or to resume")
         parser.add_argument(
-            "--fork-from", metavar="SESSION", help="begin as a copy of another session"
+            "--fork-from", metavar="SESSION", help="start from a fork of another session"
         )
         parser.add_argument(
             "--at-step", type=int, metavar="N", help="with --fork-from: copy up to this step"
@@ -67,18 +67,18 @@ class Command(BaseCommand):
             type=float,
             default=0.0,
             metavar="SECONDS",
-            help="wait after each step, to have time to look (or to kill)",
+            help="wait after each step, to have time to watch or to kill the process",
         )
         parser.add_argument(
             "--stall-at",
             type=int,
             metavar="N",
-            help="do the work of step N but wait to be killed instead of saving it (for demos)",
+            help="run step N, then wait to be killed instead of saving it (for demos)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["at_step"] is not None and not options["fork_from"]:
-            raise CommandError("--at-step goes with --fork-from.")
+            raise CommandError("--at-step requires --fork-from.")
         self.verbosity = options["verbosity"]
         session_id, stall_at = options["session"], options["stall_at"]
         checkpointer = DjangoCheckpointer() if stall_at is None else StallingCheckpointer(stall_at)
@@ -86,14 +86,15 @@ class Command(BaseCommand):
             self.begin(checkpointer, session_id, options["fork_from"], options["at_step"])
             self.proceed(checkpointer, session_id, options["pause"])
         except ConcurrencyConflict as error:
-            raise CommandError(f"Someone else is running this session: {error}.") from error
+            raise CommandError(f"Another process is running this session: {error}.") from error
         except CheckpointerError as error:
             raise CommandError(f"{error}.") from error
         except DatabaseError as error:
             raise CommandError(f"{error} (Has `manage.py migrate` been run?)") from error
         except KeyboardInterrupt:
             raise CommandError(
-                "Interrupted. The same command goes on after the latest checkpoint.", returncode=130
+                "Interrupted. Run the command again to continue from the latest checkpoint.",
+                returncode=130,
             ) from None
 
     def begin(
@@ -103,7 +104,7 @@ class Command(BaseCommand):
         source: str | None,
         at_step: int | None,
     ) -> None:
-        """Make the fork that was asked for, and say from where the session goes on."""
+        """Create the requested fork, and print where the session continues."""
         if source:
             latest = checkpointer.fork_session(source, session_id, at_step=at_step)
             self.say(f"Forked {source} at step {latest.step} as {session_id}.")
@@ -112,22 +113,22 @@ class Command(BaseCommand):
         if found is None:
             self.say(f"Starting {session_id}.")
         elif is_finished(found):
-            self.say(f"{session_id} is finished already, at step {found.step}.")
+            self.say(f"{session_id} is already finished, at step {found.step}.")
         else:
             self.say(f"Resuming {session_id} after step {found.step}.")
 
     def proceed(self, checkpointer: DjangoCheckpointer, session_id: str, pause: float) -> None:
         """Run the session to its end."""
         last = None
-        for checkpoint in self.safe_repr(run(session_id, AUDIT, checkpointer)):
+        for checkpoint in self.with_progress(run(session_id, AUDIT, checkpointer)):
             last = checkpoint
             time.sleep(pause)
         if last is not None:
-            told = last.state.messages.items[-1].content
-            self.say(f"Finished {session_id} at step {last.step}. {told}")
+            summary = last.state.messages.items[-1].content
+            self.say(f"Finished {session_id} at step {last.step}. {summary}")
 
-    def safe_repr(self, checkpoints: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
-        """Show each checkpoint that passes: a bar on a terminal, a line each elsewhere."""
+    def with_progress(self, checkpoints: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
+        """Yield the checkpoints; show a progress bar on a terminal, one line each otherwise."""
         total = expected_last_step(len(distributions.installed()))
         terminal = self.stdout.isatty() and self.verbosity > 0
         with tqdm(total=total, unit="step", disable=not terminal, leave=False) as bar:
@@ -136,18 +137,18 @@ class Command(BaseCommand):
                 bar.n = checkpoint.step
                 bar.set_postfix_str(ran)
                 if not terminal:
-                    self.say(line_of(checkpoint, ran))
+                    self.say(format_step(checkpoint, ran))
                 yield checkpoint
 
     def say(self, text: str) -> None:
-        """Print a line, unless ``--verbosity 0`` asks for silence."""
+        """Print a line, unless the verbosity is 0."""
         if self.verbosity > 0:
             self.stdout.write(text)
 
 
-def line_of(checkpoint: Checkpoint, ran: str) -> str:
-    """Return the line that tells of one superstep."""
+def format_step(checkpoint: Checkpoint, ran: str) -> str:
+    """Return a line that describes one superstep."""
     skipped = ", ".join(str(node) for node in checkpoint.skipped_nodes)
     changed = ", ".join(checkpoint.updated_channels) or "nothing"
-    told = f"step {checkpoint.step:>3}  ran {ran}; changed {changed}"
-    return f"{told}; skipped {skipped}" if skipped else told
+    line = f"step {checkpoint.step:>3}  ran {ran}; changed {changed}"
+    return f"{line}; skipped {skipped}" if skipped else line

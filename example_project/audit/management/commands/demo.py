@@ -1,4 +1,4 @@
-"""``manage.py demo``: an audit killed, resumed, forked and pruned, and then the admin."""
+"""``manage.py demo``: kill, resume, fork and prune an audit, then serve the admin."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from example_project.audit.graph import expected_last_step
 from example_project.audit.nodes import megabytes
 from example_project.audit.summary import (
     ROWS,
-    Stretch,
+    StepRange,
     history,
     is_complete,
     same_findings,
@@ -39,28 +39,30 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 HOST = "127.0.0.1"
 USER = "demo"
 PAUSE = "--pause=0.03"
-"""So that there is something to watch."""
+"""Slow the audit down so that you can watch it."""
 KEEP_LAST = 5
 
 
 class Command(BaseCommand):
-    """Shows on a real run what the app is for."""
+    """Show what the app does with a real run."""
 
     help = (
-        "Audit this environment, kill the audit half way, resume it, fork it, show what "
+        "Audit this environment, kill the audit halfway, resume it, fork it, show what "
         "happened, prune the fork, and serve the admin. For development only."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--no-serve", action="store_true", help="end instead of serving the admin"
+            "--no-serve", action="store_true", help="exit instead of serving the admin"
         )
-        parser.add_argument("--port", type=int, default=8000, help="of the admin (default: 8000)")
+        parser.add_argument(
+            "--port", type=int, default=8000, help="port of the admin (default: 8000)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         serve, port = not options["no_serve"], options["port"]
         if not settings.DEBUG:
-            raise CommandError("The demo makes a superuser: it runs with DEBUG only.")
+            raise CommandError("The demo creates a superuser, so it runs only with DEBUG=True.")
         if serve:
             check_port(port)
         began = time.monotonic()
@@ -72,23 +74,25 @@ class Command(BaseCommand):
         except CheckpointerError as error:
             raise CommandError(f"{error}.") from error
         except DatabaseError as error:
-            raise CommandError(f"The database does not serve: {error}") from error
+            raise CommandError(f"Database error: {error}") from error
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=130) from None
         self.stdout.write(f"\nDone in {time.monotonic() - began:.1f} seconds.")
-        self.stdout.write(f"\n  login     {USER}\n  password  {password}   (new with each demo)")
+        self.stdout.write(
+            f"\n  login     {USER}\n  password  {password}   (changes with every demo)"
+        )
         if not serve:
-            self.stdout.write("  admin     not served now: python manage.py runserver")
+            self.stdout.write("  admin     not running; start it with: python manage.py runserver")
             self.stdout.write(f"  the run   {page}")
         else:
-            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C ends)")
+            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C to stop)")
             self.stdout.write(f"  the run   http://{HOST}:{port}{page}")
             self.show_api(f"http://{HOST}:{port}", password, session)
             self.stdout.flush()
             call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
 
     def prepare(self) -> str:
-        """Migrate and make the user; return the password."""
+        """Run the migrations and create the user; return the password."""
         name = connection.settings_dict["NAME"]
         self.stdout.write(f"Database: {connection.display_name}, {name}")
         call_command("migrate", verbosity=0, interactive=False)
@@ -100,7 +104,7 @@ class Command(BaseCommand):
         return password
 
     def show_api(self, server: str, password: str, session: str) -> None:
-        """Print how to read the audit over HTTP, where the REST API is there."""
+        """Print how to read the audit over HTTP, if the REST API is installed."""
         if apps.is_installed("rest_framework"):
             url = f"{server}/api/sessions/{session}/steps/?fields=step,ran_nodes&limit=3"
             self.stdout.write(f"  API       {server}/api/")
@@ -108,10 +112,10 @@ class Command(BaseCommand):
         self.stdout.write("\n")
 
     def perform(self) -> tuple[str, str]:
-        """Run, kill, resume and fork an audit, show what is in the database, prune the fork.
+        """Run, kill, resume and fork an audit, print what is stored, prune the fork.
 
-        Return the id of the audit's session, and where the admin shows its kill: 25 steps
-        beyond it.
+        Return the id of the session, and the admin URL of the page of steps that shows the
+        kill.
         """
         checkpointer = DjangoCheckpointer()
         session, fork = fresh_ids(set(checkpointer.list_sessions()))
@@ -150,7 +154,7 @@ class Command(BaseCommand):
         self.show_findings(whole[-1])
         self.prune(fork)
         claims = self.claims(before, whole, forked)
-        claims[f"The pruned fork resumes where it did, and {session} has lost nothing."] = (
+        claims[f"The pruned fork resumes from the same step, and {session} is unchanged."] = (
             history(checkpointer, fork) == forked[-KEEP_LAST:]
             and history(checkpointer, session) == whole
         )
@@ -160,7 +164,7 @@ class Command(BaseCommand):
 
     @contextmanager
     def step(self, number: int, title: str, last: int) -> Iterator[Callable[[int], None]]:
-        """Announce a part of the demo; give what shows its progress."""
+        """Print the title of a part of the demo; yield a function that shows its progress."""
         self.stdout.write(f"{number}. {title}")
         self.stdout.flush()
         if self.stdout.isatty():
@@ -174,7 +178,7 @@ class Command(BaseCommand):
             yield self.plain_progress(last)
 
     def plain_progress(self, last: int) -> Callable[[int], None]:
-        """Return what prints a line for every tenth step or so."""
+        """Return a function that prints about every tenth step."""
         shown = -1
 
         def show(step: int) -> None:
@@ -193,19 +197,27 @@ class Command(BaseCommand):
         forked: list[Checkpoint],
         fork_at: int,
     ) -> None:
-        """Print what happened, from what the database holds."""
+        """Print what happened, as stored in the database."""
         killed_at = before[-1].step
         columns = [
-            ["until the kill", *Stretch.of(before).cells(), f"killed after {killed_at}"],
-            ["resumed", *Stretch.of(whole[len(before) :]).cells(), f"resumed after {killed_at}"],
-            ["the fork", *Stretch.of(forked[fork_at + 1 :]).cells(), f"forked at {fork_at}"],
+            ["until the kill", *StepRange.from_steps(before).cells(), f"killed after {killed_at}"],
+            [
+                "resumed",
+                *StepRange.from_steps(whole[len(before) :]).cells(),
+                f"resumed after {killed_at}",
+            ],
+            [
+                "the fork",
+                *StepRange.from_steps(forked[fork_at + 1 :]).cells(),
+                f"forked at {fork_at}",
+            ],
         ]
         rows = zip(["", *ROWS, ""], *columns, strict=True)
         for line in table(rows):
             self.stdout.write(line)
 
     def show_findings(self, last: Checkpoint) -> None:
-        """Print what the audit itself has found."""
+        """Print the findings of the audit."""
         report = last.state.extra.map["report"]
         licences = [f"{name} {number}" for name, number in report["licences"].items()]
         more = ", …" if len(licences) > 6 else ""
@@ -218,7 +230,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  error     {event.error.message} ({', '.join(event.tags)})")
 
     def prune(self, fork: str) -> None:
-        """Prune the fork alone: the dry run, and then what it announced."""
+        """Prune only the fork: a dry run first, then the real run."""
         self.stdout.write(f"\n4. Prune {fork} to its newest {KEEP_LAST} steps: dry run, prune")
         options = (f"--session={fork}", f"--keep-last={KEEP_LAST}")
         for dry_run in (True, False):
@@ -233,9 +245,9 @@ class Command(BaseCommand):
     def claims(
         self, before: list[Checkpoint], whole: list[Checkpoint], forked: list[Checkpoint]
     ) -> dict[str, bool]:
-        """Return what the app promises of the three histories, and whether it holds."""
+        """Return what must be true of the three histories, and whether it is."""
         return {
-            f"All {len(before)} checkpoints from before the kill are there, unchanged.": (
+            f"All {len(before)} checkpoints saved before the kill are unchanged.": (
                 whole[: len(before)] == before
             ),
             f"No step is missing: 0 to {whole[-1].step}.": is_complete(whole),
@@ -245,27 +257,28 @@ class Command(BaseCommand):
         }
 
     def verify(self, claims: dict[str, bool]) -> None:
-        """Hold the app to its promises; raise if one is broken."""
+        """Print whether each claim is true; raise ``CommandError`` if one is not."""
         self.stdout.write("")
         for claim, holds in claims.items():
             self.stdout.write(f"  {'ok' if holds else 'NOT TRUE':8}  {claim}")
         if not all(claims.values()):
-            raise CommandError("The demo has found a fault.")
+            raise CommandError("The demo found an error.")
 
 
 def fresh_ids(taken: set[str]) -> tuple[str, str]:
-    """Return the ids of a session and of its fork that no earlier demo has taken."""
+    """Return unused ids for a session and its fork."""
     pairs = ((f"demo-{number}", f"demo-{number}-fork") for number in count(1))
     return next(pair for pair in pairs if taken.isdisjoint(pair))
 
 
 def check_port(port: int) -> None:
-    """Raise an error now, rather than after the work, if the admin could not be served."""
+    """Raise ``CommandError`` at once if the admin could not be served on this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise CommandError(
-                f"Port {port} cannot be used ({error}); name another: --port, or make demo PORT=…"
+                f"Port {port} cannot be used ({error}); "
+                "choose another with --port, or make demo PORT=…"
             ) from error
