@@ -13,7 +13,8 @@ from tests.docs.markdown import ROOT, names, page, rows
 from tests.docs.test_names import shape, written
 from tests.interchange.crate import REAL_FILE
 from weavegraph_checkpoints import interchange
-from weavegraph_checkpoints.interchange import crate, sqlite_source, targets
+from weavegraph_checkpoints.interchange import crate, target
+from weavegraph_checkpoints.interchange.sources import sqlite
 from weavegraph_checkpoints.models import Session, Step
 
 PAGE = page("interchange")
@@ -25,7 +26,7 @@ def test_the_functions_are_documented_with_their_parameters() -> None:
     assert documented == {
         name: shape(each) for name, each in functions.items() if name[0].islower()
     }
-    for name in ("Invalid", "ImportResult", "ExportResult"):
+    for name in ("InvalidRow", "ImportResult", "ExportResult"):
         assert name in PAGE.text
 
 
@@ -48,8 +49,8 @@ def test_every_column_has_its_place() -> None:
 def test_the_limits_are_those_of_the_code() -> None:
     text = " ".join(PAGE.text.split())
     assert f"document of up to {crate.MAX_LEVELS} levels" in text
-    assert f"up to {sqlite_source.TIMEOUT_SECONDS:.0f} seconds" in text
-    assert f"`{targets.APPLICATION_ID:#x}`" in text
+    assert f"up to {sqlite.TIMEOUT_SECONDS:.0f} seconds" in text
+    assert f"`{target.APPLICATION_ID:#x}`" in text
     assert (crate.MIN_INTEGER, crate.MAX_INTEGER) == (-(2**63), 2**64 - 1)
     assert "beyond −2^63 to 2^64−1" in text
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from tests.commands.running import run
 from tests.interchange.crate import crate_file, crate_save, opened, rows_of
 from tests.interchange.stored import assert_stored, by_session, histories, history
 from weavegraph_checkpoints import Checkpoint
-from weavegraph_checkpoints.interchange import open_source, sqlite_source
-from weavegraph_checkpoints.interchange.rows import SourceStep
+from weavegraph_checkpoints.interchange import open_source
+from weavegraph_checkpoints.interchange.sources import sqlite
 from weavegraph_checkpoints.models import Session
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -78,7 +79,7 @@ def test_an_empty_file_is_no_database_of_the_crate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("table", ["sessions", "steps"])
 def test_another_schema(source: Path, table: str) -> None:
     execute(source, f"ALTER TABLE {table} RENAME TO others")
-    assert f"is no database of weavegraph: no table '{table}'" in refused(source)
+    assert f"is not a database of weavegraph: no table '{table}'" in refused(source)
 
 
 def test_odd_names_of_files(tmp_path: Path) -> None:
@@ -105,9 +106,9 @@ CHANGES = {
     "updated_channels_json = '[null]'": r"\$\.updated_channels",
     "created_at = 'yesterday'": r"\$\.created_at",
     "created_at = '2026-01-01 00:00:00'": r"\$\.created_at",
-    "step = -3": r"step -3: no number of a step",
-    "step = 3.5": r"step 3\.5: no number of a step",
-    "step = 'three'": r"step b'three': no number of a step",
+    "step = -3": r"step -3: not a step number",
+    "step = 3.5": r"step 3\.5: not a step number",
+    "step = 'three'": r"step b'three': not a step number",
 }
 
 
@@ -212,15 +213,15 @@ def test_a_writer_that_has_the_file_to_itself_is_waited_for(
         timer.join()
         assert len(histories()) == 2
         writer.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr(sqlite_source, "TIMEOUT_SECONDS", 0.1)
+        monkeypatch.setattr(sqlite, "TIMEOUT_SECONDS", 0.1)
         assert "cannot be opened: database is locked" in refused(source)
 
 
 def test_a_read_does_not_keep_a_writer_waiting(source: Path) -> None:
     with open_source(str(source)) as read, opened(source) as writer:
-        pages = read.steps("bad")
+        pages = read.iter_step_pages("bad")
         assert len(next(pages)) == 5
-        ids = read.session_ids()
+        ids = read.iter_session_ids()
         next(ids)
         writer.execute("PRAGMA busy_timeout = 0")
         crate_save(writer, a_history("good", [3])[0])
@@ -238,7 +239,7 @@ def test_a_folder_that_cannot_be_written_to(source: Path, mode: str) -> None:
     folder.chmod(0o555)
     try:
         with open_source(str(source)) as read:
-            assert read.extent() == (2, 8)
+            assert read.count_steps() == 8
     finally:
         folder.chmod(0o755)
     assert [each.name for each in folder.iterdir()] == ["crate.sqlite3"]
@@ -266,13 +267,13 @@ def test_a_file_that_lost_its_writer_in_a_transaction(source: Path) -> None:
 
 
 def test_rows_out_of_order_end_the_import(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rows(*args: object) -> list[SourceStep]:
-        return [SourceStep(step, *[None] * 7) for step in (3, 4)]
+    def iter_rows(*args: object) -> Iterator[tuple[object, ...]]:
+        yield from ((step, *[None] * 7) for step in (3, 4))
 
     with open_source(str(source)) as read:
-        monkeypatch.setattr(read, "_rows", rows)
+        monkeypatch.setattr(read, "iter_rows", iter_rows)
         with pytest.raises(Exception, match="damaged: its rows are out of order"):
-            next(read.steps("bad"))
+            next(read.iter_step_pages("bad"))
 
 
 def test_a_damaged_file_says_how_to_save_it(source: Path) -> None:
@@ -292,7 +293,7 @@ def test_a_damaged_file_says_how_to_save_it(source: Path) -> None:
 def test_the_session_is_gone_when_its_row_is_read(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_source.SQLiteSource, "head", lambda *args: None)
+    monkeypatch.setattr(sqlite.SQLiteSource, "get_session", lambda *args: None)
     assert "deleted while it was read" in refused(source)
     assert not Session.objects.exists()
     assert connection.is_usable()

@@ -26,7 +26,8 @@ from weavegraph_checkpoints import (
 )
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.exceptions import InterchangeError
-from weavegraph_checkpoints.interchange import export_history, exporting, targets
+from weavegraph_checkpoints.interchange import export_history, transfer
+from weavegraph_checkpoints.interchange import target as target_module
 from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -50,7 +51,7 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
 def test_a_file_is_what_the_crate_wrote(target: Path) -> None:
     run("import_weavegraph", str(REAL_FILE))
     ran = run("export_weavegraph", str(target))
-    assert ran.out == "exported 39 steps of 22 sessions: 0 there already; 0 sessions left out\n"
+    assert ran.out == "exported 39 steps of 22 sessions: 0 unchanged; 0 sessions left out\n"
     assert query(target, SCHEMA) == query(REAL_FILE, SCHEMA)
     assert query(target, "PRAGMA integrity_check") == [("ok",)]
     assert query(target, "PRAGMA foreign_key_check") == []
@@ -148,14 +149,14 @@ def test_no_other_file_is_touched(target: Path, content: bytes | None) -> None:
         crate_file(target, a_history("a", [1]))
         content = target.read_bytes()
     target.write_bytes(content)
-    with pytest.raises(CommandError, match="is there already, and no export began it"):
+    with pytest.raises(CommandError, match="already exists and was not created by an export"):
         run("export_weavegraph", str(target))
     assert target.read_bytes() == content
 
 
 def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "none" / "export.sqlite3"):
-        with pytest.raises(CommandError, match=r"cannot be (made|opened): "):
+        with pytest.raises(CommandError, match=r"cannot be (created|opened): "):
             run("export_weavegraph", str(place))
     assert list(tmp_path.iterdir()) == []
 
@@ -163,14 +164,14 @@ def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
 def test_a_file_that_appears_meanwhile_is_not_overwritten(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = targets.os.link
+    link = target_module.os.link
 
     def late(*args: Any) -> None:
         target.write_text("mine")
         link(*args)
 
-    monkeypatch.setattr(targets.os, "link", late)
-    with pytest.raises(CommandError, match="no export began it"):
+    monkeypatch.setattr(target_module.os, "link", late)
+    with pytest.raises(CommandError, match="was not created by an export"):
         run("export_weavegraph", str(target))
     assert target.read_text() == "mine"
 
@@ -184,9 +185,9 @@ def test_a_file_system_without_second_names(
             target.write_text("mine")
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(targets.os, "link", link)
+    monkeypatch.setattr(target_module.os, "link", link)
     if taken:
-        with pytest.raises(CommandError, match="no export began it"):
+        with pytest.raises(CommandError, match="was not created by an export"):
             run("export_weavegraph", str(target))
         assert target.read_text() == "mine"
     else:
@@ -202,7 +203,7 @@ def test_a_damaged_file_of_an_export_is_an_error(target: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read"):
         run("export_weavegraph", str(target))
     with opened(target.with_name("other")) as other:
-        other.execute(f"PRAGMA application_id = {targets.APPLICATION_ID}")
+        other.execute(f"PRAGMA application_id = {target_module.APPLICATION_ID}")
         other.execute("CREATE TABLE sessions (id)")
     with pytest.raises(CommandError, match="has no column 'created_at'"):
         run("export_weavegraph", str(target.with_name("other")))
@@ -211,7 +212,7 @@ def test_a_damaged_file_of_an_export_is_an_error(target: Path) -> None:
 def test_a_file_that_another_has_locked(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_history(DjangoCheckpointer(), "a", [1])
     run("export_weavegraph", str(target), "--status", "empty")
-    monkeypatch.setattr(targets, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(target_module, "TIMEOUT_SECONDS", 0.1)
     with opened(target) as crate:
         crate.execute("BEGIN IMMEDIATE")
         with pytest.raises(CommandError, match="cannot be written: database is locked"):
@@ -256,8 +257,8 @@ NOT_HELD = {
     "2^64": (VersionedState.new(extra={"a": [2**64]}), r"\$\.state\.extra\.map\.a\[0\]"),
     "-2^63-1": (VersionedState.new(extra={"a": -(2**63) - 1}), r"\$\.state\.extra\.map\.a\)"),
     "10^300": (in_errors(context={"a": 10**300}), r"\$\.state\.errors\.items\[0\]\.context\.a"),
-    "128 levels": (VersionedState.new(extra={"a": nested(125)}), "no more than 127 levels"),
-    "123 causes": (in_errors(error=caused(123), context=None), "no more than 127 levels"),
+    "128 levels": (VersionedState.new(extra={"a": nested(125)}), "up to 127 levels"),
+    "123 causes": (in_errors(error=caused(123), context=None), "up to 127 levels"),
     "picoseconds": (in_errors(when="2026-01-02T03:04:05.1234567891Z"), r"items\[0\]\.when"),
 }
 
@@ -285,7 +286,7 @@ def test_what_the_crate_cannot_hold_is_named_and_left_out(target: Path, name: st
     ran = run("export_weavegraph", str(target), "--skip-invalid")
     assert ran.status == 0
     assert ran.err.startswith("left out: session 'less', step 2: the crate ")
-    assert ran.out.endswith("1 there already; 1 session left out\n")
+    assert ran.out.endswith("1 unchanged; 1 session left out\n")
     assert [row[0] for row in rows_of(target, "steps")] == ["before", "more"]
 
 
@@ -306,7 +307,7 @@ def test_a_file_grows_with_the_history(target: Path) -> None:
     run("export_weavegraph", str(target))
     save_history(checkpointer, "s", [2, 4])
     ran = run("export_weavegraph", str(target))
-    assert ran.out.startswith("exported 2 steps of 1 session: 2 there already")
+    assert ran.out.startswith("exported 2 steps of 1 session: 2 unchanged")
     assert [row[1] for row in rows_of(target, "steps")] == [1, 2, 3, 4]
     ((last_step,),) = query(target, "SELECT last_step FROM sessions")
     assert last_step == 4
@@ -337,7 +338,7 @@ def test_a_step_that_differs_is_refused(target: Path) -> None:
         crate_save(crate, dataclasses.replace(a_history("s", [3])[0], ran_nodes=["other"]))
     before = rows_of(target, "steps"), rows_of(target, "sessions")
     save_history(checkpointer, "s", [2])
-    with pytest.raises(CommandError, match=r"session 's', step 3: .* holds another step"):
+    with pytest.raises(CommandError, match=r"session 's', step 3: .* has a different step"):
         run("export_weavegraph", str(target))
     assert (
         "left out: session 's', step 3"
@@ -358,7 +359,7 @@ def long_history() -> list[Checkpoint]:
 
 
 def test_a_long_session_goes_out_in_parts(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "STEPS_A_BATCH", 10)
+    monkeypatch.setattr(transfer, "STEPS_BATCH_SIZE", 10)
     for checkpoint in long_history():
         DjangoCheckpointer().save(checkpoint)
     run("export_weavegraph", str(target))

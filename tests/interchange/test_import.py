@@ -17,7 +17,7 @@ from tests.interchange.stored import assert_stored, by_session, histories, histo
 from weavegraph_checkpoints import Checkpoint, NodeKind, VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.exceptions import InterchangeError
-from weavegraph_checkpoints.interchange import comparing, import_history, importing, open_source
+from weavegraph_checkpoints.interchange import comparison, import_history, open_source, transfer
 from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -85,7 +85,7 @@ def test_missing_steps_are_added(source: Path) -> None:
         checkpointer.save(checkpoint)
     ran = run("import_weavegraph", str(source))
     assert "imported 6 steps into 2 sessions (1 new)" in ran.out
-    assert "2 there already" in ran.out
+    assert "2 unchanged" in ran.out
     assert_stored(by_session(two_sessions()))
     assert Session.objects.get(pk="one").owner == "ada"
     assert times("one") == times_of(source)["one"]
@@ -124,7 +124,7 @@ def test_skip_keeps_the_stored_step_and_adds_the_missing(source: Path) -> None:
     updated_at = times("one")[1]
     ran = run("import_weavegraph", str(source), "--on-conflict", "skip")
     assert "imported 7 steps" in ran.out
-    assert "0 replaced, 1 kept, 0 there already" in ran.out
+    assert "0 replaced, 1 kept, 0 unchanged" in ran.out
     assert history("one")[-1] == mine
     assert times("one")[1] == updated_at
     before = everything_stored()
@@ -181,7 +181,7 @@ def test_the_order_of_keys_and_spaces_are_no_difference(source: Path) -> None:
             " json_extract(state_json, '$.messages')), versions_seen_json ="
             " ' ' || versions_seen_json, updated_channels_json = '[ \"messages\"]'"
         )
-    assert "8 there already" in run("import_weavegraph", str(source)).out
+    assert "8 unchanged" in run("import_weavegraph", str(source)).out
 
 
 def test_a_state_that_is_the_same_to_the_letter_is_not_parsed_to_compare_it(
@@ -194,14 +194,14 @@ def test_a_state_that_is_the_same_to_the_letter_is_not_parsed_to_compare_it(
         )
     run("import_weavegraph", str(source))
 
-    canonical = comparing._canonical
+    canonical = comparison._normalize
 
     def of_small_documents(text: str) -> Any:
         assert "ignored" not in text
         return canonical(text)
 
-    monkeypatch.setattr(comparing, "_canonical", of_small_documents)
-    assert "8 there already" in run("import_weavegraph", str(source)).out
+    monkeypatch.setattr(comparison, "_normalize", of_small_documents)
+    assert "8 unchanged" in run("import_weavegraph", str(source)).out
 
 
 @pytest.mark.parametrize("policy", ["fail", "skip", "replace"])
@@ -226,8 +226,8 @@ def test_a_dry_run_meets_the_same_conflict(source: Path) -> None:
 def test_a_long_session_is_looked_through_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "STEPS_A_BATCH", 10)
-    monkeypatch.setattr("weavegraph_checkpoints.interchange.sqlite_source.ROWS_A_PAGE", 4)
+    monkeypatch.setattr(transfer, "STEPS_BATCH_SIZE", 10)
+    monkeypatch.setattr("weavegraph_checkpoints.interchange.sources.base.STEPS_PAGE_SIZE", 4)
     steps = a_history("long", range(50))
     path = crate_file(tmp_path / "crate.sqlite3", [*a_history("a", [1]), *steps])
     DjangoCheckpointer().save(changed(steps[0]))
@@ -312,5 +312,5 @@ def test_verbosity_and_terminals(source: Path) -> None:
 
 def test_an_unknown_database_is_named(source: Path) -> None:
     for command in ("import_weavegraph", "export_weavegraph"):
-        with pytest.raises(CommandError, match="no database 'nowhere'"):
+        with pytest.raises(CommandError, match="invalid choice: 'nowhere'"):
             run(command, str(source), "--database", "nowhere")

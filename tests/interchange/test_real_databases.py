@@ -53,7 +53,7 @@ def test_the_sqlite_file_is_read_as_the_crate_read_it() -> None:
     ran = run("import_weavegraph", str(REAL_FILE))
     assert ran.status == 0
     assert ran.out == (
-        "imported 39 steps into 22 sessions (22 new): 0 replaced, 0 kept, 0 there already; "
+        "imported 39 steps into 22 sessions (22 new): 0 replaced, 0 kept, 0 unchanged; "
         "0 sessions left out\n"
     )
     assert_as_read_by_crate(read_by_crate("sqlite"))
@@ -68,7 +68,7 @@ def test_a_second_run_changes_nothing() -> None:
     before = everything_stored()
     ran = run("import_weavegraph", str(REAL_FILE))
     assert ran.out == (
-        "imported 0 steps into 22 sessions (0 new): 0 replaced, 0 kept, 39 there already; "
+        "imported 0 steps into 22 sessions (0 new): 0 replaced, 0 kept, 39 unchanged; "
         "0 sessions left out\n"
     )
     assert everything_stored() == before

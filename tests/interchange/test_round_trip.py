@@ -17,7 +17,7 @@ from tests.strict import checkpoint_as_read
 from weavegraph_checkpoints import Checkpoint
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.interchange.crate import check_holdable
+from weavegraph_checkpoints.interchange.crate import check_crate_limits
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.serde import dumps_state, loads_json
 
@@ -55,7 +55,7 @@ def test_whatever_the_crate_can_hold_goes_round(checkpoint: Checkpoint) -> None:
     expected = checkpoint_as_read(checkpoint)
     document = loads_json(dumps_state(checkpoint.state))
     try:
-        check_holdable(document, checkpoint.state)
+        check_crate_limits(document, checkpoint.state)
         holdable = True
     except SerializationError:
         holdable = False

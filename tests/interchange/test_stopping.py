@@ -20,7 +20,9 @@ from tests.interchange.crate import crate_file, rows_of, times_of
 from tests.interchange.stored import assert_stored, by_session
 from weavegraph_checkpoints import Checkpoint, VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.interchange import exporting, importing, sqlite_source, targets
+from weavegraph_checkpoints.interchange import exporting, sql, transfer
+from weavegraph_checkpoints.interchange.sources import base
+from weavegraph_checkpoints.interchange.target import Target
 from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -33,10 +35,9 @@ def all_sessions() -> list[Checkpoint]:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(importing, "STEPS_A_BATCH", 8)
-    monkeypatch.setattr(exporting, "STEPS_A_BATCH", 8)
-    monkeypatch.setattr(exporting, "FIRST_PAGE", 4)
-    monkeypatch.setattr(sqlite_source, "ROWS_A_PAGE", 5)
+    monkeypatch.setattr(transfer, "STEPS_BATCH_SIZE", 8)
+    monkeypatch.setattr(sql, "IDS_BATCH_SIZE", 4)
+    monkeypatch.setattr(base, "STEPS_PAGE_SIZE", 5)
     return crate_file(tmp_path / "crate.sqlite3", all_sessions())
 
 
@@ -69,7 +70,7 @@ def test_an_import_stopped_at_every_statement(source: Path) -> None:
         if ran.status == 0:
             break
         assert ran.status == 130
-        assert ran.err == "interrupted: the rest is left to another run\n"
+        assert ran.err == "interrupted: run the command again to continue\n"
         check_whole_but_for_the_long_one(source)
         if nth % 5 == 0:
             run("import_weavegraph", str(source))
@@ -108,7 +109,7 @@ def test_an_export_stopped_at_every_statement(
     run("import_weavegraph", str(source))
     whole = tmp_path / "whole.sqlite3"
     run("export_weavegraph", str(whole))
-    real_run = targets.Target._run_many
+    real_run = Target._execute
     target = tmp_path / "export.sqlite3"
     for nth in range(1, 1000):
         stopper = Stopper(nth)
@@ -117,14 +118,14 @@ def test_an_export_stopped_at_every_statement(
             stopper.count()
             real_run(*args)
 
-        monkeypatch.setattr(targets.Target, "_run_many", counted)
+        monkeypatch.setattr(Target, "_execute", counted)
         ran = run("export_weavegraph", str(target))
         if ran.status == 0:
             break
         assert ran.status == 130
         check_no_session_is_half(target)
         if nth % 7 == 0:
-            monkeypatch.setattr(targets.Target, "_run_many", real_run)
+            monkeypatch.setattr(Target, "_execute", real_run)
             run("export_weavegraph", str(target))
             assert_same_files(target, whole)
             target.unlink()
@@ -153,7 +154,7 @@ def test_a_half_file_of_an_export_is_no_whole_source(
     run("import_weavegraph", str(source))
     target = tmp_path / "export.sqlite3"
     stopper = Stopper(4)
-    monkeypatch.setattr(exporting._Export, "_finish", lambda *args: stopper.count())
+    monkeypatch.setattr(exporting._Export, "_save_session", lambda *args: stopper.count())
     assert run("export_weavegraph", str(target), "--session", "long").status == 0
     ran = run("import_weavegraph", str(target), "--skip-invalid")
     assert "session 'long': steps without a session" in ran.err
@@ -178,7 +179,7 @@ class Signal(Stopper):
 def test_sigint_lets_a_batch_of_an_import_come_in(source: Path) -> None:
     with connection.execute_wrapper(Signal("INSERT INTO weavegraph_checkpoints_step ")):
         ran = run("import_weavegraph", str(source))
-    assert (ran.status, ran.err) == (130, "interrupted: the rest is left to another run\n")
+    assert (ran.status, ran.err) == (130, "interrupted: run the command again to continue\n")
     assert 0 < Step.objects.count() < len(all_sessions())
     assert ran.lines[-1].startswith(f"imported {Step.objects.count()} steps into ")
     check_whole_but_for_the_long_one(source)
@@ -189,7 +190,7 @@ def test_sigint_lets_a_batch_of_an_export_go_out(source: Path, tmp_path: Path) -
     target = tmp_path / "export.sqlite3"
     with connection.execute_wrapper(Signal("FROM weavegraph_checkpoints_step ")):
         ran = run("export_weavegraph", str(target))
-    assert (ran.status, ran.err) == (130, "interrupted: the rest is left to another run\n")
+    assert (ran.status, ran.err) == (130, "interrupted: run the command again to continue\n")
     assert 0 < len(rows_of(target, "steps")) < len(all_sessions())
     check_no_session_is_half(target)
 
@@ -211,7 +212,7 @@ def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
         size = target.stat().st_size if target.exists() else 0
         stop("export_weavegraph", target, kill, partial(larger_than, target, size))
     run("export_weavegraph", str(target))
-    assert "500 there already" in run("import_weavegraph", str(target)).out
+    assert "500 unchanged" in run("import_weavegraph", str(target)).out
     assert everything_stored() == before
 
 

@@ -1,4 +1,4 @@
-"""Moves histories between this app and databases of the Rust crate weavegraph 0.7."""
+"""Import from and export to databases of the Rust crate weavegraph 0.7."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from weavegraph_checkpoints.interchange.importing import (
     ImportResult,
     import_history,
 )
-from weavegraph_checkpoints.interchange.opening import open_source
-from weavegraph_checkpoints.interchange.rows import Invalid
-from weavegraph_checkpoints.interchange.sources import Source
+from weavegraph_checkpoints.interchange.sources import Source, open_source
+from weavegraph_checkpoints.interchange.transfer import InvalidRow
 
 __all__ = [
     "CONFLICTS",
     "ExportResult",
     "ImportResult",
-    "Invalid",
+    "InvalidRow",
     "Source",
     "count_steps",
     "export_history",

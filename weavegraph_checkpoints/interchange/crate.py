@@ -1,15 +1,15 @@
-"""What the crate's tables are, and what the crate cannot hold."""
+"""The tables and rows of the crate, and the limits of what it can read."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import VersionedState
-from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.exceptions import InterchangeError, SerializationError
 
 SESSION_COLUMNS = (
     "id",
@@ -74,49 +74,87 @@ BEGIN
     WHERE id = NEW.session_id;
 END""",
 )
-"""The tables, indexes and trigger of a SQLite file that the crate made."""
+"""What the crate creates in a SQLite file."""
 
 MIN_INTEGER = -(2**63)
 MAX_INTEGER = 2**64 - 1
 MAX_LEVELS = 127
-"""serde_json refuses a document from level 128 on; the whole state is level 1."""
+"""How deep serde_json reads a document; the state itself is level 1."""
 
-_TOO_FINE = re.compile(r"\.\d{10,}Z\Z")
-
-
-def to_text(instant: datetime) -> str:
-    """Return a time as the crate's SQLite columns hold it.
-
-    With milliseconds as the crate itself writes it, or with microseconds where it has
-    them.
-    """
-    text = timestamps.to_text(instant)
-    if instant.microsecond == 0:
-        return f"{text[:-1]}.000Z"
-    return text.replace("000Z", "Z") if instant.microsecond % 1000 == 0 else text
+_FINER_THAN_NANOSECONDS = re.compile(r"\.\d{10,}Z\Z")
 
 
-def check_holdable(document: object, state: VersionedState) -> None:
-    """Raise ``SerializationError`` for what the crate would alter, or not read, in a state.
+class CrateSession(NamedTuple):
+    """A row of ``sessions``, as it is stored; see ``Source``."""
 
-    It reads an integer beyond 64 bits as a float, cuts what is finer than a nanosecond,
-    and refuses a document of more than 127 levels.
-    """
-    _check(document, "$.state", MAX_LEVELS)
-    for position, event in enumerate(state.errors.items):
-        if _TOO_FINE.search(event.when):
-            raise SerializationError(
-                "the crate cuts a time to the nanosecond", f"$.state.errors.items[{position}].when"
+    created_at: Any
+    updated_at: Any
+    concurrency_limit: Any
+
+
+class CrateStep(NamedTuple):
+    """A row of ``steps`` without its session; one from a ``Source`` is not validated."""
+
+    step: Any
+    created_at: Any
+    state: Any
+    frontier: Any
+    versions_seen: Any
+    ran_nodes: Any
+    skipped_nodes: Any
+    updated_channels: Any
+
+    @property
+    def size(self) -> int:
+        """The length of the state, which is about the memory that the row takes."""
+        return len(self.state) if isinstance(self.state, str | bytes) else 0
+
+
+def check_schema(name: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Raise ``InterchangeError`` unless ``columns``, by table, include those of the crate."""
+    for table, wanted in TABLES.items():
+        found = columns[table]
+        if not found:
+            raise InterchangeError(f"{name} is not a database of weavegraph: no table {table!r}")
+        missing = [column for column in wanted if column not in found]
+        if missing:
+            raise InterchangeError(
+                f"{name} is not a database of weavegraph 0.7: the table {table!r} has no column "
+                f"{', '.join(map(repr, missing))}"
             )
 
 
-def _check(value: Any, path: str, levels: int) -> None:
+def format_timestamp(value: datetime) -> str:
+    """Return a timestamp in UTC as text for the crate's SQLite columns.
+
+    It has milliseconds, as the crate writes it, or microseconds if the value has them.
+    """
+    precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
+    return f"{value.replace(tzinfo=None).isoformat(timespec=precision)}Z"
+
+
+def check_crate_limits(document: object, state: VersionedState) -> None:
+    """Raise ``SerializationError`` if the crate would alter a state, or not read it.
+
+    The crate reads an integer beyond 64 bits as a float, truncates an error's ``when`` to
+    nanoseconds, and refuses a document of more than ``MAX_LEVELS`` levels.
+    """
+    _check_value(document, "$.state", MAX_LEVELS)
+    for index, event in enumerate(state.errors.items):
+        if _FINER_THAN_NANOSECONDS.search(event.when):
+            raise SerializationError(
+                "the crate truncates timestamps to nanoseconds",
+                f"$.state.errors.items[{index}].when",
+            )
+
+
+def _check_value(value: Any, path: str, levels: int) -> None:
     kind = type(value)
     if kind is dict or kind is list:
         if levels == 0:
-            raise SerializationError(f"the crate reads no more than {MAX_LEVELS} levels", path)
+            raise SerializationError(f"the crate reads up to {MAX_LEVELS} levels", path)
         for key, item in value.items() if kind is dict else enumerate(value):
             if type(item) is not str:
-                _check(item, join_json_path(path, key), levels - 1)
+                _check_value(item, join_json_path(path, key), levels - 1)
     elif kind is int and not MIN_INTEGER <= value <= MAX_INTEGER:
         raise SerializationError("the crate reads integers of up to 64 bits", path)

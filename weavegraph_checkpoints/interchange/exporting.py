@@ -1,8 +1,7 @@
-"""Hands sessions over to the crate, in a SQLite file that it opens and goes on with."""
+"""Export sessions to a SQLite file that the crate opens and resumes from."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,38 +13,31 @@ from weavegraph_checkpoints.backends.base import SessionRow
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.domain.retention import STATUSES
 from weavegraph_checkpoints.exceptions import InterchangeError, SerializationError
-from weavegraph_checkpoints.interchange.comparing import same_json
-from weavegraph_checkpoints.interchange.crate import to_text
-from weavegraph_checkpoints.interchange.rows import Invalid, TargetStep, invalid, target_step
-from weavegraph_checkpoints.interchange.sources import (
-    BYTES_A_PAGE,
-    FIRST_PAGE,
-    next_page_size,
-)
+from weavegraph_checkpoints.interchange.comparison import iter_differing_columns
+from weavegraph_checkpoints.interchange.conversion import encode_step
+from weavegraph_checkpoints.interchange.crate import CrateStep, format_timestamp
 from weavegraph_checkpoints.interchange.sql import InterchangeStatements
-from weavegraph_checkpoints.interchange.targets import Target, TargetSession, open_target
+from weavegraph_checkpoints.interchange.target import Target, TargetSession, open_target
+from weavegraph_checkpoints.interchange.transfer import InvalidRow, Transfer
 from weavegraph_checkpoints.models import Session
-
-SESSIONS_A_PAGE = 500
-STEPS_A_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """What the file has got."""
+    """What an export wrote."""
 
     sessions: int = 0
-    """Sessions that the file now holds as the database does."""
+    """Sessions that the file now has as the database has them."""
     added: int = 0
-    """Steps that were not in it."""
+    """Steps that were added to the file."""
     unchanged: int = 0
-    """Steps that were in it already."""
+    """Steps that the file already had."""
     invalid: int = 0
     """Sessions that were left out."""
 
     @property
     def steps(self) -> int:
-        """Steps that the file holds of these sessions."""
+        """All steps of the exported sessions."""
         return self.added + self.unchanged
 
 
@@ -55,25 +47,34 @@ def export_history(
     using: str | None = None,
     sessions: Iterable[str] | None = None,
     status: str | None = None,
-    on_invalid: Callable[[Invalid], None] | None = None,
+    on_invalid: Callable[[InvalidRow], None] | None = None,
     on_progress: Callable[[ExportResult], None] | None = None,
 ) -> ExportResult:
-    """Write sessions into a SQLite file of the crate: all, those named, those of a status.
+    """Export all sessions to a SQLite file, or those of the given ids or status.
 
-    The file is new, or one that an export began: that one goes on, steps it has are not
-    written again. A session that the crate cannot hold, that cannot be decoded, or of
-    which the file holds a step that differs, is left out whole: without ``on_invalid``
-    that is an error, with it the function is told, and the rest goes on. Memory does not
-    grow with the history. Without ``using`` the router says where to read. Raises
-    ``InterchangeError``; what was written before stays.
+    ``target`` is the path of a new file, or of one that an export created: steps that it
+    has are not written again. A session is left out whole if it has a step that cannot be
+    decoded, that the crate would alter, or that differs from a step in the file.
+    ``on_invalid`` is called with each such step; without it the first one is an error.
+    ``on_progress`` is called with the result so far after each batch. Without ``using``
+    the router chooses the database. Memory use does not depend on the size of the history.
+    An export can be interrupted and run again.
+
+    Raises ``InterchangeError``; what was written before is kept.
     """
     if status is not None and status not in STATUSES:
         raise InterchangeError(f"status must be one of {', '.join(STATUSES)}")
-    statements = _statements(using)
+    statements = _get_statements(using)
     ids = None if sessions is None else sorted(set(sessions))
-    _check_there(statements, ids or [])
+    if ids is not None:
+        existing = statements.get_sessions(filter(is_session_id, ids))
+        for session_id in ids:
+            if session_id not in existing:
+                raise InterchangeError(f"session {session_id!r} does not exist")
     with open_target(target) as opened:
-        return _Export(statements, opened, on_invalid, on_progress).result(ids, status)
+        run = _Export(statements, opened, on_invalid, on_progress)
+        run.move(statements.iter_sessions(ids, status))
+        return run.finish()
 
 
 def count_steps(
@@ -82,189 +83,117 @@ def count_steps(
     sessions: Iterable[str] | None = None,
     status: str | None = None,
 ) -> int:
-    """Return how many steps ``export_history`` looks at."""
-    return _statements(using).extent(None if sessions is None else sorted(set(sessions)), status)
+    """Return how many steps ``export_history`` would export with the same arguments."""
+    return _get_statements(using).count_steps(None if sessions is None else set(sessions), status)
 
 
-def _statements(using: str | None) -> InterchangeStatements:
-    connection = connections[using or router.db_for_read(Session)]
-    return InterchangeStatements(get_backend(connection))
+def _get_statements(using: str | None) -> InterchangeStatements:
+    return InterchangeStatements(get_backend(connections[using or router.db_for_read(Session)]))
 
 
-def _check_there(statements: InterchangeStatements, ids: Sequence[str]) -> None:
-    there = statements.held_sessions([each for each in ids if is_session_id(each)])
-    for session_id in ids:
-        if session_id not in there:
-            raise InterchangeError(f"session {session_id!r} does not exist")
+class _Export(Transfer[SessionRow, CrateStep, ExportResult]):
+    result_type = ExportResult
 
-
-class _LeftOut(Exception):
-    """A session cannot go into the file."""
-
-
-class _Export:
     def __init__(
         self,
         statements: InterchangeStatements,
         target: Target,
-        on_invalid: Callable[[Invalid], None] | None,
+        on_invalid: Callable[[InvalidRow], None] | None,
         on_progress: Callable[[ExportResult], None] | None,
     ) -> None:
+        super().__init__(on_invalid, on_progress)
         self.statements = statements
         self.target = target
-        self.on_invalid = on_invalid
-        self.on_progress = on_progress
-        self.counts: Counter[str] = Counter()
-        self.pending: list[tuple[SessionRow, list[TargetStep]]] = []
-        self.pending_steps = self.pending_size = 0
-        self.broken = False
-        """Whether the session at hand has a step that cannot go into the file."""
 
-    def result(self, ids: Sequence[str] | None, status: str | None) -> ExportResult:
-        for held in self._sessions(ids, status):
-            self.broken = False
-            try:
-                self._session(held)
-            except _LeftOut:
-                self._count(Counter(invalid=1))
-        self._flush()
-        return ExportResult(**self.counts)
+    def move_session(self, key: SessionRow) -> None:
+        """See ``Transfer.move_session``; a session that the file has as it is is only counted."""
+        count = self._count_if_unchanged(key)
+        if count is None:
+            super().move_session(key)
+        else:
+            self.count({"sessions": 1, "unchanged": count})
 
-    def _sessions(self, ids: Sequence[str] | None, status: str | None) -> Iterator[SessionRow]:
-        after = ""
-        while page := self.statements.sessions(after, SESSIONS_A_PAGE, ids, status):
-            yield from page
-            after = page[-1].session_id
-
-    def _session(self, held: SessionRow) -> None:
-        count = self._count_if_current(held)
-        if count is not None:
-            self._count(Counter(sessions=1, unchanged=count))
-            return
-        pages = self._pages(held)
-        steps: list[TargetStep] = []
-        size = 0
-        for page in pages:
-            steps += page
-            size += sum(step.size for step in page)
-            if len(steps) >= STEPS_A_BATCH or size >= BYTES_A_PAGE:
-                self._large(held, steps, pages)
-                return
-        self._check_whole()
-        self._missing(held, steps)
-        self._check_whole()
-        self.pending.append((held, steps))
-        self.pending_steps += max(1, len(steps))
-        self.pending_size += size
-        if self.pending_steps >= STEPS_A_BATCH or self.pending_size >= BYTES_A_PAGE:
-            self._flush()
-
-    def _count_if_current(self, held: SessionRow) -> int | None:
-        """Return how many steps a session has that the file holds as it is."""
-        found = self.target.session(held.session_id)
-        if found != (to_text(held.updated_at), held.newest_step):
+    def _count_if_unchanged(self, session: SessionRow) -> int | None:
+        found = self.target.get_session(session.session_id)
+        if found != (format_timestamp(session.updated_at), session.newest_step):
             return None
-        count = self.statements.count(held.session_id)
-        return count if count == self.target.count(held.session_id) else None
+        count = self.statements.count_steps([session.session_id], None)
+        return count if count == self.target.count_steps(session.session_id) else None
 
-    def _large(
-        self, held: SessionRow, steps: list[TargetStep], pages: Iterator[list[TargetStep]]
-    ) -> None:
-        """Look through all of a session before anything of it is written."""
-        self._flush()
-        for page in chain([steps], pages):
-            self._missing(held, page)
-        self._check_whole()
-        for page in self._pages(held):
-            missing = self._missing(held, page)
-            self._check_whole()
-            with self.target.transaction():
-                found = self.target.session(held.session_id)
-                self.target.add(held.session_id, missing)
-                if found is not None:
-                    self._finish(held, found)
-            self._count(Counter(added=len(missing), unchanged=len(page) - len(missing)))
-        with self.target.transaction():
-            self._finish(held, self.target.session(held.session_id))
-        self._count(Counter(sessions=1))
-
-    def _pages(self, held: SessionRow) -> Iterator[list[TargetStep]]:
-        """Yield the steps of a session that the crate can hold, the lowest first."""
-        after, limit = -1, FIRST_PAGE
-        while rows := self.statements.next_steps(held.session_id, after, limit):
+    def iter_pages(self, key: SessionRow) -> Iterator[list[CrateStep]]:
+        """See ``Transfer.iter_pages``; by ascending number."""
+        for rows in self.statements.iter_step_pages(key.session_id):
             page = []
             for row in rows:
                 try:
-                    page.append(target_step(held.session_id, row))
+                    page.append(encode_step(row))
                 except SerializationError as error:
-                    self._refuse(invalid(held.session_id, row.step, error))
+                    self.reject(InvalidRow.from_error(key.session_id, row.step, error))
             yield page
-            after = rows[-1].step
-            limit = next_page_size(max(len(row.state) for row in rows))
 
-    def _missing(self, held: SessionRow, steps: Sequence[TargetStep]) -> list[TargetStep]:
-        """Return the steps that the file does not hold; one that differs is refused."""
-        found = self.target.held(held.session_id, [step.step for step in steps])
+    def prepare(self, key: SessionRow, rows: Sequence[CrateStep]) -> SessionRow:
+        """See ``Transfer.prepare``."""
+        self.check_valid()
+        self._find_missing(key.session_id, rows)
+        self.check_valid()
+        return key
+
+    def _find_missing(self, session_id: str, steps: Sequence[CrateStep]) -> list[CrateStep]:
+        """Return the steps that the file does not have; reject those that differ."""
+        found = self.target.get_steps(session_id, [step.step for step in steps])
         missing = []
         for step in steps:
             other = found.get(step.step)
             if other is None:
                 missing.append(step)
-            elif not _same(step, other):
-                reason = f"{self.target.name} holds another step of that number"
-                self._refuse(Invalid(session_id=held.session_id, step=step.step, reason=reason))
+            elif any(iter_differing_columns(step, other)):
+                reason = f"{self.target.name} has a different step of that number"
+                self.reject(InvalidRow(session_id=session_id, step=step.step, reason=reason))
         return missing
 
-    def _refuse(self, found: Invalid) -> None:
-        """Tell what cannot go into the file, or raise it; what was read before goes."""
-        self.broken = True
-        if self.on_invalid is None:
-            self._flush()
-            raise InterchangeError(str(found))
-        self.on_invalid(found)
-
-    def _check_whole(self) -> None:
-        if self.broken:
-            raise _LeftOut
-
-    def _flush(self) -> None:
-        batch, self.pending = self.pending, []
-        self.pending_steps = self.pending_size = 0
-        if not batch:
-            return
-        counts = Counter[str]()
+    def move_large(
+        self, key: SessionRow, rows: list[CrateStep], pages: Iterator[list[CrateStep]]
+    ) -> None:
+        """Check the whole session before anything of it is written."""
+        for page in chain([rows], pages):
+            self._find_missing(key.session_id, page)
+        self.check_valid()
+        for page in self.iter_pages(key):
+            missing = self._find_missing(key.session_id, page)
+            self.check_valid()
+            with self.target.transaction():
+                found = self.target.get_session(key.session_id)
+                self.target.insert_steps(key.session_id, missing)
+                if found is not None:
+                    self._save_session(key, found)
+            self.count({"added": len(missing), "unchanged": len(page) - len(missing)})
         with self.target.transaction():
-            for held, steps in batch:
-                found = self.target.session(held.session_id)
-                there = self.target.held(held.session_id, [step.step for step in steps])
-                missing = [step for step in steps if step.step not in there]
-                self.target.add(held.session_id, missing)
-                self._finish(held, found)
-                counts.update(sessions=1, added=len(missing), unchanged=len(steps) - len(missing))
-        self._count(counts)
+            self._save_session(key, self.target.get_session(key.session_id))
+        self.count({"sessions": 1})
 
-    def _finish(self, held: SessionRow, found: TargetSession | None) -> None:
-        """Set the row of a session, which ``found`` was before steps were added.
+    def write(self, batch: Sequence[tuple[SessionRow, list[CrateStep]]]) -> None:
+        """See ``Transfer.write``."""
+        added = steps = 0
+        with self.target.transaction():
+            for session, rows in batch:
+                session_id = session.session_id
+                found = self.target.get_session(session_id)
+                existing = self.target.get_steps(session_id, [row.step for row in rows])
+                missing = [row for row in rows if row.step not in existing]
+                self.target.insert_steps(session_id, missing)
+                self._save_session(session, found)
+                added += len(missing)
+                steps += len(rows)
+        self.count({"sessions": len(batch), "added": added, "unchanged": steps - added})
 
-        One that the crate has gone on with keeps its update.
+    def _save_session(self, session: SessionRow, found: TargetSession | None) -> None:
+        """Save a session, whose row in the file was ``found`` before steps were inserted.
+
+        If the crate has saved newer steps, its ``updated_at`` is kept.
         """
-        newest = None if found is None else found.newest
-        gone_on = newest is not None and newest > (
-            -1 if held.newest_step is None else held.newest_step
-        )
-        updated_at = found.updated_at if found is not None and gone_on else to_text(held.updated_at)
-        self.target.finish(
-            held.session_id, to_text(held.created_at), updated_at, held.concurrency_limit
-        )
-
-    def _count(self, counts: Counter[str]) -> None:
-        self.counts += counts
-        if self.on_progress is not None:
-            self.on_progress(ExportResult(**self.counts))
-
-
-def _same(step: TargetStep, other: TargetStep) -> bool:
-    return step.created_at == other.created_at and all(
-        one == two or same_json(one or "[]", two or "[]")
-        for one, two in zip(step[2:], other[2:], strict=True)
-    )
+        updated_at = format_timestamp(session.updated_at)
+        if found is not None and found.newest_step is not None:
+            newest_step = -1 if session.newest_step is None else session.newest_step
+            if found.newest_step > newest_step:
+                updated_at = found.updated_at
+        self.target.save_session(session, updated_at)

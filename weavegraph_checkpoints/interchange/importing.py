@@ -1,4 +1,4 @@
-"""Brings histories of the crate in, a session at a time or several small ones together."""
+"""Import sessions from a database of the crate."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ from django.db import connections, router
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.backends import StepRow, get_backend
 from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, safe_repr
-from weavegraph_checkpoints.exceptions import (
-    InterchangeError,
-    InvalidCheckpoint,
-    SerializationError,
+from weavegraph_checkpoints.exceptions import InterchangeError
+from weavegraph_checkpoints.interchange.conversion import (
+    decode_session,
+    decode_session_id,
+    decode_step,
+    format_session_id,
 )
-from weavegraph_checkpoints.interchange.rows import (
-    Invalid,
-    SourceStep,
-    id_as_text,
-    invalid,
-    session_head,
-    shown_id,
-    step_row,
-)
-from weavegraph_checkpoints.interchange.sources import BYTES_A_PAGE, Source
+from weavegraph_checkpoints.interchange.crate import CrateStep
+from weavegraph_checkpoints.interchange.sources import Source
 from weavegraph_checkpoints.interchange.sql import InterchangeStatements
-from weavegraph_checkpoints.interchange.writing import Change, Incoming, Writer
+from weavegraph_checkpoints.interchange.transfer import (
+    INVALID,
+    InvalidRow,
+    SkipSession,
+    Transfer,
+)
+from weavegraph_checkpoints.interchange.writer import Batch, ImportedSession, SessionPlan, Writer
 from weavegraph_checkpoints.models import Session
 
-STEPS_A_BATCH = 1000
 CONFLICTS = ("fail", "skip", "replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What came in, or in a dry run would come in."""
+    """What an import changed, or with ``dry_run`` would change."""
 
     sessions: int = 0
-    """Sessions that were read."""
+    """Sessions that were imported, new or not."""
     new_sessions: int = 0
-    """Of these, the ones that were not there."""
+    """Sessions that were created."""
     added: int = 0
-    """Steps that were not there."""
+    """Steps that were added."""
     replaced: int = 0
     """Steps that differed and were replaced."""
     kept: int = 0
-    """Steps that differed and stayed as they are."""
+    """Steps that differed and were kept."""
     unchanged: int = 0
-    """Steps that were there already."""
+    """Steps that were already stored."""
     invalid: int = 0
-    """Sessions that were left out, as a row of theirs cannot be read."""
+    """Sessions that were left out because of an invalid row."""
 
     @property
     def steps(self) -> int:
-        """Steps that were read."""
+        """All steps of the imported sessions."""
         return self.added + self.replaced + self.kept + self.unchanged
 
 
@@ -68,206 +67,147 @@ def import_history(
     owner: str | None = None,
     on_conflict: str = "fail",
     dry_run: bool = False,
-    on_invalid: Callable[[Invalid], None] | None = None,
+    on_invalid: Callable[[InvalidRow], None] | None = None,
     on_progress: Callable[[ImportResult], None] | None = None,
 ) -> ImportResult:
-    """Bring the sessions of a database of the crate in, or those named.
+    """Import all sessions of a database of the crate, or those of the given ids.
 
-    Missing steps are added. A stored step that differs is a conflict: ``fail`` raises
-    before anything of its session is written, ``skip`` leaves it, ``replace`` replaces
-    it. New sessions get the owner, by default "". A session with a row that cannot be
-    read is left out whole: without ``on_invalid`` that is an error, with it the function
-    is told, and the rest goes on. It can be stopped at any moment and run again; a second
-    run changes nothing. ``dry_run`` writes nothing and counts what would be written.
-    Memory does not grow with the source. Without ``using`` the router says where to
-    write. Raises ``InterchangeError``; what came in before stays.
+    Missing steps are added. ``on_conflict`` says what to do with a stored step that
+    differs: "fail" raises before anything of its session is written, "skip" keeps the
+    stored step, "replace" replaces it. ``owner`` is the owner of new sessions, "" by
+    default; a stored session of another owner is then an error.
+
+    A session with an invalid row is left out whole. ``on_invalid`` is called with each
+    such row; without it the first one is an error. ``dry_run`` writes nothing, and counts
+    what would be written. ``on_progress`` is called with the result so far after each
+    batch. Without ``using`` the router chooses the database. Memory use does not depend on
+    the size of the source. An import can be interrupted and run again; a second run
+    changes nothing.
+
+    Raises ``InterchangeError``; what was written before is kept.
     """
     if owner is not None and not is_owner(owner):
         raise InterchangeError(f"not an owner: {safe_repr(owner)}")
     if on_conflict not in CONFLICTS:
         raise InterchangeError(f"on_conflict must be one of {', '.join(CONFLICTS)}")
-    connection = connections[using or router.db_for_write(Session)]
-    statements = InterchangeStatements(get_backend(connection))
-    writer = Writer(statements, owner, on_conflict)
+    backend = get_backend(connections[using or router.db_for_write(Session)])
+    writer = Writer(InterchangeStatements(backend), owner, on_conflict)
     run = _Import(source, writer, dry_run, on_invalid, on_progress)
-    return run.result(None if sessions is None else list(dict.fromkeys(sessions)))
+    return run.run(None if sessions is None else list(dict.fromkeys(sessions)))
 
 
-class _LeftOut(Exception):
-    """A session has rows that cannot be read."""
+class _Import(Transfer[str, StepRow, ImportResult]):
+    result_type = ImportResult
 
-
-@dataclass(frozen=True, slots=True)
-class _Orphans:
-    """Steps under an id that no session has."""
-
-    session_id: object
-
-
-class _Import:
     def __init__(
         self,
         source: Source,
         writer: Writer,
         dry_run: bool,
-        on_invalid: Callable[[Invalid], None] | None,
+        on_invalid: Callable[[InvalidRow], None] | None,
         on_progress: Callable[[ImportResult], None] | None,
     ) -> None:
+        super().__init__(on_invalid, on_progress)
         self.source = source
         self.writer = writer
         self.dry_run = dry_run
-        self.on_invalid = on_invalid
-        self.on_progress = on_progress
-        self.max_bytes = conf.max_state_bytes()
-        self.counts: Counter[str] = Counter()
-        self.pending: list[tuple[Incoming, list[StepRow]]] = []
-        self.pending_load = _Load()
-        self.broken = False
-        """Whether the session at hand has a row that cannot be read."""
+        self.error_prefix = f"{source.name}: "
+        self.max_state_bytes = conf.max_state_bytes()
 
-    def result(self, sessions: Sequence[str] | None) -> ImportResult:
-        for session_id in self._ids(sessions):
-            self.broken = False
-            try:
-                self._session(session_id)
-            except _LeftOut:
-                self._count(Counter(invalid=1))
-        self._flush()
-        return ImportResult(**self.counts)
-
-    def _ids(self, sessions: Sequence[str] | None) -> Iterator[object]:
-        """Yield the ids to bring in; of those named, all have to be there."""
-        if sessions is None:
-            yield from self.source.session_ids()
-            yield from map(_Orphans, self.source.orphan_ids())
-            return
-        for session_id in sessions:
-            if not is_session_id(session_id) or self.source.head(session_id) is None:
+    def run(self, session_ids: Sequence[str] | None) -> ImportResult:
+        if session_ids is None:
+            self.move(self._iter_session_ids())
+            return self.finish()
+        for session_id in session_ids:
+            if not is_session_id(session_id) or self.source.get_session(session_id) is None:
                 raise InterchangeError(f"{self.source.name} has no session {session_id!r}")
-        yield from sessions
+        self.move(session_ids)
+        return self.finish()
 
-    def _session(self, raw_id: object) -> None:
-        session_id = self._checked_id(raw_id)
-        for step in self.source.odd_steps(session_id):
-            self._refuse(Invalid(session_id=session_id, step=step, reason="no number of a step"))
-        pages = self._pages(session_id)
-        rows: list[StepRow] = []
-        load = _Load()
-        for page in pages:
-            rows += page
-            load.add(page)
-            if load.is_full:
-                self._large(session_id, rows, pages)
-                return
-        incoming = self._incoming(session_id, rows)
-        self._check_whole()
-        self.pending.append((incoming, rows))
-        self.pending_load.add(rows)
-        if self.pending_load.is_full:
-            self._flush()
-
-    def _large(self, session_id: str, rows: list[StepRow], pages: Iterator[list[StepRow]]) -> None:
-        """Look through all of a session before anything of it is written."""
-        self._flush()
-        incoming = self._incoming(session_id, rows)
-        counts = Counter[str]()
-        for page in chain([rows], pages):
-            counts += self._checked(self.writer.look([(incoming, page)]))
-        self._check_whole()
-        if self.dry_run:
-            self._count(counts)
-            return
-        incoming = self._incoming(session_id, rows)
-        for page in self._pages(session_id):
-            self._check_whole()
-            incoming.newest = max(incoming.newest or 0, page[0].step)
-            self._count(self._checked(self.writer.write([(incoming, page)])))
-
-    def _checked_id(self, raw_id: object) -> str:
-        if isinstance(raw_id, _Orphans):
-            shown = shown_id(raw_id.session_id)
-            self._refuse(Invalid(session_id=shown, step=None, reason="steps without a session"))
-            raise _LeftOut
-        try:
-            return id_as_text(raw_id)
-        except (InvalidCheckpoint, SerializationError) as error:
-            self._refuse(invalid(shown_id(raw_id), None, error))
-            raise _LeftOut from None
-
-    def _pages(self, session_id: str) -> Iterator[list[StepRow]]:
-        """Yield the steps of a session that can be read, newest first."""
-        is_empty = True
-        for page in self.source.steps(session_id):
-            is_empty = False
-            yield self._decoded(session_id, page)
-        snapshot = self.source.snapshot(session_id) if is_empty else None
-        if snapshot is not None:
-            yield self._decoded(session_id, [snapshot])
-
-    def _decoded(self, session_id: str, page: Iterable[SourceStep]) -> list[StepRow]:
-        rows = []
-        for step in page:
+    def _iter_session_ids(self) -> Iterator[str]:
+        """Yield all valid ids; reject the others, and steps without a session."""
+        for raw_id in self.source.iter_session_ids():
             try:
-                rows.append(step_row(session_id, step, self.max_bytes))
-            except (InvalidCheckpoint, SerializationError) as error:
-                self._refuse(invalid(session_id, step.step, error))
+                session_id = decode_session_id(raw_id)
+            except INVALID as error:
+                self.reject(InvalidRow.from_error(format_session_id(raw_id), None, error))
+                self.count({"invalid": 1})
+            else:
+                yield session_id
+        for raw_id in self.source.iter_orphan_ids():
+            self.reject(
+                InvalidRow(
+                    session_id=format_session_id(raw_id),
+                    step=None,
+                    reason="steps without a session",
+                )
+            )
+            self.count({"invalid": 1})
+
+    def iter_pages(self, key: str) -> Iterator[list[StepRow]]:
+        """See ``Transfer.iter_pages``; newest first."""
+        for step in self.source.get_invalid_step_numbers(key):
+            self.reject(InvalidRow(session_id=key, step=step, reason="not a step number"))
+        is_empty = True
+        for page in self.source.iter_step_pages(key):
+            is_empty = False
+            yield self._decode_steps(key, page)
+        if is_empty and (snapshot := self.source.get_snapshot(key)) is not None:
+            yield self._decode_steps(key, [snapshot])
+
+    def _decode_steps(self, session_id: str, steps: Iterable[CrateStep]) -> list[StepRow]:
+        rows = []
+        for step in steps:
+            try:
+                rows.append(decode_step(session_id, step, self.max_state_bytes))
+            except INVALID as error:
+                self.reject(InvalidRow.from_error(session_id, step.step, error))
         return rows
 
-    def _incoming(self, session_id: str, rows: Sequence[StepRow]) -> Incoming:
-        """Read the row of a session, after its newest steps so that it is no older."""
-        head = self.source.head(session_id)
-        if head is None:
+    def prepare(self, key: str, rows: Sequence[StepRow]) -> ImportedSession:
+        """See ``Transfer.prepare``."""
+        session = self._read_session(key, rows)
+        self.check_valid()
+        return session
+
+    def _read_session(self, session_id: str, rows: Sequence[StepRow]) -> ImportedSession:
+        """Read the session after its newest steps, so that its timestamps are no older."""
+        session = self.source.get_session(session_id)
+        if session is None:
             raise InterchangeError(f"session {session_id!r} was deleted while it was read")
         try:
-            decoded = session_head(session_id, head)
-        except (InvalidCheckpoint, SerializationError) as error:
-            self._refuse(invalid(session_id, None, error))
-            raise _LeftOut from None
-        return Incoming(decoded, rows[0].step if rows else None)
+            row = decode_session(session_id, session, self.writer.owner or "")
+        except INVALID as error:
+            self.reject(InvalidRow.from_error(session_id, None, error))
+            raise SkipSession from None
+        return ImportedSession(row, rows[0].step if rows else None)
 
-    def _refuse(self, found: Invalid) -> None:
-        """Tell what cannot be read, or raise it; what was read before comes in."""
-        self.broken = True
-        if self.on_invalid is None:
-            self._flush()
-            raise InterchangeError(f"{self.source.name}: {found}")
-        self.on_invalid(found)
+    def move_large(self, key: str, rows: list[StepRow], pages: Iterator[list[StepRow]]) -> None:
+        """Check the whole session before anything of it is written."""
+        session = self._read_session(key, rows)
+        counts = Counter[str]()
+        for page in chain([rows], pages):
+            plans, error = self.writer.plan([(session, page)])
+            if error is not None:
+                raise error
+            counts += _count(plans)
+        self.check_valid()
+        if self.dry_run:
+            self.count(counts)
+            return
+        session = self._read_session(key, rows)
+        for page in self.iter_pages(key):
+            self.check_valid()
+            session.newest_step = max(session.newest_step or 0, page[0].step)
+            self.write([(session, page)])
 
-    def _check_whole(self) -> None:
-        if self.broken:
-            raise _LeftOut
-
-    def _flush(self) -> None:
-        batch, self.pending, self.pending_load = self.pending, [], _Load()
-        if batch:
-            process = self.writer.look if self.dry_run else self.writer.write
-            changes, error = process(batch)
-            self._count(self._checked((changes, None)))
-            self._checked(([], error))
-
-    def _checked(self, outcome: tuple[list[Change], InterchangeError | None]) -> Counter[str]:
-        changes, error = outcome
+    def write(self, batch: Batch) -> None:
+        """See ``Transfer.write``; with ``dry_run`` only count what would be written."""
+        plans, error = self.writer.plan(batch) if self.dry_run else self.writer.write(batch)
+        self.count(_count(plans))
         if error is not None:
             raise error
-        return sum((change.counts() for change in changes), Counter())
-
-    def _count(self, counts: Counter[str]) -> None:
-        self.counts += counts
-        if self.on_progress is not None:
-            self.on_progress(ImportResult(**self.counts))
 
 
-class _Load:
-    """How much is in memory."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.octets = 0
-
-    def add(self, rows: Sequence[StepRow]) -> None:
-        self.steps += max(1, len(rows))
-        self.octets += sum(row.state_bytes for row in rows)
-
-    @property
-    def is_full(self) -> bool:
-        return self.steps >= STEPS_A_BATCH or self.octets >= BYTES_A_PAGE
+def _count(plans: Iterable[SessionPlan]) -> Counter[str]:
+    return sum((plan.count() for plan in plans), Counter())

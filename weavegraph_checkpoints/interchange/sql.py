@@ -1,109 +1,104 @@
-"""The statements of import and export: keyset reads, and writes in bulk."""
+"""The statements of imports and exports: reads in pages, and bulk inserts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from weavegraph_checkpoints.backends.base import (
     SESSION,
     SESSION_COLUMNS,
     STEP,
     STEP_COLUMNS,
+    STEP_VALUES,
     Backend,
     SessionRow,
     to_utc,
 )
-from weavegraph_checkpoints.backends.rows import COLUMNS, StepRow, timestamp_parameter
+from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
+from weavegraph_checkpoints.backends.rows import StepRow, timestamp_parameter
+from weavegraph_checkpoints.models import Step
 
-IDS_A_STATEMENT = 400
-ROWS_A_STATEMENT = 64
-"""Of ``COLUMNS``: within the 999 parameters of an old SQLite."""
-BYTES_A_STATEMENT = 1024 * 1024
-"""A larger state has a statement, and on MariaDB a packet, to itself."""
+IDS_BATCH_SIZE = 400
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+INSERT_BATCH_SIZE = 64
+"""64 rows have fewer than 999 parameters, the limit of old versions of SQLite."""
+MAX_INSERT_BYTES = 1024 * 1024
+"""A larger state is inserted alone, in a packet of its own on MariaDB."""
 
-_JSON_COLUMNS = (
-    "frontier",
-    "versions_seen",
-    "ran_nodes",
-    "skipped_nodes",
-    "updated_channels",
-    "state",
-)
-_ROW = "(" + ", ".join(["%s"] * len(COLUMNS)) + ")"
-
-
-class HeldStep(NamedTuple):
-    """A step as it is stored, its JSON as text."""
-
-    step: int
-    created_at: datetime
-    frontier: str
-    versions_seen: str
-    ran_nodes: str
-    skipped_nodes: str
-    updated_channels: str | None
-    state: str
+_JSON_COLUMNS = ("frontier", "ran_nodes", "skipped_nodes", "updated_channels", "versions_seen")
 
 
 class InterchangeStatements:
-    """What moves histories in and out of one connection."""
+    """Reads and writes whole histories on one connection."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
+        self._size = f"COALESCE(state_bytes, {backend.octet_length('state')})"
+        formats = {name: backend.json_as_stored(name) for name in (*_JSON_COLUMNS, "state")}
+        # The concurrency limit belongs to the session.
+        formats["concurrency_limit"] = "1"
+        self._columns = ", ".join(formats.get(name, name) for name in StepRow._fields)
 
     # Sessions
 
-    def sessions(
-        self, after: str, limit: int, ids: Sequence[str] | None, status: str | None
-    ) -> list[SessionRow]:
-        """Return the next sessions by id; ``ids`` and ``status`` narrow them."""
-        condition, parameters = "id > %s", [after]
+    def iter_sessions(self, ids: Iterable[str] | None, status: str | None) -> Iterator[SessionRow]:
+        """Yield sessions by id: all of them, or those of ``ids`` or of a status."""
+        condition, parameters = "", []
         if status is not None:
-            condition += " AND status = %s"
-            parameters.append(status)
+            condition, parameters = "status = %s AND", [status]
         if ids is not None:
-            ids = sorted(each for each in ids if each > after)[:limit]
-            condition += f" AND {_among('id', ids)}"
-            parameters += ids
-        return self.backend.select_sessions(f"{condition} ORDER BY id LIMIT {limit}", parameters)
+            for batch in batched(sorted(ids), IDS_BATCH_SIZE):
+                yield from self.backend.select_sessions(
+                    f"{condition} {_is_in('id', batch)} ORDER BY id", [*parameters, *batch]
+                )
+            return
+        last = ""
+        while page := self.backend.select_sessions(
+            f"{condition} id > %s ORDER BY id LIMIT {IDS_BATCH_SIZE}", [*parameters, last]
+        ):
+            yield from page
+            last = page[-1].session_id
 
-    def held_sessions(self, ids: Sequence[str], *, locked: bool = False) -> dict[str, SessionRow]:
-        """Return those of some sessions that are stored, by id."""
-        lock = self.backend.write_lock if locked else ""
-        return {
-            held.session_id: held
-            for group in _groups(sorted(ids), IDS_A_STATEMENT)
-            for held in self.backend.select_sessions(
-                f"{_among('id', group)} ORDER BY id {lock}", group
-            )
-        }
+    def get_sessions(self, ids: Iterable[str]) -> dict[str, SessionRow]:
+        """Return those of the given sessions that are stored, by id."""
+        return {session.session_id: session for session in self.iter_sessions(ids, None)}
 
-    def claim(
-        self, sessions: Sequence[tuple[str, int, datetime, datetime]], owner: str
-    ) -> dict[str, SessionRow]:
-        """Create sessions that are not there, and lock all, in the order of their ids.
+    def lock_or_create_sessions(self, sessions: Sequence[SessionRow]) -> dict[str, SessionRow]:
+        """Create the sessions that are missing, lock all by ascending id, and return them.
 
-        Each is an id, its concurrency limit, and the times of its creation and update.
+        Each new session gets the owner, concurrency limit and timestamps of its row.
         """
         sessions = sorted(sessions)
-        rows = [
-            (key, owner, limit, *(timestamp_parameter(each, self.connection) for each in times))
-            for key, limit, *times in sessions
-        ]
         with self.connection.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
-                f" VALUES (%s, %s, %s, %s, %s, 0, 0, 'empty', '')"
+                " VALUES (%s, %s, %s, %s, %s, 0, 0, 'empty', '')"
                 f" {self.backend.on_session_conflict_lock}",
-                rows,
+                [
+                    (
+                        session.session_id,
+                        session.owner,
+                        session.concurrency_limit,
+                        timestamp_parameter(session.created_at, self.connection),
+                        timestamp_parameter(session.updated_at, self.connection),
+                    )
+                    for session in sessions
+                ],
             )
-        return self.held_sessions([key for key, *_ in sessions], locked=True)
+        return {
+            locked.session_id: locked
+            for batch in batched([session.session_id for session in sessions], IDS_BATCH_SIZE)
+            for locked in self.backend.lock(batch)
+        }
 
-    def set_times(self, times: Sequence[tuple[str, datetime, datetime]]) -> None:
-        """Set when locked sessions were created and updated, whatever the trigger says."""
+    def set_timestamps(self, timestamps: Iterable[tuple[str, datetime, datetime]]) -> None:
+        """Set ``created_at`` and ``updated_at`` of locked sessions, given with their ids.
+
+        The trigger has set ``updated_at`` to now.
+        """
         with self.connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {SESSION} SET created_at = %s, updated_at = %s WHERE id = %s",
@@ -113,103 +108,95 @@ class InterchangeStatements:
                         timestamp_parameter(updated_at, self.connection),
                         session_id,
                     )
-                    for session_id, created_at, updated_at in times
+                    for session_id, created_at, updated_at in timestamps
                 ],
             )
 
     # Steps
 
-    def add(self, rows: Sequence[StepRow], *, replacing: bool = False) -> None:
-        """Insert steps of locked sessions in the order given."""
-        suffix = f" {self.backend.on_step_conflict}" if replacing else ""
-        insert = f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES "
+    def insert_steps(self, rows: Iterable[StepRow], *, replace: bool = False) -> None:
+        """Insert steps of locked sessions, in the given order."""
+        suffix = self.backend.on_step_conflict if replace else ""
         with self.connection.cursor() as cursor:
-            for group in _bounded(rows):
+            for batch in batched_by_weight(
+                rows, lambda row: row.state_bytes, MAX_INSERT_BYTES, INSERT_BATCH_SIZE
+            ):
+                values = ", ".join([f"({STEP_VALUES})"] * len(batch))
                 cursor.execute(
-                    f"{insert}{', '.join([_ROW] * len(group))}{suffix}",
-                    [value for row in group for value in row.parameters(self.connection)],
+                    f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES {values} {suffix}",
+                    [value for row in batch for value in row.parameters(self.connection)],
                 )
 
-    def sizes(self, session_id: str, steps: Sequence[int]) -> dict[int, int]:
-        """Return the bytes of the state of each of some steps that is stored."""
-        found: dict[int, int] = {}
-        octets = self.backend.octet_length("state")
-        with self.connection.cursor() as cursor:
-            for group in _groups(steps, IDS_A_STATEMENT):
-                cursor.execute(
-                    f"SELECT step, {octets} FROM {STEP}"
-                    f" WHERE session_id = %s AND {_among('step', group)}",
-                    [session_id, *group],
-                )
-                found.update(cursor.fetchall())
-        return found
-
-    def held_steps(self, session_id: str, steps: Sequence[int]) -> list[HeldStep]:
-        """Return those of some steps (``IDS_A_STATEMENT`` at the most) that are stored."""
-        return self._steps(f"session_id = %s AND {_among('step', steps)}", [session_id, *steps])
-
-    def next_steps(self, session_id: str, after: int, limit: int) -> list[HeldStep]:
-        """Return the steps of a session that come after one, the lowest first."""
-        return self._steps(
-            "session_id = %s AND step > %s ORDER BY step LIMIT %s", [session_id, after, limit]
+    def count_steps(self, ids: Iterable[str] | None, status: str | None) -> int:
+        """Return how many steps the sessions have that ``iter_sessions`` yields."""
+        steps = Step.objects.using(self.connection.alias)
+        if status is not None:
+            steps = steps.filter(session__status=status)
+        if ids is None:
+            return steps.count()
+        return sum(
+            steps.filter(session_id__in=batch).count() for batch in batched(ids, IDS_BATCH_SIZE)
         )
 
-    def extent(self, ids: Sequence[str] | None, status: str | None) -> int:
-        """Return how many steps the sessions have that ``sessions`` gives."""
-        if ids is not None:
-            return sum(self.count(session_id) for session_id in ids)
-        condition, parameters = "1 = 1", []
-        if status is not None:
-            condition = f"session_id IN (SELECT id FROM {SESSION} WHERE status = %s)"
-            parameters.append(status)
+    def iter_step_pages(
+        self, session_id: str, *, steps: Sequence[int] | None = None
+    ) -> Iterator[list[StepRow]]:
+        """Yield the steps of a session by ascending number: all of them, or those given.
+
+        A page has up to ``IDS_BATCH_SIZE`` steps and ``MAX_PAGE_BYTES`` bytes of states; a
+        larger state has a page to itself.
+        """
+        sizes = self._iter_sizes(session_id, steps)
+        for batch in batched_by_weight(sizes, lambda item: item[1], MAX_PAGE_BYTES, IDS_BATCH_SIZE):
+            numbers = [step for step, _ in batch]
+            with self.connection.cursor() as cursor:
+                cursor.execute(
+                    f"SELECT {self._columns} FROM {STEP}"
+                    f" WHERE session_id = %s AND {_is_in('step', numbers)} ORDER BY step",
+                    [session_id, *numbers],
+                )
+                yield [_build_row(values) for values in cursor.fetchall()]
+
+    def _iter_sizes(
+        self, session_id: str, steps: Sequence[int] | None
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the numbers of steps with the size of their states in bytes."""
+        select = f"SELECT step, {self._size} FROM {STEP} WHERE session_id = %s AND"
+        if steps is not None:
+            for batch in batched(steps, IDS_BATCH_SIZE):
+                yield from self._fetch(
+                    f"{select} {_is_in('step', batch)} ORDER BY step", [session_id, *batch]
+                )
+            return
+        last = -1
+        while page := self._fetch(
+            f"{select} step > %s ORDER BY step LIMIT {IDS_BATCH_SIZE}", [session_id, last]
+        ):
+            yield from page
+            last = page[-1][0]
+
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[int, int]]:
         with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
-            return int(cursor.fetchone()[0])
-
-    def count(self, session_id: str) -> int:
-        """Return how many steps a session has."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT COUNT(*) FROM {STEP} WHERE session_id = %s", [session_id])
-            return int(cursor.fetchone()[0])
-
-    def _steps(self, condition: str, parameters: Sequence[Any]) -> list[HeldStep]:
-        columns = ", ".join(self.backend.json_as_stored(column) for column in _JSON_COLUMNS)
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT step, created_at, {columns} FROM {STEP} WHERE {condition}",
-                parameters,
-            )
-            return [
-                HeldStep(step, to_utc(created_at), *map(_text, documents))
-                for step, created_at, *documents in cursor.fetchall()
-            ]
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
 
 
-def _text(document: Any) -> Any:
-    """Return a document as text; bytes that are not UTF-8 make text that JSON refuses."""
+def _is_in(column: str, values: Sequence[Any]) -> str:
+    return f"{column} IN ({', '.join(['%s'] * len(values))})"
+
+
+def _build_row(values: Sequence[Any]) -> StepRow:
+    row = StepRow(*values)
+    state: str | bytes = row.state
+    return row._replace(
+        created_at=to_utc(row.created_at),
+        state=state.encode() if isinstance(state, str) else state,
+        **{name: _decode(getattr(row, name)) for name in _JSON_COLUMNS},
+    )
+
+
+def _decode(document: Any) -> Any:
+    """Return a JSON column as text; invalid UTF-8 becomes text that is not valid JSON."""
     if isinstance(document, bytes):
         return document.decode(errors="surrogateescape")
     return document
-
-
-def _among(column: str, values: Sequence[Any]) -> str:
-    """Return the condition that a column is one of some values."""
-    return f"{column} IN ({', '.join(['%s'] * len(values))})" if values else "1 = 0"
-
-
-def _groups(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
-def _bounded(rows: Sequence[StepRow]) -> Iterator[list[StepRow]]:
-    group: list[StepRow] = []
-    size = 0
-    for row in rows:
-        if group and (len(group) == ROWS_A_STATEMENT or size + row.state_bytes > BYTES_A_STATEMENT):
-            yield group
-            group, size = [], 0
-        group.append(row)
-        size += row.state_bytes
-    if group:
-        yield group

@@ -56,7 +56,7 @@ class CheckpointCommand(BaseCommand):
             sys.exit(status)
 
     @abstractmethod
-    def run(self, **options: Any) -> int:
+    def run(self, *args: Any, **options: Any) -> int:
         """Do the work on ``self.database``, and return the exit status."""
 
     def write(self, text: str) -> None:

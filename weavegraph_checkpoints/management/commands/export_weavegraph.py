@@ -1,122 +1,63 @@
-"""``manage.py export_weavegraph``: hand sessions over to the Rust crate."""
+"""``manage.py export_weavegraph``: export sessions for the Rust crate."""
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from weavegraph_checkpoints.domain.retention import STATUSES
-from weavegraph_checkpoints.exceptions import InterchangeError
-from weavegraph_checkpoints.interchange import (
-    ExportResult,
-    Invalid,
-    count_steps,
-    export_history,
-)
-from weavegraph_checkpoints.management.databases import (
-    add_database_option,
-    check_database,
-    check_tables,
-)
-from weavegraph_checkpoints.management.interruption import Interruption
-from weavegraph_checkpoints.management.progress import Progress
-from weavegraph_checkpoints.management.wording import counted, on_one_line
+from weavegraph_checkpoints.interchange import ExportResult, count_steps, export_history
+from weavegraph_checkpoints.management.interchange import InterchangeCommand
+from weavegraph_checkpoints.management.output import format_count
 
 
-class Command(BaseCommand):
-    """Export sessions into a SQLite file that the crate opens."""
+class Command(InterchangeCommand):
+    """Export sessions to a SQLite file that the crate opens."""
 
     help = (
-        "Export sessions into a SQLite file of the Rust crate weavegraph 0.7. It can be "
-        "stopped at any moment and run again: it goes on in a file that an export began, and "
-        "touches no other."
+        "Export sessions to a SQLite file of the Rust crate weavegraph 0.7. You can interrupt "
+        "the command and run it again: steps that the file already has are not written again."
+    )
+    skip_invalid_help = (
+        "Leave out sessions that the crate or the file cannot hold, list the steps that are "
+        "the reason, and export the others."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "target",
             metavar="TARGET",
-            help="A file that is not there yet, or that an export began.",
-        )
-        parser.add_argument(
-            "--session",
-            action="append",
-            dest="session_ids",
-            metavar="ID",
-            help="Only this session; may be given again.",
+            help="The path of a new file, or of one that was created by an export.",
         )
         parser.add_argument("--status", choices=STATUSES, help="Only sessions of this status.")
-        parser.add_argument(
-            "--skip-invalid",
-            action="store_true",
-            help="Leave out sessions that the crate or the file cannot take, list them, and go on.",
-        )
-        add_database_option(parser)
+        super().add_arguments(parser)
 
-    def handle(
+    def transfer(
         self,
-        *args: Any,
+        *,
         target: str,
         session_ids: list[str] | None,
         status: str | None,
         skip_invalid: bool,
-        database: str,
-        verbosity: int,
         **options: Any,
     ) -> None:
-        """Export, and print what the file has got."""
-        check_database(database)
-        check_tables(database)
+        """See ``InterchangeCommand.transfer``."""
         self.result = ExportResult()
-        choices = {"using": database, "sessions": session_ids, "status": status}
-        interrupted = False
-        try:
-            self._export(target, choices, skip_invalid, verbosity)
-        except KeyboardInterrupt:
-            interrupted = True
-            self.stderr.write("interrupted: the rest is left to another run")
-        except InterchangeError as error:
-            if self.result.sessions:
-                self.stderr.write(_summary(self.result))
-            raise CommandError(on_one_line(str(error))) from error
-        if verbosity:
-            self.stdout.write(_summary(self.result))
-        if interrupted:
-            sys.exit(130)
+        self.call(
+            partial(export_history, target),
+            partial(count_steps, using=self.database, sessions=session_ids, status=status),
+            skip_invalid=skip_invalid,
+            sessions=session_ids,
+            status=status,
+        )
 
-    def _export(
-        self, target: str, choices: dict[str, Any], skip_invalid: bool, verbosity: int
-    ) -> None:
-        total = None
-        if self.stderr.isatty() and verbosity:
-            total = count_steps(**choices)
-        with (
-            Interruption() as interruption,
-            Progress(self.stderr, unit="steps", verbosity=verbosity, total=total) as progress,
-        ):
-
-            def on_progress(result: ExportResult) -> None:
-                self.result = result
-                progress.update(result.steps)
-                interruption.check()
-
-            def on_invalid(found: Invalid) -> None:
-                with progress.aside():
-                    self.stderr.write(f"left out: {on_one_line(str(found))}")
-                interruption.check()
-
-            export_history(
-                target,
-                **choices,
-                on_invalid=on_invalid if skip_invalid else None,
-                on_progress=on_progress,
-            )
-
-
-def _summary(result: ExportResult) -> str:
-    return (
-        f"exported {counted(result.added, 'step')} of {counted(result.sessions, 'session')}: "
-        f"{result.unchanged} there already; {counted(result.invalid, 'session')} left out"
-    )
+    def get_summary(self) -> str:
+        """See ``InterchangeCommand.get_summary``."""
+        result = self.result
+        return (
+            f"exported {format_count(result.added, 'step')} of "
+            f"{format_count(result.sessions, 'session')}: {result.unchanged} unchanged; "
+            f"{format_count(result.invalid, 'session')} left out"
+        )

@@ -1,0 +1,54 @@
+"""Compare steps by value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from weavegraph_checkpoints.backends import StepRow
+from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.interchange.crate import CrateStep
+from weavegraph_checkpoints.interchange.sql import InterchangeStatements
+from weavegraph_checkpoints.serde import loads_json
+
+_DOCUMENTS = ("state", "frontier", "versions_seen", "ran_nodes", "skipped_nodes")
+
+
+def find_differences(
+    statements: InterchangeStatements, session_id: str, rows: Sequence[StepRow]
+) -> dict[int, list[str]]:
+    """Return, for each of the given steps that is stored, the columns that differ."""
+    given = {row.step: row for row in rows}
+    return {
+        stored.step: list(iter_differing_columns(given[stored.step], stored))
+        for page in statements.iter_step_pages(session_id, steps=list(given))
+        for stored in page
+    }
+
+
+def iter_differing_columns(row: StepRow | CrateStep, other: StepRow | CrateStep) -> Iterator[str]:
+    """Yield the columns in which two rows of the same kind differ.
+
+    The order of keys and whitespace in JSON do not matter; the types of values do.
+    """
+    if row.created_at != other.created_at:
+        yield "created_at"
+    for name in _DOCUMENTS:
+        if not _is_same_json(getattr(row, name), getattr(other, name)):
+            yield name
+    # NULL and an empty list both mean that no channel was updated.
+    if not _is_same_json(row.updated_channels or "[]", other.updated_channels or "[]"):
+        yield "updated_channels"
+
+
+def _is_same_json(text: bytes | str, other: bytes | str) -> bool:
+    return text == other or _normalize(text) == _normalize(other)
+
+
+def _normalize(text: bytes | str) -> Any:
+    try:
+        return msgspec.json.encode(loads_json(text), order="deterministic")
+    except (SerializationError, RecursionError):
+        return text

@@ -1,0 +1,142 @@
+"""Convert rows between the crate's tables and those of this app."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from weavegraph_checkpoints.backends import StepRow
+from weavegraph_checkpoints.backends.base import SessionRow
+from weavegraph_checkpoints.domain import Checkpoint, timestamps
+from weavegraph_checkpoints.domain.limits import (
+    MAX_CONCURRENCY_LIMIT,
+    MAX_STEP,
+    check_integer,
+    check_session_id,
+    is_session_id,
+    safe_repr,
+)
+from weavegraph_checkpoints.exceptions import SerializationError, StateTooLarge
+from weavegraph_checkpoints.interchange.crate import (
+    CrateSession,
+    CrateStep,
+    check_crate_limits,
+    format_timestamp,
+)
+from weavegraph_checkpoints.serde import checkpoint_from_columns, loads_json
+from weavegraph_checkpoints.serde.values import check_state
+
+
+def decode_session_id(value: object) -> str:
+    """Return a session id as text.
+
+    Raises ``SerializationError`` if it is not UTF-8 text, and ``InvalidCheckpoint`` if this
+    app cannot store it.
+    """
+    text = _decode_text(value, "$.session_id")
+    check_session_id(text)
+    return text
+
+
+def format_session_id(value: object) -> str:
+    """Return a session id, valid or not, as text for a message."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    return value if isinstance(value, str) and is_session_id(value) else safe_repr(value)
+
+
+def decode_session(session_id: str, session: CrateSession, owner: str) -> SessionRow:
+    """Return a session of the crate as a new, empty session of this app.
+
+    Raises ``SerializationError`` and ``InvalidCheckpoint``.
+    """
+    check_integer(session.concurrency_limit, "concurrency_limit", MAX_CONCURRENCY_LIMIT)
+    return SessionRow(
+        session_id=session_id,
+        owner=owner,
+        status="empty",
+        concurrency_limit=session.concurrency_limit,
+        created_at=_decode_timestamp(session.created_at, "$.created_at"),
+        updated_at=_decode_timestamp(session.updated_at, "$.updated_at"),
+        last_step=0,
+    )
+
+
+def decode_step(session_id: str, step: CrateStep, max_state_bytes: int | None) -> StepRow:
+    """Return a step of the crate as a row of this app; the text of its state is kept.
+
+    Raises ``SerializationError`` and ``InvalidCheckpoint``.
+    """
+    check_integer(step.step, "step", MAX_STEP)
+    state = step.state
+    if not isinstance(state, bytes):
+        state = _decode_text(state, "$.state").encode()
+    if max_state_bytes is not None and len(state) > max_state_bytes:
+        raise StateTooLarge(len(state), max_state_bytes)
+    created_at = _decode_timestamp(step.created_at, "$.created_at")
+    documents = {
+        name: _decode_text(getattr(step, name), f"$.{name}")
+        for name in ("frontier", "versions_seen", "ran_nodes", "skipped_nodes")
+    }
+    channels = step.updated_channels
+    if channels is not None:
+        channels = _decode_text(channels, "$.updated_channels")
+    checkpoint = checkpoint_from_columns(
+        session_id, step.step, created_at, 1, state, **documents, updated_channels=channels
+    )
+    check_state(checkpoint.state, "$.state")
+    return _build_row(checkpoint, state, has_channels=channels is not None)
+
+
+def encode_step(row: StepRow) -> CrateStep:
+    """Return a stored step as the crate writes it; the text of its state is kept.
+
+    Raises ``SerializationError`` if the row cannot be decoded, or the crate would alter it.
+    """
+    checkpoint = checkpoint_from_columns(
+        row.session_id,
+        row.step,
+        row.created_at,
+        1,
+        row.state,
+        row.frontier,
+        row.versions_seen,
+        row.ran_nodes,
+        row.skipped_nodes,
+        row.updated_channels,
+    )
+    check_crate_limits(loads_json(row.state), checkpoint.state)
+    row = _build_row(checkpoint, row.state, has_channels=row.updated_channels is not None)
+    return CrateStep(
+        step=row.step,
+        created_at=format_timestamp(row.created_at),
+        state=row.state.decode(),
+        frontier=row.frontier,
+        versions_seen=row.versions_seen,
+        ran_nodes=row.ran_nodes,
+        skipped_nodes=row.skipped_nodes,
+        updated_channels=row.updated_channels,
+    )
+
+
+def _build_row(checkpoint: Checkpoint, state: bytes, *, has_channels: bool) -> StepRow:
+    row = StepRow.of(checkpoint, None, state)
+    return row if has_channels else row._replace(updated_channels=None)
+
+
+def _decode_text(value: object, path: str) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise SerializationError(f"not valid UTF-8: {error}", path) from None
+    if not isinstance(value, str):
+        raise SerializationError(f"expected text, not {safe_repr(value)}", path)
+    return value
+
+
+def _decode_timestamp(value: object, path: str) -> datetime:
+    text = _decode_text(value, path)
+    try:
+        return timestamps.from_text(text)
+    except ValueError as error:
+        raise SerializationError(str(error), path) from None

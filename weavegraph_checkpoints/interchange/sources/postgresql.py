@@ -1,0 +1,131 @@
+"""Read a PostgreSQL database of the crate, with the driver of the extra ``postgres``."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from weavegraph_checkpoints.exceptions import InterchangeError, SerializationError
+from weavegraph_checkpoints.interchange.crate import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    TABLES,
+    CrateStep,
+    check_schema,
+)
+from weavegraph_checkpoints.interchange.sources.base import Row, Source
+from weavegraph_checkpoints.serde import loads_json
+
+FETCH_BATCH_SIZE = 16
+"""How many steps the driver fetches at a time."""
+
+
+@contextmanager
+def open_postgresql(url: str) -> Iterator[Source]:
+    """Connect read-only. Raises ``InterchangeError``."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise InterchangeError(
+            "to read from PostgreSQL install 'weavegraph-checkpoints[postgres]'"
+        ) from error
+    name = _hide_credentials(url)
+    try:
+        connection = psycopg.connect(url, autocommit=True, client_encoding="utf8")
+    except psycopg.Error as error:
+        raise InterchangeError(f"{name} cannot be opened: {error}") from error
+    with connection:
+        connection.prepare_threshold = None
+        connection.autocommit = False
+        connection.read_only = True
+        source = PostgreSQLSource(connection, name, psycopg.Error)
+        source.check()
+        yield source
+
+
+def _hide_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+
+class PostgreSQLSource(Source):
+    """Reads each page in a transaction of its own."""
+
+    placeholder = "%s"
+    text = "{}::text"
+    # Timestamps outside the years of ``datetime`` fail later, with the row that has them.
+    timestamp = (
+        "CASE WHEN {0} >= '0001-01-01 00:00:00+00' AND {0} < '10000-01-01 00:00:00+00'"
+        " THEN to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        " ELSE {0}::text END"
+    )
+    session_key = 'id COLLATE "C"'
+    id_is_text = "true"
+    step_is_invalid = "step < 0"
+
+    def __init__(self, connection: Any, name: str, error: type[Exception]) -> None:
+        super().__init__(connection, name)
+        self.error = error
+
+    def check(self) -> None:
+        """Raise ``InterchangeError`` for another schema."""
+        sql = (
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+            " AND attnum > 0 AND NOT attisdropped"
+        )
+        check_schema(
+            self.name,
+            {table: [name for (name,) in self.fetch_all(sql, table)] for table in TABLES},
+        )
+
+    def build_step(self, row: Row) -> CrateStep:
+        """See ``Source.build_step``."""
+        step = CrateStep(*row)
+        return step._replace(state=_restore_floats(step.state))
+
+    def fetch_all(self, sql: str, *parameters: object) -> list[Row]:
+        """See ``Source.fetch_all``."""
+        with self._transaction(), self.connection.cursor() as cursor:
+            return list(cursor.execute(sql, parameters).fetchall())
+
+    def iter_rows(self, sql: str, *parameters: object) -> Generator[Row, None, None]:
+        """See ``Source.iter_rows``."""
+        with self._transaction(), self.connection.cursor("weavegraph_import") as cursor:
+            cursor.itersize = FETCH_BATCH_SIZE
+            yield from cursor.execute(sql, parameters)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self.connection.transaction():
+                yield
+        except self.error as error:
+            raise InterchangeError(f"{self.name} cannot be read: {error}") from error
+
+
+def _restore_floats(text: str) -> str:
+    """Return a ``jsonb`` state with the integers beyond 64 bits as floats.
+
+    ``jsonb`` writes large floats as integers, and the crate saves no such integer.
+    """
+    try:
+        return msgspec.json.encode(_with_floats(loads_json(text))).decode()
+    except (SerializationError, RecursionError):
+        return text
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_floats(item) for item in value]
+    if type(value) is int and not MIN_INTEGER <= value <= MAX_INTEGER:
+        try:
+            return float(value)
+        except OverflowError:
+            return value
+    return value
