@@ -280,9 +280,19 @@ class DjangoCheckpointer(Checkpointer):
         """See ``list_sessions``."""
         return await sync_to_async(self.list_sessions)()
 
-    async def aquery_steps(self, session_id: str, query: StepQuery = _ALL_STEPS) -> StepQueryResult:
+    async def aload_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
+        """See ``load_latest_with_version``."""
+        return await sync_to_async(self.load_latest_with_version)(session_id)
+
+    async def aload_version(self, session_id: str) -> Version | None:
+        """See ``load_version``."""
+        return await sync_to_async(self.load_version)(session_id)
+
+    async def aquery_steps(
+        self, session_id: str, query: StepQuery = _ALL_STEPS, *, with_state: bool = True
+    ) -> StepQueryResult:
         """See ``query_steps``."""
-        return await sync_to_async(self.query_steps)(session_id, query)
+        return await sync_to_async(self.query_steps)(session_id, query, with_state=with_state)
 
     async def adelete_session(self, session_id: str) -> bool:
         """See ``delete_session``."""

@@ -130,7 +130,7 @@ def test_every_error_is_documented_with_its_attributes() -> None:
 
 
 def test_every_signal_is_documented_with_its_arguments() -> None:
-    section = page("service").section("Signals")
+    section = page("transactions").section("Signals")
     for name, value in vars(signals).items():
         if isinstance(value, Signal):
             assert f"`weavegraph_checkpoints.signals.{name}`" in section
