@@ -58,14 +58,17 @@ class StepRow(NamedTuple):
     state: bytes
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, max_state_bytes: int | None) -> StepRow:
-        """Serialise a checkpoint.
+    def of(
+        cls, checkpoint: Checkpoint, max_state_bytes: int | None, state: bytes | None = None
+    ) -> StepRow:
+        """Serialize a checkpoint; ``state`` is its state as JSON, if the caller has it.
 
         Raises ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
         spoilt since they were checked, and ``StateTooLarge`` for a state of more than
         ``max_state_bytes`` bytes.
         """
-        state = dumps_state(checkpoint.state, path="$.state")
+        if state is None:
+            state = dumps_state(checkpoint.state, path="$.state")
         if max_state_bytes is not None and len(state) > max_state_bytes:
             raise StateTooLarge(len(state), max_state_bytes)
         encode = msgspec.json.encode
