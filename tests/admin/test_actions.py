@@ -117,7 +117,7 @@ class TestPrune:
     def test_nothing_goes_before_the_counts_were_shown(self, root: Client, run: str) -> None:
         before = everything_stored()
         html = body(root.post(self.url, {"keep_last": "2", "stage": "preview"}))
-        assert "4 steps and 0 sessions would go" in html
+        assert "4 steps and 0 sessions would be deleted" in html
         assert 'type="hidden" name="keep_last" value="2"' in html
         assert session_urls.get_session_url(run) in html
         assert everything_stored() == before
@@ -168,7 +168,7 @@ class TestPrune:
         form = {"keep_last": "5", "session": "a run", "stage": "run"}
         response = root.post(self.url, form | {"steps": "7", "sessions": "0"})
         html = body(response)
-        assert "Pruned 7 steps and 0 sessions so far. Whatever is left is too far" in html
+        assert "Pruned 7 steps and 0 sessions so far. Finding the rest takes longer" in html
         assert "Continue" not in html
         command = "manage.py prune_checkpoints --keep-last=5 --session='a run'"
         assert response.context_data["command"] == command  # type: ignore[attr-defined]
@@ -181,7 +181,7 @@ class TestPrune:
         many_steps("idle", 2)
         Session.objects.filter(pk="idle").update(updated_at=timezone.now() - timedelta(days=9))
         html = body(root.post(self.url, {"delete_inactive": "1w", "stage": "preview"}))
-        assert "2 steps and 1 session would go" in html
+        assert "2 steps and 1 session would be deleted" in html
         root.post(self.url, {"delete_inactive": "1w", "stage": "run"})
         assert list(Session.objects.values_list("pk", flat=True)) == [run]
 
@@ -215,7 +215,7 @@ class TestPrune:
 
     def test_nothing_to_prune_offers_no_button(self, root: Client, run: str) -> None:
         html = body(root.post(self.url, {"older_than": "999999w", "stage": "preview"}))
-        assert "0 steps and 0 sessions would go" in html
+        assert "0 steps and 0 sessions would be deleted" in html
         assert 'value="run"' not in html
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 urlpatterns = [path("admin/", admin.site.urls)]
 """Those of a project that mounts no API."""
 
-PATCH = re.compile(r'href="([^"]+)">The same as JSON Patch')
+PATCH = re.compile(r'href="([^"]+)">View as JSON Patch')
 
 
 @pytest.mark.skipif(not find_spec("rest_framework"), reason="no REST framework is installed")

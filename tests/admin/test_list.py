@@ -182,4 +182,4 @@ def test_a_finished_session_has_nothing_next(root: Client) -> None:
     DjangoCheckpointer().save(a_checkpoint("done", 1, frontier=["End"]))
     row = body(root.get(session_urls.get_changelist_url()))
     assert "●" in row
-    assert '<bdi class="weave-nodes">' not in row
+    assert '<bdi class="weave-truncated">' not in row

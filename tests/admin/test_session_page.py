@@ -124,9 +124,9 @@ def test_errors_are_found_in_long_and_sparse_histories(
 def test_a_session_without_steps_says_so(root: Client) -> None:
     Session.objects.create(id="empty")
     html = body(root.get(session_urls.get_session_url("empty")))
-    assert "This session has no step yet." in html
+    assert "This session has no steps yet." in html
     assert "The weave" not in html
-    assert "This session has no step yet." in body(root.get(session_urls.get_url("fork", "empty")))
+    assert "This session has no steps yet." in body(root.get(session_urls.get_url("fork", "empty")))
     assert root.get(session_urls.get_url("compare", "empty")).status_code == 200
 
 
@@ -154,7 +154,9 @@ def test_rows_that_others_wrote_badly_are_shown(root: Client) -> None:
     )  # fmt: skip
     assert "y" in body(root.get(session_urls.get_session_url("odd")))
     assert "This step cannot be read" in body(root.get(session_urls.get_step_url("odd", 1)))
-    assert "A step cannot be read" in body(root.get(session_urls.get_url("compare", "odd")))
+    assert "One of the steps cannot be read" in body(
+        root.get(session_urls.get_url("compare", "odd"))
+    )
     assert root.get(session_urls.get_url("raw", "odd", 1)).status_code == 404
     assert root.get(session_urls.get_url("value", "odd", 1)).status_code == 404
     assert '"broken":' in body(root.get(session_urls.get_url("download", "odd")))
@@ -175,7 +177,7 @@ def test_a_run_whose_errors_went_away_has_no_strip(root: Client) -> None:
     checkpointer = DjangoCheckpointer()
     checkpointer.save(a_checkpoint("run", 1, state=VersionedState.new(errors=[event])))
     checkpointer.save(a_checkpoint("run", 2))
-    assert "weave-errors" not in body(root.get(session_urls.get_session_url("run")))
+    assert "weave-error-note" not in body(root.get(session_urls.get_session_url("run")))
 
 
 def test_of_many_nodes_in_one_place_the_first_are_shown(root: Client) -> None:

@@ -100,8 +100,8 @@ def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
 def test_axe_finds_nothing_in_what_a_form_leads_to(open_page: Opener) -> None:
     page = open_page(session_urls.get_url("prune"), theme="dark")
     page.get_by_label("Keep the last").fill("2")
-    page.get_by_role("button", name="Count what would go").click()
-    page.get_by_role("heading", name="Sessions that lose most").wait_for()
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("heading", name="Most affected sessions").wait_for()
     assert [found for found in findings(page) if found[0]] == []
     page.get_by_role("button", name="Prune").click()
     page.get_by_text("Pruned ").wait_for()

@@ -74,12 +74,12 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     page.get_by_role("link", name="has errors").click()
     page.get_by_role("link", name=FAILED).click()
     page.locator("h1", has_text=FAILED).wait_for()
-    page.locator(".weave-fact-first", has_text="resumable").wait_for()
-    page.locator(".weave-fact-first", has_text="order").wait_for()
+    page.locator(".weave-main-property", has_text="resumable").wait_for()
+    page.locator(".weave-main-property", has_text="order").wait_for()
     assert overflows(page) <= 0
 
     # Read why.
-    page.get_by_role("link", name="the newest appeared at step 4").click()
+    page.get_by_role("link", name="newest error at step 4").click()
     page.get_by_role("heading", name="node order at step 4").wait_for()
     page.get_by_text("the supplier did not answer in 30 s").first.wait_for()
     page.get_by_text("connection reset by peer", exact=True).wait_for()
@@ -94,9 +94,9 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     else:
         page.get_by_role("link", name="Step 3").click()
         page.get_by_role("link", name="Step 4").click()
-        page.get_by_role("link", name="What changed since the step before").click()
+        page.get_by_role("link", name="What changed since the previous step").click()
     page.wait_for_url("**/compare/?from=3&to=4")
-    summary = page.locator(".weave-summary").inner_text()
+    summary = page.locator(".weave-change-summary").inner_text()
     assert summary.startswith("+1 message, 1 extra changed, 1 error added, +")
     page.get_by_text("thought 3", exact=True).wait_for()
 
@@ -116,7 +116,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     assert (latest.step, len(latest.state.errors.items)) == (3, 0)
     checkpointer.save(a_checkpoint("second-try", 4, state=latest.state, frontier=[NodeKind.END]))
     page.reload()
-    page.locator(".weave-fact-first", has_text="finished").wait_for()
+    page.locator(".weave-main-property", has_text="finished").wait_for()
     newest = page.get_by_role("link", name="Newest step")
     assert newest.get_attribute("href") == session_urls.get_step_url("second-try", 4)
 
@@ -126,10 +126,10 @@ def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> Non
     page = open_page(session_urls.get_session_url(FAILED))
     page.get_by_role("radio", name="From 1", exact=True).check()
     page.get_by_role("radio", name="To 5", exact=True).check()
-    page.get_by_role("button", name="Compare the chosen steps").click()
-    assert "+4 messages" in page.locator(".weave-summary").inner_text()
+    page.get_by_role("button", name="Compare selected steps").click()
+    assert "+4 messages" in page.locator(".weave-change-summary").inner_text()
     page.get_by_role("link", name="Swap").click()
-    assert "−4 messages" in page.locator(".weave-summary").inner_text()
+    assert "−4 messages" in page.locator(".weave-change-summary").inner_text()
 
 
 @pytest.mark.usefixtures("failed_among_500")
@@ -161,7 +161,7 @@ def test_the_order_of_tabs_is_that_of_the_page(open_page: Opener) -> None:
         assert outline != "none", names
         page.keyboard.press("Tab")
     assert names[:6] == ["Newest step", "Compare", "Fork", "Download", "Log", "Delete"]
-    assert names[6].startswith("the newest appeared at step 4")
+    assert names[6].startswith("newest error at step 4")
     levels = page.evaluate(
         "[...document.querySelectorAll('#content :is(h1, h2, h3)')].map((h) => h.tagName)"
     )

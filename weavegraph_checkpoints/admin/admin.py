@@ -190,7 +190,7 @@ class SessionAdmin(BaseSessionAdmin):
     def session_id(self, obj: Session) -> SafeString:
         """Return the id; only a long one may break across lines."""
         is_long = len(obj.pk) > MAX_UNBROKEN_ID_LENGTH
-        css_class = "weave-id weave-id-long" if is_long else "weave-id"
+        css_class = "weave-long-session-id" if is_long else "weave-session-id"
         return format_html('<bdi class="{}">{}</bdi>', css_class, escape_control_chars(obj.pk))
 
     @admin.display(description=_("status"))
@@ -204,7 +204,7 @@ class SessionAdmin(BaseSessionAdmin):
         nodes = [format_node(name) for name in self.get_next_nodes(obj)]
         shown = ", ".join(nodes[:MAX_NEXT_NODES])
         more = f" +{len(nodes) - MAX_NEXT_NODES}" if len(nodes) > MAX_NEXT_NODES else ""
-        return format_html('<bdi class="weave-nodes">{}</bdi>{}', shown, more) if nodes else ""
+        return format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more) if nodes else ""
 
     @admin.display(description=_("step"))
     def step(self, obj: Session) -> SafeString | str:
@@ -242,7 +242,7 @@ class SessionAdmin(BaseSessionAdmin):
         if not obj.forked_from:
             return ""
         return format_html(
-            '<a class="weave-origin" href="{}" title="{name}"><bdi>{name}</bdi></a>',
+            '<a class="weave-truncated" href="{}" title="{name}"><bdi>{name}</bdi></a>',
             self.session_urls.get_session_url(obj.forked_from),
             name=escape_control_chars(obj.forked_from),
         )

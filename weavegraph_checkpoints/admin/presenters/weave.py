@@ -119,7 +119,7 @@ def build_cell_symbols() -> dict[tuple[bool, ...], SafeString]:
     symbols = [
         format_html(
             '<span class="weave-{}"><span aria-hidden="true">{}</span>'
-            '<span class="weave-hidden">{}</span></span>',
+            '<span class="weave-visually-hidden">{}</span></span>',
             *kind,
         )
         for kind in kinds

@@ -1,6 +1,7 @@
 "use strict";
 
-// Keys, copying, and the newest steps of the weave in view. Every page is whole without it.
+// Keyboard shortcuts, the copy button, and scrolling the weave to its newest steps.
+// All pages work without JavaScript.
 
 const isTyping = (target) =>
     target.isContentEditable || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName);
@@ -47,7 +48,7 @@ function offerCopy(button) {
 }
 
 document.addEventListener("keydown", onKey);
-for (const region of document.querySelectorAll(".weave-at-end")) {
+for (const region of document.querySelectorAll(".weave-scroll-to-end")) {
     region.scrollLeft = region.scrollWidth;
 }
 if (navigator.clipboard) {
