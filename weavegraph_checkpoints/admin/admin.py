@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
@@ -26,9 +25,7 @@ from weavegraph_checkpoints.admin.changelist import (
 )
 from weavegraph_checkpoints.admin.formatting import (
     format_age_html,
-    format_node,
     format_number_html,
-    get_strings,
 )
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
@@ -36,12 +33,9 @@ from weavegraph_checkpoints.admin.views.fork import ForkView
 from weavegraph_checkpoints.admin.views.prune import PruneView
 from weavegraph_checkpoints.admin.views.session import SessionView
 from weavegraph_checkpoints.admin.views.step import StepView, ValueView
-from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.models import Session, Step
-from weavegraph_checkpoints.querysets import StepQuerySet
 
 MAX_NEXT_NODES = 3
 """Next nodes shown per row."""
@@ -78,7 +72,6 @@ class SessionAdmin(BaseSessionAdmin):
     sortable_by = ("updated",)
     empty_value_display = ""
 
-    statuses = dict(Session.Status.choices)
     session_view = SessionView
     page_views = {
         "prune": ("prune/", PruneView),
@@ -95,35 +88,6 @@ class SessionAdmin(BaseSessionAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
         """Return the sessions that the admin shows, without their states."""
         return super().get_queryset(request).light()  # type: ignore[attr-defined, no-any-return]
-
-    def get_next_nodes(self, obj: Session) -> tuple[str, ...]:
-        """Return the frontier, nothing for a finished session."""
-        is_finished = obj.status == Session.Status.FINISHED
-        return () if is_finished else get_strings(obj.last_frontier)
-
-    def has_steps(self, obj: Session) -> bool:
-        """Say whether the session has a step, by its status."""
-        return obj.status != Session.Status.EMPTY
-
-    def get_steps(self, obj: Session) -> StepQuerySet:
-        """Return the steps of the session, from the database that it was read from."""
-        steps: StepQuerySet = Step._default_manager.using(obj._state.db).of(obj.pk)
-        return steps
-
-    def load_checkpoint(self, obj: Session, step: int) -> Checkpoint | None:
-        """Return one step with its state, from the database that the session was read from."""
-        return DjangoCheckpointer(using=obj._state.db).load(obj.pk, step)
-
-    def get_writer(self, obj: Session) -> DjangoCheckpointer:
-        """Return the service for the database that the session is written to."""
-        return DjangoCheckpointer(using=router.db_for_write(Session, instance=obj))
-
-    def fork_object(self, obj: Session, target: str, at_step: int) -> Session:
-        """Fork the session and return the fork."""
-        writer = self.get_writer(obj)
-        writer.fork_session(obj.pk, target, at_step=at_step)
-        fork: Session = Session._default_manager.using(writer.using).light().get(pk=target)
-        return fork
 
     def delete_model(self, request: HttpRequest, obj: Session) -> None:
         """Delete one session with its steps."""
@@ -201,7 +165,7 @@ class SessionAdmin(BaseSessionAdmin):
     @admin.display(description=_("next"))
     def next_nodes(self, obj: Session) -> SafeString | str:
         """Return the first next nodes, and the number of others."""
-        nodes = [format_node(name) for name in self.get_next_nodes(obj)]
+        nodes = self.get_next_nodes(obj)
         shown = ", ".join(nodes[:MAX_NEXT_NODES])
         more = f" +{len(nodes) - MAX_NEXT_NODES}" if len(nodes) > MAX_NEXT_NODES else ""
         return format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more) if nodes else ""

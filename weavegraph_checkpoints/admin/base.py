@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import django
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
+from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
-from weavegraph_checkpoints.admin.formatting import format_status
+from weavegraph_checkpoints.admin.formatting import format_node, format_status, get_strings
 from weavegraph_checkpoints.admin.urls import SessionURLs, unquote_session_id
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_session_id
+from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.querysets import StepQuerySet
 
 TEMPLATE_DIR = "admin/weavegraph_checkpoints/session"
 
 
-class SessionSummary(Protocol):
-    """The columns of an object that the pages read; no state is among them."""
-
-    created_at: datetime
-    updated_at: datetime
-    status: str
-    owner: str
-    concurrency_limit: int
-    last_step: int
-    last_message_count: int | None
-    last_error_count: int | None
-    last_state_bytes: int | None
-    forked_from: str
-    forked_at_step: int | None
-
-
 class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Browse sessions and their steps; nothing can be added or changed.
 
-    The pages know their objects only through this class. A subclass sets the attributes
-    and implements the methods that raise ``NotImplementedError``. Every page gets its
-    object from ``get_queryset``, so a subclass that restricts it restricts every page.
+    The pages know their objects only through this class, and by the columns of ``Session``
+    other than its state. Every page gets its object from ``get_queryset``, so a subclass
+    that restricts it restricts every page.
     """
 
     change_list_template = f"{TEMPLATE_DIR}/change_list.html"
@@ -65,7 +51,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """The view used in place of Django's change view."""
     page_views: Mapping[str, tuple[str, type[View]]] = {}
     """The route and the view of each further page, by the end of its URL name."""
-    statuses: Mapping[str, Any] = {}
+    statuses: Mapping[str, Any] = dict(Session.Status.choices)
     """The label of each status."""
 
     class Media:
@@ -77,31 +63,34 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the id that names ``obj`` in URLs and titles."""
         return str(obj.pk)
 
-    def get_next_nodes(self, obj: Any) -> tuple[str, ...]:
-        """Return the encoded nodes that run next, none if ``obj`` is finished."""
-        raise NotImplementedError
+    def get_status_html(self, obj: Any) -> SafeString:
+        """Return the status as a symbol and its label."""
+        return format_status(obj.status, self.statuses.get(obj.status, obj.status))
+
+    def get_next_nodes(self, obj: Any) -> list[str]:
+        """Return the names of the nodes to run next, none if ``obj`` is finished."""
+        is_finished = obj.status == Session.Status.FINISHED
+        return [] if is_finished else [format_node(name) for name in get_strings(obj.last_frontier)]
 
     def has_steps(self, obj: Any) -> bool:
-        """Say whether ``obj`` has a step, without a query."""
-        raise NotImplementedError
+        """Return whether ``obj`` has a step, without a query."""
+        return bool(obj.status != Session.Status.EMPTY)
 
     def get_steps(self, obj: Any) -> StepQuerySet:
         """Return the steps of ``obj``, from the database that ``obj`` was read from."""
-        raise NotImplementedError
+        steps: StepQuerySet = Step._default_manager.using(obj._state.db).of(obj.pk)
+        return steps
 
     def load_checkpoint(self, obj: Any, step: int) -> Checkpoint | None:
-        """Return one step with its state, ``None`` if ``obj`` has no such step.
+        """Return a step with its state, ``None`` if it does not exist.
 
-        Raise ``SerializationError`` for a step that cannot be decoded.
+        Raise ``SerializationError`` if the step cannot be decoded.
         """
-        raise NotImplementedError
+        return DjangoCheckpointer(using=obj._state.db).load(obj.pk, step)
 
-    def fork_object(self, obj: Any, target: str, at_step: int) -> Any:
-        """Copy the steps of ``obj`` up to ``at_step`` into ``target``, and return it.
-
-        Raise ``SessionExists`` or ``SessionNotFound`` as ``fork_session`` does.
-        """
-        raise NotImplementedError
+    def get_writer(self, obj: Any) -> DjangoCheckpointer:
+        """Return the service that forks and deletes ``obj``."""
+        return DjangoCheckpointer(using=router.db_for_write(self.model, instance=obj))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """Return the object, ``None`` also for text that cannot be an id."""
@@ -122,10 +111,6 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not self.has_view_permission(request, obj):
             raise PermissionDenied
         return obj
-
-    def get_status_html(self, obj: Any) -> SafeString:
-        """Return the status of ``obj`` as a glyph and its label."""
-        return format_status(obj.status, self.statuses.get(obj.status, obj.status))
 
     # Permissions
 
@@ -151,23 +136,15 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @property
     def session_urls(self) -> SessionURLs:
         """The URLs of the pages."""
-        return SessionURLs(self.admin_site.name, self.url_prefix)
-
-    @property
-    def url_prefix(self) -> str:
-        """The beginning of the URL names of the pages."""
-        return f"{self.opts.app_label}_{self.opts.model_name}"
+        return SessionURLs(self.admin_site.name, f"{self.opts.app_label}_{self.opts.model_name}")
 
     def get_urls(self) -> list[URLPattern]:
         """Return ``page_views`` before the URLs of Django's own pages."""
-        pages = [
-            path(
-                route,
-                self.admin_site.admin_view(view.as_view(model_admin=self)),
-                name=f"{self.url_prefix}_{name}",
-            )
-            for name, (route, view) in self.page_views.items()
-        ]
+        prefix = self.session_urls.url_prefix
+        pages = []
+        for name, (route, view) in self.page_views.items():
+            page = self.admin_site.admin_view(view.as_view(model_admin=self))
+            pages.append(path(route, page, name=f"{prefix}_{name}"))
         return pages + super().get_urls()
 
     def get_breadcrumbs_context(self, obj: Any = None) -> dict[str, Any]:
@@ -183,13 +160,14 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_page_context(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         """Return the context that all pages share."""
+        breadcrumbs = self.get_breadcrumbs_context(obj)
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            **self.get_breadcrumbs_context(obj),
+            **breadcrumbs,
+            "subtitle": breadcrumbs["session_name"],
             "has_fork_permission": self.has_fork_permission(request),
             "has_delete_permission": self.has_delete_permission(request, obj),
-            "subtitle": None,
         }
 
     def change_view(
@@ -217,10 +195,9 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Ask for confirmation and delete one session."""
         obj = self.get_object_or_404(request, object_id)
         breadcrumbs = self.get_breadcrumbs_context(obj)
-        isolated = (
-            f"\N{FIRST STRONG ISOLATE}{breadcrumbs['session_name']}\N{POP DIRECTIONAL ISOLATE}"
-        )
-        context = {**breadcrumbs, "object": isolated, "escaped_object": isolated}
+        # Isolate the direction of the id from the text around it.
+        name = f"\u2068{breadcrumbs['session_name']}\u2069"
+        context = {**breadcrumbs, "object": name, "escaped_object": name}
         context |= extra_context or {}
         return super().delete_view(request, quote(self.get_object_id(obj)), context)
 

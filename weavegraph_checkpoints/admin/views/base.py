@@ -7,16 +7,13 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
-from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
 from weavegraph_checkpoints.admin import queries
-from weavegraph_checkpoints.admin.base import BaseSessionAdmin, SessionSummary
+from weavegraph_checkpoints.admin.base import BaseSessionAdmin
 from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
-from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.domain import Checkpoint
-from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.querysets import StepQuerySet
@@ -28,81 +25,56 @@ class BaseView(View):
     http_method_names = ["get", "head"]
     model_admin: BaseSessionAdmin = None  # type: ignore[assignment]
     extra_context: dict[str, Any] | None = None
+    object: Any = None
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        self.urls = self.model_admin.session_urls
 
     def has_permission(self) -> bool:
-        """Return whether the user may open the page: by default, may view sessions."""
+        """Return whether the user may open the page."""
         return self.model_admin.has_view_permission(self.request)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Raise ``PermissionDenied`` unless the user may open the page."""
         if not self.has_permission():
             raise PermissionDenied
         return super().dispatch(request, *args, **kwargs)
 
-    @cached_property
-    def urls(self) -> SessionURLs:
-        """The URLs of the pages."""
-        return self.model_admin.session_urls
-
-    def get_context(self) -> dict[str, Any]:
-        """Return the context that all pages share."""
-        return self.model_admin.get_page_context(self.request)
-
     def render(self, template_name: str, context: dict[str, Any]) -> TemplateResponse:
-        """Return the page; ``context`` is added to the shared context."""
+        """Return the page, with the context that all pages share added."""
         self.request.current_app = self.model_admin.admin_site.name
-        context = self.get_context() | context | (self.extra_context or {})
-        return TemplateResponse(self.request, template_name, context)
+        shared = self.model_admin.get_page_context(self.request, self.object)
+        return TemplateResponse(
+            self.request, template_name, shared | context | (self.extra_context or {})
+        )
 
 
 class BaseSessionView(BaseView):
     """A page of one session, named by ``object_id`` in the URL."""
 
-    @cached_property
-    def object(self) -> SessionSummary:
-        """The session; raise ``Http404`` if the admin has no such session."""
-        found: SessionSummary = self.model_admin.get_object_or_404(
-            self.request, self.kwargs["object_id"]
-        )
-        return found
-
-    @cached_property
-    def session_id(self) -> str:
-        """The id of the session, unquoted."""
-        return self.model_admin.get_object_id(self.object)
-
-    @cached_property
-    def steps(self) -> StepQuerySet:
-        """The steps of the session."""
-        return self.model_admin.get_steps(self.object)
-
-    def get_context(self) -> dict[str, Any]:
-        """Return the shared context with the breadcrumbs of the session and its id."""
-        return {
-            **self.model_admin.get_page_context(self.request, self.object),
-            "subtitle": escape_control_chars(self.session_id),
-        }
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.object = self.model_admin.get_object_or_404(request, kwargs["object_id"])
+        self.session_id = self.model_admin.get_object_id(self.object)
+        self.steps = self.model_admin.get_steps(self.object)
+        return super().dispatch(request, *args, **kwargs)
 
 
 class BaseStepView(BaseSessionView):
     """A page of one step, named by ``step`` in the URL."""
 
-    @cached_property
-    def step(self) -> StepSummary:
-        """The small columns of the step; raise ``Http404``, which names the nearest steps."""
+    def get_step_or_404(self) -> StepSummary:
+        """Return the step without its state; the ``Http404`` names the nearest steps."""
         number = self.kwargs["step"]
-        found = queries.get_step(self.steps, number) if number <= MAX_STEP else None
-        if found is None:
+        step = queries.get_step(self.steps, number) if number <= MAX_STEP else None
+        if step is None:
             raise Http404(format_missing_step(self.steps, number))
-        return found
+        return step
 
     def get_checkpoint_or_404(self) -> Checkpoint:
         """Return the step with its state; raise ``Http404`` if it cannot be decoded."""
         number = self.kwargs["step"]
-        checkpoint = None
         try:
-            if number <= MAX_STEP:
-                checkpoint = self.model_admin.load_checkpoint(self.object, number)
+            checkpoint = self.model_admin.load_checkpoint(self.object, number)
         except SerializationError as error:
             raise Http404(str(error)) from error
         if checkpoint is None:

@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
-from weavegraph_checkpoints.admin.base import SessionSummary
 from weavegraph_checkpoints.admin.presenters.comparison import compare_checkpoints, format_summary
 from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
 from weavegraph_checkpoints.admin.views.base import BaseSessionView, format_missing_step
@@ -25,7 +24,7 @@ from weavegraph_checkpoints.querysets import StepQuerySet
 class _Side:
     """One of the two steps."""
 
-    object: SessionSummary
+    object: Any
     session_id: str
     steps: StepQuerySet
     number: int
@@ -37,7 +36,6 @@ class CompareView(BaseSessionView):
     """Show what changed between two steps, of the session or of it and another."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Compare steps ``from`` and ``to``, by default the two newest."""
         other = self.get_other_object()
         number = parse_non_negative_int(request.GET.get("to"))
         after = self.get_side(other, other.last_step if number is None else number)
@@ -63,18 +61,18 @@ class CompareView(BaseSessionView):
             context |= self.get_changes(before, after)
         return self.render(self.model_admin.compare_template, context)
 
-    def get_other_object(self) -> SessionSummary:
+    def get_other_object(self) -> Any:
         """Return the session that ``other`` names, or else the session of the page."""
         other_id = self.request.GET.get("other", "")
         if other_id in ("", self.session_id):
             return self.object
-        other: SessionSummary | None = self.model_admin.get_object(self.request, other_id)
+        other: Any = self.model_admin.get_object(self.request, other_id)
         if other is None or not self.model_admin.has_view_permission(self.request, other):
             messages.warning(self.request, _("The session to compare with does not exist."))
             return self.object
         return other
 
-    def get_side(self, obj: SessionSummary, number: int) -> _Side:
+    def get_side(self, obj: Any, number: int) -> _Side:
         """Return a step to compare, without its state."""
         steps = self.model_admin.get_steps(obj)
         return _Side(

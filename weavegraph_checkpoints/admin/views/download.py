@@ -21,7 +21,6 @@ class DownloadStepView(BaseStepView):
     """Download a step, exactly as ``serde.dumps`` writes it."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Return the JSON as an attachment."""
         checkpoint = self.get_checkpoint_or_404()
         return HttpResponse(
             serde.dumps(checkpoint),
@@ -34,7 +33,6 @@ class DownloadSessionView(BaseSessionView):
     """Download all steps of a session, oldest first, one per line."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> StreamingHttpResponse:
-        """Return the lines as an attachment, streamed as they are read."""
         lines = self.iter_lines()
         return StreamingHttpResponse(
             aiter_lines(lines) if isinstance(request, ASGIRequest) else lines,
@@ -43,7 +41,7 @@ class DownloadSessionView(BaseSessionView):
         )
 
     def iter_lines(self) -> Iterator[bytes]:
-        """Yield the steps, one state at a time; skip those deleted in the meantime."""
+        """Yield the steps, reading one state at a time; skip deleted steps."""
         last = -1
         numbers = self.steps.order_by("step").numbers()
         while batch := list(numbers.filter(step__gt=last)[:STEP_NUMBERS_BATCH_SIZE]):

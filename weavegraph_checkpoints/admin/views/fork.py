@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -11,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from weavegraph_checkpoints.admin.views.base import BaseSessionView
+from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import (
     MAX_SESSION_ID_LENGTH,
@@ -46,36 +45,35 @@ class ForkView(BaseSessionView):
     http_method_names = ["get", "head", "post"]
 
     def has_permission(self) -> bool:
-        """Require the fork permission too."""
         return super().has_permission() and self.model_admin.has_fork_permission(self.request)
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Show the form; the ``at`` parameter suggests the step."""
         at_step = parse_non_negative_int(request.GET.get("at"))
         target = self.session_id[: MAX_SESSION_ID_LENGTH - len(TARGET_SUFFIX)] + TARGET_SUFFIX
-        initial = {
-            "target": target,
-            "at_step": self.object.last_step if at_step is None else at_step,
-        }
+        last_step = self.object.last_step
+        initial = {"target": target, "at_step": last_step if at_step is None else at_step}
         return self.render_form(ForkForm(initial=initial))
 
     def post(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Fork the session; show the form again with what is wrong."""
         form = ForkForm(request.POST)
         fork = self.fork(form) if form.is_valid() else None
         if fork is None:
             return self.render_form(form)
         text = _("Forked from %(source)s at step %(step)s.")
-        details = {"source": self.session_id, "step": fork.forked_at_step}
-        self.model_admin.log_addition(request, fork, text % details)
-        details["source"] = escape_control_chars(self.session_id)
-        messages.success(request, text % details)
-        return HttpResponseRedirect(self.urls.get_session_url(self.model_admin.get_object_id(fork)))
+        obj = self.model_admin.model(pk=fork.session_id)
+        self.model_admin.log_addition(
+            request, obj, text % {"source": self.session_id, "step": fork.step}
+        )
+        source = escape_control_chars(self.session_id)
+        messages.success(request, text % {"source": source, "step": fork.step})
+        return HttpResponseRedirect(self.urls.get_session_url(fork.session_id))
 
-    def fork(self, form: ForkForm) -> Any:
-        """Return the new session, or ``None`` after adding an error to the form."""
+    def fork(self, form: ForkForm) -> Checkpoint | None:
+        """Return the last step of the fork, or ``None`` after adding an error to the form."""
+        writer = self.model_admin.get_writer(self.object)
+        target, at_step = form.cleaned_data["target"], form.cleaned_data["at_step"]
         try:
-            return self.model_admin.fork_object(self.object, **form.cleaned_data)
+            return writer.fork_session(self.session_id, target, at_step=at_step)
         except SessionExists:
             form.add_error("target", _("A session with this id already exists."))
         except SessionNotFound:
@@ -83,12 +81,7 @@ class ForkView(BaseSessionView):
         return None
 
     def render_form(self, form: ForkForm) -> HttpResponse:
-        """Return the page with the form."""
-        return self.render(
-            self.model_admin.fork_template,
-            {
-                "title": _("Fork session"),
-                "form": form,
-                "is_empty": not self.model_admin.has_steps(self.object),
-            },
-        )
+        """Return the page with the form, or a note if there is no step to fork at."""
+        is_empty = not self.model_admin.has_steps(self.object)
+        context = {"title": _("Fork session"), "form": form, "is_empty": is_empty}
+        return self.render(self.model_admin.fork_template, context)

@@ -12,11 +12,9 @@ from django.contrib import messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
-from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -28,29 +26,13 @@ from weavegraph_checkpoints.domain.limits import (
     MAX_STEP,
     parse_non_negative_int,
 )
-from weavegraph_checkpoints.domain.retention import RetentionPolicy, parse_duration
+from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.fields import validate_session_id
 from weavegraph_checkpoints.pruning import PruneResult
 
 MAX_BATCHES_PER_REQUEST = 5
 MAX_SECONDS_PER_REQUEST = 5.0
-
-
-class DurationField(forms.CharField):
-    """A duration, written as on the command line."""
-
-    def clean(self, value: Any) -> Any:
-        """Return a ``timedelta``, ``None`` for an empty field."""
-        text = super().clean(value)
-        if not text:
-            return None
-        try:
-            return parse_duration(text)
-        except InvalidPolicy:
-            raise ValidationError(
-                _("Enter a duration such as 30d, 12h, 2w or 90m, or an ISO 8601 duration.")
-            ) from None
 
 
 class IdField(forms.CharField):
@@ -76,7 +58,7 @@ class PruneForm(forms.Form):
         max_value=MAX_STEP,
         help_text=gettext_lazy("Delete all but the newest N steps of each session."),
     )
-    older_than = DurationField(
+    older_than = forms.CharField(
         label=gettext_lazy("Older than"),
         required=False,
         help_text=gettext_lazy(
@@ -85,7 +67,7 @@ class PruneForm(forms.Form):
             "deleted."
         ),
     )
-    delete_inactive = DurationField(
+    delete_inactive = forms.CharField(
         label=gettext_lazy("Delete inactive"),
         required=False,
         help_text=gettext_lazy("Delete whole sessions that were not updated for this long."),
@@ -99,20 +81,20 @@ class PruneForm(forms.Form):
         choices = [("", gettext_lazy("any")), *statuses.items()]
         self.fields["status"].choices = choices  # type: ignore[attr-defined]
 
-    def clean(self) -> dict[str, Any]:
-        """Build the policy, if all fields are valid."""
-        values = super().clean() or {}
-        rules = {name: values.get(name) for name in ("keep_last", "older_than", "delete_inactive")}
-        if not self.errors:
-            if all(rule is None for rule in rules.values()):
-                raise ValidationError(_("Set at least one of the first three fields."))
-            values["policy"] = RetentionPolicy(
-                **rules,
-                session_ids=[values["session"]] if values["session"] else None,
-                status=values["status"] or None,
-                owner=values["owner"] or None,
-            )
-        return values
+    def clean(self) -> None:
+        """Set ``policy``, if all fields are valid."""
+        if self.errors:
+            return
+        values = {name: value for name, value in self.cleaned_data.items() if value}
+        if "session" in values:
+            values["session_ids"] = [values.pop("session")]
+        try:
+            self.policy = RetentionPolicy.from_mapping(values)
+        except InvalidPolicy as error:
+            if error.path in self.fields:
+                self.add_error(error.path, _("Enter a duration such as 30d, 12h, 2w or 90m."))
+            else:
+                self.add_error(None, _("Set at least one of the first three fields."))
 
     def get_values(self) -> dict[str, str]:
         """Return what the user entered, without the empty fields."""
@@ -128,27 +110,21 @@ class PruneView(BaseView):
 
     http_method_names = ["get", "head", "post"]
 
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        self.using = router.db_for_write(self.model_admin.model)
+
     def has_permission(self) -> bool:
-        """Require the prune permission too."""
         return super().has_permission() and self.model_admin.has_prune_permission(self.request)
 
-    @cached_property
-    def using(self) -> str:
-        """The alias of the database to prune."""
-        return router.db_for_write(self.model_admin.model)
-
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Show the form."""
         return self.render_page(PruneForm(statuses=self.model_admin.statuses))
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Preview the policy or, on the second stage, prune by it."""
         form = PruneForm(request.POST, statuses=self.model_admin.statuses)
         if not form.is_valid():
             return self.render_page(form)
-        if request.POST.get("stage") == "run":
-            return self.run(form)
-        return self.preview(form)
+        return self.run(form) if request.POST.get("stage") == "run" else self.preview(form)
 
     def preview(self, form: PruneForm) -> HttpResponse:
         """Show what the policy would delete, counted until the time is up."""
@@ -201,9 +177,8 @@ class PruneView(BaseView):
             if time.monotonic() > deadline:
                 raise _OutOfTime
 
-        policy: RetentionPolicy = form.cleaned_data["policy"]
         try:
-            return pruning.prune(policy, using=self.using, on_progress=on_progress, **options)
+            return pruning.prune(form.policy, using=self.using, on_progress=on_progress, **options)
         except _OutOfTime:
             return partial
 
@@ -241,9 +216,8 @@ class PruneView(BaseView):
 
 def format_counts(steps: int, sessions: int) -> str:
     """Return both counts in words."""
-    values = {
+    return _("%(steps)s and %(sessions)s") % {
         "steps": ngettext("%(count)s step", "%(count)s steps", steps) % {"count": intcomma(steps)},
         "sessions": ngettext("%(count)s session", "%(count)s sessions", sessions)
         % {"count": intcomma(sessions)},
     }
-    return _("%(steps)s and %(sessions)s") % values

@@ -47,7 +47,6 @@ class SessionView(BaseSessionView):
     """Show a session, or redirect to the step that ``go`` asks for."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Show the page of steps that ``before``, ``after`` or ``node`` asks for."""
         redirect = self.get_step_redirect()
         if redirect is not None:
             return redirect
@@ -116,7 +115,7 @@ class SessionView(BaseSessionView):
     def get_summary(self) -> dict[str, Any]:
         """Return the summary of the session, and links to its other pages."""
         obj, urls = self.object, self.urls
-        next_nodes = truncate_names(list(map(format_node, self.model_admin.get_next_nodes(obj))))
+        next_nodes = truncate_names(self.model_admin.get_next_nodes(obj))
         last = obj.last_step if self.model_admin.has_steps(obj) else None
         pages = ("compare", "fork", "download", "delete", "history")
         return {

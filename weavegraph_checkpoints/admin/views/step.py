@@ -39,11 +39,10 @@ MAX_ERRORS = 50
 
 
 class StepView(BaseStepView):
-    """Show a step: errors, conversation, extras, execution and raw JSON."""
+    """Show a step; with ``go=error``, redirect to the next step with more errors."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Show the step; with ``go=error`` redirect to the next step with more errors."""
-        step = self.step
+        self.step = step = self.get_step_or_404()
         if request.GET.get("go") == "error":
             found = queries.get_next_error_step(self.steps, step, self.object.last_step)
             number = step.step if found is None else found
@@ -52,13 +51,11 @@ class StepView(BaseStepView):
         following = queries.get_next_step(self.steps, step.step)
         context = {
             "title": _("Step %(step)s") % {"step": step.step},
-            "record": step,
             "when": format_age_html(step.created_at),
             "exact": format_timestamp(step.created_at),
             "size": None if step.bytes is None else filesizeformat(step.bytes),
             "since": previous and format_duration(step.created_at - previous.created_at),
             "is_late": following is not None and following.created_at < step.created_at,
-            "is_last": following is None,
             **self.get_links(previous, following),
         }
         try:
@@ -135,11 +132,10 @@ class StepView(BaseStepView):
 
 
 class ValueView(BaseStepView):
-    """Show one value of a step's state, 200 entries per page."""
+    """Show the value at the JSON Pointer ``at``, ``MAX_ENTRIES`` entries from ``offset`` on."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        """Show the value at the JSON Pointer ``at``, its entries from ``offset`` on."""
-        number = self.step.step
+        number = self.get_step_or_404().step
         pointer = request.GET.get("at", "")
         state = serde.loads_json(serde.dumps_state(self.get_checkpoint_or_404().state))
         found = resolve_json_pointer(state, pointer)
