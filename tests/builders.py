@@ -1,4 +1,4 @@
-"""Histories to save, and what the tables hold afterwards."""
+"""Build histories, and read what is stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from weavegraph_checkpoints.models import Session, Step
 
 
 def a_history(session_id: str, steps: Iterable[int], **fields: Any) -> list[Checkpoint]:
-    """Return a checkpoint per step, whose state tells the step."""
+    """Return a checkpoint for each step, with the step in its state."""
     return [
         a_checkpoint(
             session_id,
@@ -32,7 +32,7 @@ def a_history(session_id: str, steps: Iterable[int], **fields: Any) -> list[Chec
 def save_history(
     checkpointer: Checkpointer, session_id: str, steps: Iterable[int], **fields: Any
 ) -> list[Checkpoint]:
-    """Save a history in the order given, and return it."""
+    """Save a history in the given order, and return it."""
     history = a_history(session_id, steps, **fields)
     for checkpoint in history:
         checkpointer.save(checkpoint)
@@ -40,20 +40,20 @@ def save_history(
 
 
 def everything_stored(using: str = "default") -> tuple[list[Any], list[Any]]:
-    """Return every column of every row: equal before and after what leaves no trace."""
+    """Return all columns of all rows."""
     sessions = Session.objects.using(using).order_by("id").values_list()
     steps = Step.objects.using(using).order_by("session_id", "step").values_list()
     return list(sessions), list(steps)
 
 
 def orphans(using: str = "default") -> list[Any]:
-    """Return the steps whose session is not there."""
+    """Return the steps without a session."""
     known = Session.objects.using(using).values("id")
     return list(Step.objects.using(using).exclude(session__in=known).values_list("session", "step"))
 
 
 def wrong_snapshots(using: str = "default") -> list[str]:
-    """Return the ids of the sessions whose snapshot is not that of their highest step."""
+    """Return the ids of the sessions whose snapshot differs from their newest step."""
     wrong = []
     for session in Session.objects.using(using).all():
         newest = Step.objects.using(using).filter(session_id=session.id).order_by("-step").first()

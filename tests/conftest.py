@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.scratch import migrate, scratch_connection, scratch_database
 
 settings.register_profile(
     "default",
-    # The rules are the same on each database; the servers are slower to ask.
+    # The rules are the same on each database, and SQLite is the fastest.
     max_examples=50 if connection.vendor == "sqlite" else 15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -27,33 +27,33 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-# The API is optional: without its packages there is nothing to collect here.
+# The API is optional: do not collect its tests if its packages are not installed.
 collect_ignore = [] if find_spec("rest_framework") else ["api"]
-# What knows no database is tested once, beside the database that every machine has.
+# Code that uses no database is tested only once, with SQLite.
 if connection.vendor != "sqlite":
     collect_ignore += ["domain", "serde", "test_importable.py", "test_layers.py"]
 
 
-# A shell without job control starts its background processes with SIGINT ignored, and so
-# would be the processes of the tests.
+# A shell without job control starts background processes with SIGINT ignored, and processes that
+# tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "vendor(*names): collect the test on the databases of these vendors alone"
+        "markers", "vendor(*names): run the test only on the databases of these vendors"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what is not about the database under test."""
-    elsewhere = [item for item in items if not _is_about(item, connection.vendor)]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if item not in elsewhere]
+    """Deselect the tests of other databases."""
+    deselected = [item for item in items if not _runs_on(item, connection.vendor)]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
 
 
-def _is_about(item: pytest.Item, vendor: str) -> bool:
+def _runs_on(item: pytest.Item, vendor: str) -> bool:
     return all(vendor in marker.args for marker in item.iter_markers("vendor"))
 
 
@@ -64,7 +64,7 @@ def django_db_setup(
     django_db_modify_db_settings: None,
     django_db_keepdb: bool,
 ) -> Iterator[None]:
-    """Both databases, whichever tests run: some use them without the mark ``django_db``."""
+    """Create both databases always: some tests use them without the mark ``django_db``."""
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb)
     yield
@@ -75,7 +75,7 @@ def django_db_setup(
 
 @pytest.fixture
 def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Outside any transaction, on every alias; what a test commits is removed."""
+    """Run a test outside transactions, on every alias; delete afterwards what it commits."""
     with django_db_blocker.unblock():
         yield
         from django.contrib.auth.models import Group
@@ -98,13 +98,13 @@ def scratch_server(django_test_environment: None, django_db_blocker: Any) -> Ite
 
 @pytest.fixture
 def empty_scratch(scratch_server: None, django_db_blocker: Any) -> Iterator[BaseDatabaseWrapper]:
-    """An empty database of its own, under the alias ``scratch``."""
+    """An empty scratch database, under the alias ``scratch``."""
     with django_db_blocker.unblock(), scratch_connection("scratch") as scratch:
         yield scratch
 
 
 @pytest.fixture
 def scratch(empty_scratch: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
-    """A database of its own, under the alias ``scratch``, with the app migrated."""
+    """A scratch database with the app migrated, under the alias ``scratch``."""
     migrate(empty_scratch)
     return empty_scratch

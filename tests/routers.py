@@ -6,14 +6,14 @@ from typing import Any
 
 
 class NowhereRouter:
-    """Keeps our tables off every database."""
+    """Create the tables of the app on no database."""
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         return False if app_label == "weavegraph_checkpoints" else None
 
 
 class DefaultOnlyRouter:
-    """Keeps our tables on ``default`` alone."""
+    """Create the tables of the app only on ``default``."""
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         return db == "default" if app_label == "weavegraph_checkpoints" else None

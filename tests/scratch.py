@@ -1,4 +1,4 @@
-"""A database of its own for tests that change the schema, or dump and restore it."""
+"""A scratch database for tests that change the schema, or dump and restore it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ APP = "weavegraph_checkpoints"
 
 @contextmanager
 def scratch_database(alias: str) -> Iterator[None]:
-    """Make a database for ``scratch_connection``, and drop it at the end."""
+    """Create a database for ``scratch_connection``, and drop it at the end."""
     with _settings(alias):
         connection = connections[alias]
         connection.creation._create_test_db(verbosity=0, autoclobber=True)
@@ -30,7 +30,7 @@ def scratch_database(alias: str) -> Iterator[None]:
 
 @contextmanager
 def scratch_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
-    """Connect to a scratch database under its alias, and leave it empty at the end."""
+    """Yield a connection to a scratch database, and empty the database at the end."""
     with _settings(alias):
         try:
             yield connections[alias]
@@ -75,7 +75,7 @@ def _empty(connection: BaseDatabaseWrapper) -> None:
 
 
 def migrate(connection: BaseDatabaseWrapper, target: str | None = None) -> None:
-    """Migrate the app alone, to the newest migration or to ``target``."""
+    """Migrate only this app, to the newest migration or to ``target``."""
     targets = [APP] if target is None else [APP, target]
     call_command("migrate", *targets, database=connection.alias, verbosity=0)
 

@@ -1,4 +1,4 @@
-"""Strategies of Hypothesis for all that a checkpoint holds, and builders of examples."""
+"""Hypothesis strategies for checkpoints and their values, and builders of examples."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ EDGE_TEXTS = (
 
 
 def text(*, max_size: int = 20) -> st.SearchStrategy[str]:
-    """Return any text that is UTF-8, with U+0000."""
+    """Return any text that UTF-8 can encode, including U+0000."""
     return st.sampled_from(EDGE_TEXTS) | st.text(max_size=max_size)
 
 
@@ -123,7 +123,7 @@ def within(maximum: int) -> st.SearchStrategy[int]:
 
 
 def versions_seen() -> st.SearchStrategy[VersionsSeen]:
-    """Return the counters that nodes saw; the keys are any storable text."""
+    """Return versions seen; the keys are any storable text."""
     keys = st.sampled_from(['Custom("plan")', "p q", "Custom:plan"]) | storable_text()
     counters = st.dictionaries(keys, within(MAX_COUNTER), max_size=3)
     return st.dictionaries(keys, counters, max_size=3)
@@ -147,12 +147,12 @@ def json_floats() -> st.SearchStrategy[float]:
 
 
 def json_scalars() -> st.SearchStrategy[Any]:
-    """Return JSON values that hold no others."""
+    """Return JSON scalars."""
     return st.none() | st.booleans() | json_integers() | json_floats() | text()
 
 
 def json_values(*, tuples: bool = True, max_leaves: int = 8) -> st.SearchStrategy[Any]:
-    """Return any JSON value; tuples stand for lists where ``tuples`` is true."""
+    """Return any JSON value; with tuples as well as lists if ``tuples`` is true."""
 
     def containers(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         lists = st.lists(items, max_size=4)
@@ -173,7 +173,7 @@ def timezones() -> st.SearchStrategy[timezone]:
 
 
 def instants() -> st.SearchStrategy[datetime]:
-    """Return aware instants, to the microsecond, that have a year in UTC."""
+    """Return aware datetimes that are between the years 1 and 9999 in UTC."""
     return st.datetimes(
         min_value=datetime(1, 1, 2),
         max_value=datetime(9999, 12, 30),
@@ -182,7 +182,7 @@ def instants() -> st.SearchStrategy[datetime]:
 
 
 def when_texts() -> st.SearchStrategy[str]:
-    """Return RFC 3339 text in UTC, its fraction of any length, as it is kept."""
+    """Return RFC 3339 timestamps in UTC, with 0 to 12 fractional digits."""
     fractions = st.just("") | st.from_regex(r"\.[0-9]{1,12}", fullmatch=True)
     seconds = instants().map(lambda instant: instant.astimezone(UTC).strftime("%m-%dT%H:%M:%S"))
     leap_years = st.integers(1, 2499).map(lambda n: 4 * n).filter(lambda year: year % 100 != 0)
@@ -260,7 +260,7 @@ def checkpoints() -> st.SearchStrategy[Checkpoint]:
 
 
 def a_checkpoint(session_id: str = "session", step: int = 1, **fields: Any) -> Checkpoint:
-    """Return a small checkpoint; ``fields`` take the place of its own."""
+    """Return a small checkpoint; ``fields`` replace its defaults."""
     small: dict[str, Any] = {
         "state": VersionedState.new_with_user_message("hello"),
         "frontier": ["plan"],
@@ -271,7 +271,7 @@ def a_checkpoint(session_id: str = "session", step: int = 1, **fields: Any) -> C
 
 
 def an_error_event(**fields: Any) -> ErrorEvent:
-    """Return an error that has everything; ``fields`` take the place of its own."""
+    """Return an error with a value in every field; ``fields`` replace its defaults."""
     full: dict[str, Any] = {
         "error": WeaveError(
             message="connect timed out",
@@ -286,7 +286,7 @@ def an_error_event(**fields: Any) -> ErrorEvent:
 
 
 def a_full_checkpoint(**fields: Any) -> Checkpoint:
-    """Return a checkpoint with something in every field, and an error of every scope."""
+    """Return a checkpoint with a value in every field and an error of every scope."""
     events = [
         an_error_event(),
         an_error_event(scope=SchedulerScope(step=4), context=None, tags=[]),

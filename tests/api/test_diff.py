@@ -10,8 +10,8 @@ from django.test import Client
 
 from tests.api.clients import assert_error, session_url
 from tests.api.patching import patched
+from tests.assertions import assert_same
 from tests.strategies import a_checkpoint, an_error_event
-from tests.strict import assert_same
 from weavegraph_checkpoints import Message, VersionedState, WeaveError, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 

@@ -18,8 +18,8 @@ from rest_framework.authtoken.models import Token
 from tests.api.clients import segment
 from tests.api.test_ids import AWKWARD, PLAIN
 from tests.api.test_schema import schema
+from tests.docs.code_blocks import run_block, run_blocks
 from tests.docs.markdown import names, page, rows
-from tests.docs.running import run_block, run_blocks
 from weavegraph_checkpoints.api import exceptions
 from weavegraph_checkpoints.api.parsers import MAX_BYTES_BESIDES_STATE, MAX_ESCAPE_FACTOR
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis.extra.django import TestCase
 
 from tests.api.clients import ALL, a_client, put, session_url, step_url
+from tests.assertions import assert_same, checkpoint_as_read
 from tests.strategies import a_checkpoint, checkpoints, states
-from tests.strict import assert_same, checkpoint_as_read
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.url_ids import to_segment

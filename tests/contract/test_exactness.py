@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from tests import strategies
+from tests.assertions import assert_same, checkpoint_as_read
 from tests.strategies import EDGE_FLOATS, EDGE_INTEGERS, EDGE_TEXTS, a_checkpoint
-from tests.strict import assert_same, checkpoint_as_read
 from weavegraph_checkpoints import (
     Checkpoint,
     ErrorsChannel,

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import strategies
+from tests.assertions import assert_same
 from tests.strategies import a_checkpoint
-from tests.strict import assert_same
 from weavegraph_checkpoints import Checkpoint, NodeKind, PageInfo, StepQuery, StepQueryResult
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from tests.assertions import assert_same
 from tests.builders import everything_stored, save_history, wrong_snapshots
 from tests.strategies import a_checkpoint, a_full_checkpoint
-from tests.strict import assert_same
 from weavegraph_checkpoints import SessionExists, SessionNotFound
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.assertions import assert_same
 from tests.builders import save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
-from tests.strict import assert_same
 from weavegraph_checkpoints import PageInfo, StepQuery, StepQueryResult, VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.assertions import assert_same
 from tests.builders import a_history, save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
-from tests.strict import assert_same
 from weavegraph_checkpoints import Checkpoint, NodeKind, VersionedState, restore_session_state
 from weavegraph_checkpoints.checkpointer import (
     Checkpointer,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.docs.code_blocks import run_blocks
 from tests.docs.markdown import PAGES, Page
-from tests.docs.running import run_blocks
 
 LANGUAGES = {
     "console",

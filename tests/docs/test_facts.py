@@ -13,8 +13,8 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from example_project.database_url import SAFE_OPTIONS
+from tests.docs.code_blocks import run_block, run_blocks
 from tests.docs.markdown import page
-from tests.docs.running import run_block, run_blocks
 from tests.settings.base import BEHIND_PGBOUNCER
 from weavegraph_checkpoints import Checkpoint, ConcurrencyConflict, VersionedState, triggers
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db import connection, connections
 
+from tests.docs.code_blocks import run_blocks
 from tests.docs.markdown import names, page, rows
-from tests.docs.running import run_blocks
 from tests.docs.test_facts import SETTINGS
 from tests.service.racing import alias_like
 from tests.strategies import a_checkpoint
@@ -51,13 +51,13 @@ def test_figures_replace_those_of_the_same_database_alone() -> None:
     text = PAGE.text
     for database, kills in (("MariaDB 1", 1), ("SQLite 1", 2), ("SQLite 2", 3)):
         entry = {"part": "kills", "database": database, "run": "now", "figures": {"kills": kills}}
-        text = report.merged(text, [entry])
+        text = report.update_tables(text, [entry])
     table = text.partition("<!-- kills -->")[2].partition("<!-- end of kills -->")[0]
     assert list(rows(table)) == [["SQLite 2", "3", "now"], ["MariaDB 1", "1", "now"]]
     twice = [
         {"part": "disk full", "database": "SQLite 2", "run": "now", "figures": {"what": what}}
         for what in ("pages", "a | b")
     ]
-    table = report.merged(text, twice).partition("<!-- disk full -->")[2]
+    table = report.update_tables(text, twice).partition("<!-- disk full -->")[2]
     assert list(rows(table)) == [["SQLite 2", "pages", "now"], ["SQLite 2", "a \\| b", "now"]]
-    assert report.merged(text, []) == text
+    assert report.update_tables(text, []) == text

@@ -14,8 +14,8 @@ import pytest
 from django.core.management import BaseCommand
 from django.db import connection
 
+from tests.docs.code_blocks import run_blocks
 from tests.docs.markdown import Block, names, page, rows
-from tests.docs.running import run_blocks
 from tests.docs.test_names import shape, written
 from tests.pruning.histories import plain, plant, stored
 from weavegraph_checkpoints import conf

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.assertions import assert_same
 from tests.strategies import (
     MAX_COUNTER,
     MAX_STEP,
@@ -24,7 +25,6 @@ from tests.strategies import (
     versions_seen,
     within,
 )
-from tests.strict import assert_same
 from weavegraph_checkpoints import (
     Checkpoint,
     InvalidCheckpoint,

@@ -18,8 +18,8 @@ from example_project.audit.graph import AUDIT, Graph, Node, expected_last_step
 from example_project.audit.runner import run
 from example_project.audit.summary import history, is_complete, same_findings
 from example_project.audit.task import Result, Task
+from tests.assertions import assert_same
 from tests.example.conftest import outline
-from tests.strict import assert_same
 from weavegraph_checkpoints import Checkpoint, ConcurrencyConflict, Message, NodeKind
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tests.strict import assert_same
+from tests.assertions import assert_same
 from weavegraph_checkpoints import Checkpoint, StepQuery, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session

@@ -14,12 +14,12 @@ from django.db import connection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.assertions import checkpoint_as_read
 from tests.builders import orphans, wrong_snapshots
 from tests.commands.running import run
 from tests.interchange.crate import REAL_FILE, crate_file, opened, rows_of
 from tests.interchange.stored import assert_stored, by_session, histories
 from tests.strategies import a_full_checkpoint, checkpoints
-from tests.strict import checkpoint_as_read
 from weavegraph_checkpoints import Checkpoint
 from weavegraph_checkpoints.interchange.crate import TABLES
 from weavegraph_checkpoints.models import Session, Step

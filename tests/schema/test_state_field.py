@@ -13,9 +13,9 @@ from django.db import connection, transaction
 from django.db.models import F, OuterRef, Subquery, Value
 from hypothesis import given
 
+from tests.assertions import as_read, assert_same
 from tests.scratch import query
 from tests.strategies import json_objects
-from tests.strict import as_read, assert_same
 from tests.triggers.helpers import SESSION, STEP
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.fields import StateField

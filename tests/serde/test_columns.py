@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from tests.assertions import as_read, assert_same, checkpoint_as_read
 from tests.serde.planting import nested
 from tests.strategies import (
     LONGEST_INTEGER,
@@ -16,7 +17,6 @@ from tests.strategies import (
     json_values,
     nodes,
 )
-from tests.strict import as_read, assert_same, checkpoint_as_read
 from weavegraph_checkpoints import Checkpoint, NodeKind, SerializationError
 from weavegraph_checkpoints.serde import (
     checkpoint_from_columns,

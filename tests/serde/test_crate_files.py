@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.strict import assert_same
+from tests.assertions import assert_same
 from weavegraph_checkpoints import NodeKind
 from weavegraph_checkpoints.serde import (
     checkpoint_from_columns,

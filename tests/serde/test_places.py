@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from tests.assertions import assert_same, checkpoint_as_read
 from tests.strategies import a_full_checkpoint, checkpoints
-from tests.strict import assert_same, checkpoint_as_read
 from weavegraph_checkpoints import Checkpoint, SerializationError, VersionedState
 from weavegraph_checkpoints.serde import dumps, loads_at
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.assertions import assert_same
 from tests.serde.planting import FEWER_EXAMPLES, Key, nested, path_to, planted
 from tests.strategies import LONGEST_INTEGER, a_checkpoint, a_full_checkpoint, json_values
-from tests.strict import assert_same
 from weavegraph_checkpoints import (
     AppScope,
     Checkpoint,

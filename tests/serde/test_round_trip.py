@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.assertions import as_read, assert_same, checkpoint_as_read, state_as_read
 from tests.serde.planting import PLACES, checkpoint_with, nested, planted
 from tests.strategies import (
     EDGE_FLOATS,
@@ -24,7 +25,6 @@ from tests.strategies import (
     states,
     text,
 )
-from tests.strict import as_read, assert_same, checkpoint_as_read, state_as_read
 from weavegraph_checkpoints import Checkpoint, SerializationError, VersionedState, WeaveError
 from weavegraph_checkpoints.serde import dumps, dumps_state, loads, loads_state
 

@@ -1,8 +1,8 @@
-"""Database servers of one's own, in a new directory each and on a free port."""
+"""Temporary database servers, each in a new directory and on a free port."""
 
 from __future__ import annotations
 
-from tests.servers.base import Server, private, program, skip_without
+from tests.servers.base import Server, find_program, skip_without, temporary_server
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresReplica, PostgresServer
@@ -13,7 +13,7 @@ __all__ = [
     "PostgresReplica",
     "PostgresServer",
     "Server",
-    "private",
-    "program",
+    "find_program",
     "skip_without",
+    "temporary_server",
 ]

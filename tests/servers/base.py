@@ -1,4 +1,4 @@
-"""What the servers share: they are installed, started, killed and started again."""
+"""The base class of temporary servers: install, start, kill and restart."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from django.db import OperationalError, connections
 
-STUCK_AFTER_SECONDS_SECONDS = 60
+TIMEOUT_SECONDS = 60
 DATABASE = "weavegraph"
 
 
 class Server(ABC):
-    """A server whose data lie in a directory."""
+    """A server with its data in a directory."""
 
     user: ClassVar[str]
-    """The superuser of the databases, who has no password."""
+    """The superuser of the server, without a password."""
     account: ClassVar[str]
-    """The account of the system that runs it where the tests are run by root."""
+    """The system account that runs the server if root runs the tests."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
@@ -40,27 +40,27 @@ class Server(ABC):
 
     @abstractmethod
     def install(self) -> None:
-        """Make the data directory."""
+        """Create the data directory."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Return how it is started."""
+        """Return the command line of the server."""
 
     @abstractmethod
     def connect(self, name: str = "") -> Any:
-        """Return a connection of the driver, as the superuser, with autocommit.
+        """Return a connection of the driver, as the superuser and with autocommit.
 
-        Raises Django's ``OperationalError``.
+        Raise Django's ``OperationalError`` if the server cannot be reached.
         """
 
     def start(self) -> None:
-        """Start it, again if need be, and wait until it answers."""
-        deadline = time.monotonic() + STUCK_AFTER_SECONDS_SECONDS
+        """Start or restart the server, and wait until it accepts connections."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             if self.process is None or self.process.poll() is not None:
                 with self.log.open("ab") as log:
                     self.process = subprocess.Popen(
-                        self.command(), stdout=log, stderr=log, **self._as_account()
+                        self.command(), stdout=log, stderr=log, **self._account_options()
                     )
             try:
                 self.connect().close()
@@ -71,7 +71,7 @@ class Server(ABC):
                 return
 
     def kill(self, *, whole: bool = True) -> None:
-        """Kill it with SIGKILL, and its children at once if it is to die as a ``whole``."""
+        """Kill the server with SIGKILL, and its child processes too if ``whole`` is true."""
         if self.process is not None:
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
             doomed = children.read_text().split() if children.exists() and whole else []
@@ -79,7 +79,7 @@ class Server(ABC):
             for pid in doomed:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            self.process.wait(STUCK_AFTER_SECONDS_SECONDS)
+            self.process.wait(TIMEOUT_SECONDS)
 
     def execute(self, *statements: str, name: str = "") -> list[tuple[Any, ...]]:
         """Run statements as the superuser; return the rows of the last."""
@@ -94,14 +94,14 @@ class Server(ABC):
 
     @abstractmethod
     def create_database(self, name: str = DATABASE) -> None:
-        """Make an empty database."""
+        """Create an empty database."""
 
     @contextmanager
     def alias(self, name: str, **changes: Any) -> Iterator[str]:
-        """Make the server's database of checkpoints an alias of Django's."""
-        place = {"HOST": "127.0.0.1", "PORT": str(self.port), "USER": self.user, "PASSWORD": ""}
+        """Add the database of the server to Django's connections under an alias."""
+        address = {"HOST": "127.0.0.1", "PORT": str(self.port), "USER": self.user, "PASSWORD": ""}
         like = connections.settings["default"]
-        connections.settings[name] = {**like, "NAME": DATABASE, **place, **changes}
+        connections.settings[name] = {**like, "NAME": DATABASE, **address, **changes}
         try:
             yield name
         finally:
@@ -109,39 +109,42 @@ class Server(ABC):
             del connections[name], connections.settings[name]
 
     def run(self, name: str, *arguments: str) -> None:
-        """Run a program of the server to its end."""
+        """Run a program of the server, and wait for it."""
         done = subprocess.run(
-            [program(name), *arguments], capture_output=True, timeout=120, **self._as_account()
+            [find_program(name), *arguments],
+            capture_output=True,
+            timeout=120,
+            **self._account_options(),
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
 
-    def own(self, place: Path) -> None:
-        """Give a directory to the account."""
+    def change_owner(self, directory: Path) -> None:
+        """Make ``account`` the owner of a directory, if root runs the tests."""
         if os.getuid() == 0:
-            shutil.chown(place, self.account, self.account)
+            shutil.chown(directory, self.account, self.account)
 
-    def _as_account(self) -> dict[str, Any]:
-        """Return what makes a process that of the account; no server likes to be root."""
+    def _account_options(self) -> dict[str, Any]:
+        """Return the options of ``subprocess`` that run a process as ``account``."""
         if os.getuid() != 0:
             return {}
         return {"user": self.account, "group": self.account, "extra_groups": [], "cwd": "/"}
 
 
-AServer = TypeVar("AServer", bound=Server)
+ServerType = TypeVar("ServerType", bound=Server)
 
 
 @contextmanager
-def private(
-    kind: type[AServer], *options: str, directory: Path | None = None, **attributes: Any
-) -> Iterator[AServer]:
-    """Start a server, in a new directory or in one that is empty, and end it with its data."""
+def temporary_server(
+    kind: type[ServerType], *options: str, directory: Path | None = None, **attributes: Any
+) -> Iterator[ServerType]:
+    """Start a server in a new or an empty directory; kill it at the end."""
     made = directory or Path(tempfile.mkdtemp(prefix="weavegraph-server-"))
     server = kind(made, *options)
     for name, value in attributes.items():
         assert hasattr(server, name)
         setattr(server, name, value)
     try:
-        server.own(made)
+        server.change_owner(made)
         server.install()
         server.start()
         yield server
@@ -158,20 +161,20 @@ def free_port() -> int:
         return port
 
 
-def program(name: str) -> str:
-    """Return the path of a program; those of servers are often not on the user's path."""
-    found = _find(name)
+def find_program(name: str) -> str:
+    """Return the path of a program; programs of servers are often not on PATH."""
+    found = _which(name)
     assert found is not None, f"{name} is not installed"
     return found
 
 
 def skip_without(name: str, package: str) -> None:
-    """Skip the test where a program is missing, and name Debian's package."""
-    if _find(name) is None:
+    """Skip the test if a program is not installed, and name its Debian package."""
+    if _which(name) is None:
         pytest.skip(f"{name} is not installed (Debian: {package})")
 
 
-def _find(name: str) -> str | None:
+def _which(name: str) -> str | None:
     versions = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name)
     )

@@ -1,4 +1,4 @@
-"""A MariaDB server of one's own."""
+"""A temporary MariaDB server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from django.db import OperationalError
 
-from tests.servers.base import DATABASE, Server, program
+from tests.servers.base import DATABASE, Server, find_program
 
 
 class MariaDBServer(Server):
-    """As durable as by default; ``options`` are those of ``mariadbd``."""
+    """A server with the default durability; ``options`` are those of ``mariadbd``."""
 
     user = "root"
     account = "mysql"
@@ -32,7 +32,7 @@ class MariaDBServer(Server):
 
     def command(self) -> list[str]:
         return [
-            program("mariadbd"),
+            find_program("mariadbd"),
             "--no-defaults",
             f"--datadir={self.data}",
             f"--socket={self.socket}",

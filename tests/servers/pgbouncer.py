@@ -1,17 +1,17 @@
-"""A PgBouncer of one's own, in transaction mode."""
+"""A temporary PgBouncer, in transaction mode."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.servers.base import program
+from tests.servers.base import find_program
 from tests.servers.postgres import PostgresServer
 
 POOL_SIZE = 3
 
 
 class PgBouncer(PostgresServer):
-    """Passes transactions on to a server, through fewer connections than it is given."""
+    """A pool of ``POOL_SIZE`` connections to the server ``upstream``."""
 
     upstream: PostgresServer | None = None
 
@@ -39,4 +39,4 @@ class PgBouncer(PostgresServer):
         return self.directory / "pgbouncer.ini"
 
     def command(self) -> list[str]:
-        return [program("pgbouncer"), str(self.configuration)]
+        return [find_program("pgbouncer"), str(self.configuration)]

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own."""
+"""A temporary PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Any
 
 from django.db import OperationalError
 
-from tests.servers.base import DATABASE, STUCK_AFTER_SECONDS_SECONDS, Server, program
+from tests.servers.base import DATABASE, TIMEOUT_SECONDS, Server, find_program
 
 
 class PostgresServer(Server):
-    """As durable as by default; ``options`` are those of ``postgres``."""
+    """A server with the default durability; ``options`` are those of ``postgres``."""
 
     user = "weavegraph"
     account = "postgres"
     log_directory: Path | None = None
-    """Where the write-ahead log lies, if it is not beside the data."""
+    """The directory of the write-ahead log, if it is not in the data directory."""
 
     def install(self) -> None:
+        wal_options = []
         if self.log_directory is not None:
-            self.own(self.log_directory)
-        where = [] if self.log_directory is None else [f"--waldir={self.log_directory / 'wal'}"]
+            self.change_owner(self.log_directory)
+            wal_options.append(f"--waldir={self.log_directory / 'wal'}")
+        wal_options = (
+            [] if self.log_directory is None else [f"--waldir={self.log_directory / 'wal'}"]
+        )
         self.run(
             "initdb",
             f"--pgdata={self.data}",
@@ -32,7 +36,7 @@ class PostgresServer(Server):
             "--locale=C",
             "--no-sync",
             "--wal-segsize=4",
-            *where,
+            *wal_options,
         )
 
     def command(self) -> list[str]:
@@ -45,7 +49,7 @@ class PostgresServer(Server):
             "min_wal_size": "16MB",
         }
         pairs = [f"--{name}={value}" for name, value in settings.items()]
-        return [program("postgres"), "-D", str(self.data), *pairs, *self.options]
+        return [find_program("postgres"), "-D", str(self.data), *pairs, *self.options]
 
     def connect(self, name: str = "") -> Any:
         import psycopg
@@ -85,13 +89,13 @@ class PostgresReplica(PostgresServer):
         )
 
     def catch_up(self) -> None:
-        """Wait until it has replayed all that the primary has written."""
+        """Wait until it has replayed everything that the primary has written."""
         assert self.primary is not None
         ((written,),) = self.primary.execute("SELECT pg_current_wal_lsn()")
-        deadline = time.monotonic() + STUCK_AFTER_SECONDS_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         replayed = f"SELECT COALESCE(pg_last_wal_replay_lsn() >= '{written}', FALSE)"
         while self.execute(replayed) != [(True,)]:
-            assert time.monotonic() < deadline, "the replica does not catch up"
+            assert time.monotonic() < deadline, "the replica is still behind"
             time.sleep(0.02)
 
     def promote(self) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from tests.forked import processes
+from tests.forkserver import forkserver_context
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 RACERS = 8
@@ -19,7 +19,7 @@ def racing_processes() -> Iterator[ProcessPoolExecutor]:
     """Start processes that share nothing with this one but the database."""
     from tests.service import worker
 
-    context = processes()
+    context = forkserver_context()
     with ProcessPoolExecutor(
         RACERS, mp_context=context, initializer=worker.begin, initargs=(context.Barrier(RACERS),)
     ) as pool:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import NotSupportedError, OperationalError, connection, connections
 
+from tests.assertions import assert_same
 from tests.builders import everything_stored, save_history
 from tests.service.racing import alias_like
 from tests.service.statements import captured
 from tests.strategies import a_checkpoint, a_full_checkpoint
-from tests.strict import assert_same
 from weavegraph_checkpoints import ConcurrencyConflict, SessionExists, StepQuery
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer

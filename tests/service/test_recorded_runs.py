@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from tests.assertions import assert_same
 from tests.builders import wrong_snapshots
-from tests.strict import assert_same
 from weavegraph_checkpoints import (
     Checkpoint,
     ErrorEvent,

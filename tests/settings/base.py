@@ -1,4 +1,4 @@
-"""What the tests of every database share; see `sqlite`, `postgres` and `mariadb`."""
+"""Settings of the tests on every database; see `sqlite`, `postgres` and `mariadb`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INSTALLED_APPS = [
     "example_project.audit",
 ]
 
-# The API is optional, and so are its tests: CONTRIBUTING.md says how to run without it.
+# The API is optional, and so are its tests: see CONTRIBUTING.md.
 if find_spec("rest_framework"):
     INSTALLED_APPS += ["rest_framework", "rest_framework.authtoken", "drf_spectacular"]
     INSTALLED_APPS += ["drf_spectacular_sidecar"]
@@ -60,7 +60,7 @@ TEMPLATES = [
     },
 ]
 
-# What docs/databases.md says of a pool of transactions.
+# The settings of docs/databases.md for a pool in transaction mode.
 BEHIND_PGBOUNCER = {
     "CONN_MAX_AGE": 0,
     "DISABLE_SERVER_SIDE_CURSORS": True,
@@ -70,11 +70,11 @@ BEHIND_PGBOUNCER = {
 
 def server_databases(variable: str, **test: Any) -> dict[str, dict[str, Any]]:
     """
-    Two databases on the server that an environment variable names.
+    Return two databases on the server whose URL is in an environment variable.
 
-    The name in the URL is never used: only `test_…` databases are made, and dropped. They carry
-    the number of the process that made them, so that runs side by side do not meet; processes
-    started by a test inherit it, and find the same databases under the same settings.
+    The database in the URL is not used: only `test_…` databases are created and dropped. Their
+    names contain the id of the creating process, so that parallel runs use different databases;
+    processes started by a test inherit the id, and so use the same databases.
     """
     url = os.environ.get(variable)
     if not url:

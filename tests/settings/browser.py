@@ -1,4 +1,4 @@
-"""SQLite, and the strictest policy of content on every page."""
+"""SQLite, and the strictest content security policy on every page."""
 
 from __future__ import annotations
 

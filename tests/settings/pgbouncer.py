@@ -1,4 +1,4 @@
-"""PostgreSQL behind a pool of transactions, to which TEST_POSTGRES_URL leads."""
+"""PostgreSQL behind PgBouncer in transaction mode, at TEST_POSTGRES_URL."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-Real files, because threads and processes race on them.
+SQLite in files, because threads and processes of the tests share them.
 
-They lie in a directory of the first process, which removes it; processes started by a test
-inherit its name, and find the same files.
+The first process creates their directory and removes it; processes started by a test inherit its
+path, and so use the same files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tortures each database, and with --write puts the figures into docs/reliability.md.
+"""Torture each database; --write updates the tables of docs/reliability.md.
 
-Sizes and whatever else this does not know go to pytest: --kills=300 --saves=100000 --rounds=200
---calls=100000 --server-kills=20 are those of the long form.
+Other options are passed to pytest. The defaults of the sizes are --kills=300 --saves=100000
+--rounds=200 --calls=100000 --server-kills=20.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ URLS = {"sqlite": None, "postgres": "TEST_POSTGRES_URL", "mariadb": "TEST_MARIAD
 
 
 def main() -> int:
-    """Run every part on every database; return the exit status."""
+    """Run the selected parts on the selected databases; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="kills and races only, in a minute")
-    parser.add_argument("--part", action="append", choices=PARTS, help="may be given again")
+    parser.add_argument("--short", action="store_true", help="only kills and races (2 minutes)")
+    parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated")
     parser.add_argument("--database", action="append", choices=list(URLS))
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
@@ -38,13 +38,13 @@ def main() -> int:
         others.append("--short")
     status = 0
     with tempfile.NamedTemporaryFile(prefix="weavegraph-torture-") as file:
-        os.environ[report.VARIABLE] = file.name
+        os.environ[report.ENVIRONMENT_VARIABLE] = file.name
         for database in options.database or URLS:
             status = torture(database, parts, options.seed, others) or status
         entries = report.read(Path(file.name))
     if options.write:
         page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(report.merged(page, entries), encoding="utf-8")
+        PAGE.write_text(report.update_tables(page, entries), encoding="utf-8")
     return status
 
 
@@ -59,7 +59,7 @@ def torture(database: str, parts: list[str], seed: int, others: list[str]) -> in
     marks = ["-m", "torture", f"--randomly-seed={seed}", f"--ds=tests.settings.{database}"]
     command = [sys.executable, "-m", "pytest", "-q", "-s", *marks, *others, *files]
     finished = subprocess.run(command, cwd=ROOT, check=False)
-    # Some parts are about servers alone.
+    # pytest exits with 5 if no part applies to this database.
     return 0 if finished.returncode == 5 else finished.returncode
 
 

@@ -19,7 +19,7 @@ Report = Callable[..., None]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything there is to be."""
+    """How often to do what in one run."""
 
     kills: int = 300
     saves: int = 100_000
@@ -33,7 +33,7 @@ SHORT = Sizes(kills=40, saves=1_500, rounds=40, calls=2_000, server_kills=3)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("torture")
-    group.addoption("--short", action="store_true", help="a form of a minute or two")
+    group.addoption("--short", action="store_true", help="small sizes, for a run of 2 minutes")
     for each in fields(Sizes):
         group.addoption(f"--{each.name.replace('_', '-')}", type=int, metavar="N")
 
@@ -47,28 +47,28 @@ def sizes(pytestconfig: pytest.Config) -> Sizes:
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
-    """What ``--randomly-seed`` repeats, as far as the machine does."""
+    """The seed of ``--randomly-seed``; timing is not repeatable."""
     return int(pytestconfig.getoption("randomly_seed"))
 
 
 @pytest.fixture
 def report(seed: int, request: pytest.FixtureRequest) -> Report:
-    """Keeps figures for ``docs/reliability.md``, and shows them."""
-    run = f"{reports.machine()}, seed {seed}"
+    """Record figures for ``docs/reliability.md``, and print them."""
+    run = f"{reports.describe_machine()}, seed {seed}"
 
     def keep(part: str, using: str, **figures: Any) -> None:
         connection = connections[using]
         version = ".".join(map(str, connection.get_database_version()))
-        shown = {name.replace("_", " "): _shown(value) for name, value in figures.items()}
+        shown = {name.replace("_", " "): _format_figure(value) for name, value in figures.items()}
         database = f"{NAMES[connection.vendor]} {version}"
         reports.add({"part": part, "database": database, "figures": shown, "run": run})
-        told = ", ".join(f"{name} {value}" for name, value in shown.items())
-        sys.stderr.write(f"\n{part} on {database}, seed {seed}: {told}\n")
+        summary = ", ".join(f"{name} {value}" for name, value in shown.items())
+        sys.stderr.write(f"\n{part} on {database}, seed {seed}: {summary}\n")
 
     return keep
 
 
-def _shown(value: Any) -> str:
+def _format_figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
@@ -76,13 +76,13 @@ def _shown(value: Any) -> str:
 
 @pytest.fixture
 def server_kind() -> type[Server]:
-    """The kind of server of the settings."""
+    """The server class of the database under test."""
     return {"postgresql": PostgresServer, "mysql": MariaDBServer}[connection.vendor]
 
 
 @pytest.fixture
-def bar() -> Iterator[Callable[[int, str], tqdm[Any]]]:
-    """Makes progress bars, which show on a terminal alone."""
+def progress_bar() -> Iterator[Callable[[int, str], tqdm[Any]]]:
+    """Create progress bars, which appear only on a terminal."""
     made: list[tqdm[Any]] = []
 
     def make(total: int, unit: str) -> tqdm[Any]:

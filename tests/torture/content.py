@@ -1,4 +1,4 @@
-"""Checkpoints whose whole content follows from a token, so that any stored one can be checked."""
+"""Checkpoints whose content is generated from a token, so that any stored one can be verified."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ SIZES, WEIGHTS = (300, 3_000, 60_000), (90, 9, 1)
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def checkpoint_of(session_id: str, step: int, token: str) -> Checkpoint:
-    """Return the one checkpoint that has this token at this place."""
+def build_checkpoint(session_id: str, step: int, token: str) -> Checkpoint:
+    """Return the checkpoint of this session and step whose content the token determines."""
     chance = random.Random(token)
     size = chance.choices(SIZES, WEIGHTS)[0]
     text = f"{token} {chance.random()} " * (size // 30)
@@ -31,8 +31,8 @@ def checkpoint_of(session_id: str, step: int, token: str) -> Checkpoint:
     )
 
 
-def token_of(checkpoint: Checkpoint) -> str:
-    """Return the token that a stored checkpoint carries."""
+def get_token(checkpoint: Checkpoint) -> str:
+    """Return the token of a stored checkpoint."""
     token = checkpoint.state.extra.map["token"]
     assert isinstance(token, str)
     return token

@@ -1,4 +1,4 @@
-"""Small file systems, and what fills them."""
+"""Mount, resize and fill small file systems."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ MEGABYTE = 2**20
 
 
 @contextmanager
-def small_disk(megabytes: int) -> Iterator[Path]:
-    """Mount an empty file system of this size, in memory; only root may."""
-    with tempfile.TemporaryDirectory(prefix="weavegraph-disk-") as place:
-        _mount(place, "tmpfs", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755")
+def mount_small_disk(megabytes: int) -> Iterator[Path]:
+    """Mount an empty file system of this size in memory; skip the test without root."""
+    with tempfile.TemporaryDirectory(prefix="weavegraph-disk-") as directory:
+        _mount(directory, "tmpfs", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755")
         try:
-            yield Path(place)
+            yield Path(directory)
         finally:
-            subprocess.run(["umount", "--lazy", place], check=True)
+            subprocess.run(["umount", "--lazy", directory], check=True)
 
 
-def grow(place: Path, megabytes: int) -> None:
-    """Give a small disk another size."""
-    _mount(str(place), "tmpfs", "-o", f"remount,size={megabytes}m")
+def resize_disk(directory: Path, megabytes: int) -> None:
+    """Resize a file system of ``mount_small_disk``."""
+    _mount(str(directory), "tmpfs", "-o", f"remount,size={megabytes}m")
 
 
-def _mount(place: str, device: str, *options: str) -> None:
+def _mount(directory: str, device: str, *options: str) -> None:
     if os.getuid() != 0:
-        pytest.skip("left out: only root may mount a small file system")
-    done = subprocess.run(["mount", *options, device, place], capture_output=True, text=True)
+        pytest.skip("only root can mount a small file system")
+    done = subprocess.run(["mount", *options, device, directory], capture_output=True, text=True)
     if done.returncode != 0:
-        pytest.skip(f"left out: no small file system: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
 
 
-def leave_free(place: Path, free: int) -> Path:
-    """Fill a disk but for so many bytes with one file; return it."""
-    ballast = place / "ballast"
-    status = os.statvfs(place)
+def fill_disk(directory: Path, free: int) -> Path:
+    """Create a file that leaves ``free`` bytes on a disk; return its path."""
+    ballast = directory / "ballast"
+    status = os.statvfs(directory)
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - free)
     return ballast

@@ -1,4 +1,4 @@
-"""What the writers did, as they told it: each call with its beginning, its end and its outcome."""
+"""The calls of the writers, as they reported them: start, end and outcome of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LINGERING_SECONDS = 30
-"""How long a call whose process was killed may still take effect on a server."""
+"""How long after a kill the call of the killed process may still take effect on a server."""
 
 DONE, REFUSED, FAILED, UNKNOWN = "done", "refused", "failed", "unknown"
 DEADLOCK = "deadlock"
@@ -18,7 +18,7 @@ DEADLOCK = "deadlock"
 
 @dataclass(slots=True)
 class Call:
-    """One call of the service; times are those of the machine's monotonic clock."""
+    """One call of the service; times are from ``time.monotonic()``."""
 
     kind: str
     session_id: str
@@ -38,7 +38,7 @@ class Call:
 
 @dataclass
 class Journal:
-    """All calls of all writers, by what they touch."""
+    """All calls of all writers, by kind and session."""
 
     saves: dict[str, dict[int, list[Call]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
@@ -51,13 +51,13 @@ class Journal:
     interrupted: int = 0
     """Calls whose process was killed before they returned."""
     failures: list[Call] = field(default_factory=list)
-    """Calls that raised an error of the database; its name is their result."""
+    """Calls that raised a database error; ``result`` is the name of its class."""
     refusals: Counter[str] = field(default_factory=Counter)
-    """Errors of our own that calls raised."""
+    """The number of calls that raised each exception of the app."""
     warnings: list[str] = field(default_factory=list)
-    """What the app logged."""
+    """Messages that the app logged."""
     resumed: list[str] = field(default_factory=list)
-    """Faults that a writer found when it read what others had left."""
+    """Faults that a writer found when it loaded a session of a killed writer."""
 
     def begin(self, call: Call) -> None:
         if call.kind == "save":
@@ -81,12 +81,12 @@ class Journal:
             self.failures.append(call)
 
     def interrupt(self, call: Call) -> None:
-        """The process of a call was killed; it may still take effect for a while."""
+        """Record that the process of a call was killed; it may still take effect later."""
         call.ended = time.monotonic() + LINGERING_SECONDS
         self.interrupted += 1
 
     def sessions(self) -> set[str]:
-        """Return every session that a writer touched, forks among them."""
+        """Return the ids of all sessions that a writer saved or forked."""
         return set(self.saves) | set(self.forks)
 
     def interrupted_saves(self) -> Iterator[Call]:
@@ -96,8 +96,8 @@ class Journal:
                 yield from (call for call in calls if call.outcome == UNKNOWN)
 
 
-def overruled(call: Call | None, others: list[Call]) -> bool:
-    """Say whether another call that returned began only after this one had ended.
+def is_superseded(call: Call | None, others: list[Call]) -> bool:
+    """Return whether a successful call of ``others`` began after this call had ended.
 
     ``None`` is the state before the first call.
     """

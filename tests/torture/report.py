@@ -1,4 +1,4 @@
-"""Keeps the figures of a run, and writes them into the tables of docs/reliability.md."""
+"""Record the figures of a run, and update the tables of docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any
 
 from benchmarks.running import surroundings
 
-VARIABLE = "WEAVEGRAPH_TORTURE_REPORT"
-"""Names the file that a run adds its figures to, one line of JSON each."""
+ENVIRONMENT_VARIABLE = "WEAVEGRAPH_TORTURE_REPORT"
+"""The path of the JSON Lines file that a run appends its figures to."""
 
 Entry = Mapping[str, Any]
 
 
 def add(entry: Entry) -> None:
-    """Keep the figures of one part on one database, where someone asked for them."""
-    if path := os.environ.get(VARIABLE):
+    """Append the figures of one part on one database, if the environment variable is set."""
+    if path := os.environ.get(ENVIRONMENT_VARIABLE):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
 
 def read(path: Path) -> list[Entry]:
-    """Return what a run has added."""
+    """Return the entries of a run."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def machine() -> str:
-    """Return what the figures of today depend on."""
+def describe_machine() -> str:
+    """Return the date, the machine and its load."""
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     return f"{today}, {surroundings()}, load {os.getloadavg()[0]:.1f}"
 
 
-def merged(page: str, entries: Iterable[Entry]) -> str:
-    """Put figures into the tables of a page; rows of other databases stay."""
+def update_tables(page: str, entries: Iterable[Entry]) -> str:
+    """Return the page with its tables updated; rows of other databases are kept."""
     by_part: dict[str, list[Entry]] = {}
     for entry in entries:
         by_part.setdefault(entry["part"], []).append(entry)
@@ -44,7 +44,7 @@ def merged(page: str, entries: Iterable[Entry]) -> str:
         begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
         before, opened, rest = page.partition(begin)
         old, closed, after = rest.partition(end)
-        assert opened and closed, f"the page has no place for {part}"
+        assert opened and closed, f"the page has no markers of {part}"
         page = before + begin + _table(old, found) + end + after
     return page
 

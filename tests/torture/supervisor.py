@@ -1,4 +1,4 @@
-"""Starts writers, listens to them, kills them, and starts others in their place."""
+"""Start writers, receive their reports, kill them, and start replacements."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from tests.forked import processes
+from tests.forkserver import forkserver_context
 from tests.torture.journal import Call, Journal
 
-STUCK_AFTER_SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 
 @dataclass
 class Child:
-    """A writer, and the call that it is in."""
+    """A writer process, and the call that it is making."""
 
     slot: int
     process: BaseProcess
@@ -29,7 +29,7 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Keeps so many writers at work on a database."""
+    """Run ``writers`` processes on a database, and record their calls in ``journal``."""
 
     database: dict[str, Any]
     writers: int
@@ -41,7 +41,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.processes = processes()
+        self.context = forkserver_context()
 
     def __enter__(self) -> Self:
         for slot in range(self.writers):
@@ -51,43 +51,43 @@ class Supervisor:
     def __exit__(self, *error: object) -> None:
         for child in self.children.values():
             child.process.kill()
-            child.process.join(STUCK_AFTER_SECONDS)
+            child.process.join(TIMEOUT_SECONDS)
             child.pipe.close()
 
     def start(self, slot: int) -> None:
         from tests.torture import writer
 
-        ours, theirs = self.processes.Pipe()
+        ours, theirs = self.context.Pipe()
         task = writer.Task(number=self.started, slot=slot, seed=self.seed, database=self.database)
-        process = self.processes.Process(target=writer.run, args=(task, theirs), daemon=True)
+        process = self.context.Process(target=writer.run, args=(task, theirs), daemon=True)
         process.start()
         theirs.close()
         self.started += 1
         self.children[ours] = Child(slot, process, ours)
 
-    def listen(self, seconds: float) -> None:
-        """Write down what the writers tell in the next moment."""
+    def receive(self, seconds: float) -> None:
+        """Record the reports of the writers for some seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self._hear(left)
+            self._receive_once(left)
 
-    def listen_to(self, saves: int) -> None:
-        """Write down what the writers tell until so many saves have returned."""
-        deadline = time.monotonic() + STUCK_AFTER_SECONDS
+    def wait_for_saves(self, saves: int) -> None:
+        """Record the reports of the writers until ``saves`` saves have returned in total."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         before = self.journal.acknowledged
         while self.journal.acknowledged < saves:
-            self._hear(1)
+            self._receive_once(1)
             if self.journal.acknowledged > before:
-                before, deadline = self.journal.acknowledged, time.monotonic() + STUCK_AFTER_SECONDS
+                before, deadline = self.journal.acknowledged, time.monotonic() + TIMEOUT_SECONDS
             assert time.monotonic() < deadline, self.journal.failures[-9:]
 
     def kill(self, count: int) -> None:
-        """Kill some writers with SIGKILL at one moment, and start others."""
+        """Kill ``count`` writers with SIGKILL at once, and start replacements."""
         doomed = self.random.sample(list(self.children.values()), count)
         for child in doomed:
             child.process.kill()
         for child in doomed:
-            child.process.join(STUCK_AFTER_SECONDS)
+            child.process.join(TIMEOUT_SECONDS)
             assert child.process.exitcode == -signal.SIGKILL, child.process.exitcode
             self._drain(child)
             self.killed += 1
@@ -95,36 +95,36 @@ class Supervisor:
             self.start(child.slot)
 
     def stop(self) -> None:
-        """Let every writer finish its call and end."""
+        """Let each writer finish its call and exit."""
         for pipe in self.children:
             pipe.send("stop")
-        deadline = time.monotonic() + STUCK_AFTER_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.children:
-            self._hear(1)
-            assert time.monotonic() < deadline, "a writer does not end"
+            self._receive_once(1)
+            assert time.monotonic() < deadline, "a writer does not exit"
 
-    def _hear(self, seconds: float) -> None:
+    def _receive_once(self, seconds: float) -> None:
         for pipe in wait(list(self.children), seconds):
             assert isinstance(pipe, Connection)
             child = self.children[pipe]
             message = pipe.recv()
-            self._note(child, message)
+            self._record(child, message)
             if message == ("bye",):
-                child.process.join(STUCK_AFTER_SECONDS)
+                child.process.join(TIMEOUT_SECONDS)
                 pipe.close()
                 del self.children[pipe]
 
     def _drain(self, child: Child) -> None:
-        """Read what a killed writer still told, and write down the call that it was in."""
+        """Record the remaining reports of a killed writer, and its interrupted call."""
         with suppress(EOFError, OSError):
             while True:
-                self._note(child, child.pipe.recv())
+                self._record(child, child.pipe.recv())
         child.pipe.close()
         del self.children[child.pipe]
         if child.call is not None:
             self.journal.interrupt(child.call)
 
-    def _note(self, child: Child, message: tuple[Any, ...]) -> None:
+    def _record(self, child: Child, message: tuple[Any, ...]) -> None:
         if message[0] == "begin":
             _, kind, session_id, details, begun = message
             child.call = Call(kind, session_id, child.slot, begun=begun, **details)

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode: the contract holds, and killed clients leave nothing behind."""
+"""PgBouncer in transaction mode: the contract tests pass, and killed clients leave no locks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 from django.db import connections
 
 from tests.scratch import migrate
-from tests.servers import PgBouncer, PostgresServer, private, skip_without
+from tests.servers import PgBouncer, PostgresServer, skip_without, temporary_server
 from tests.servers.pgbouncer import POOL_SIZE
 from tests.settings.base import BEHIND_PGBOUNCER
 from tests.torture.conftest import Report
 from tests.torture.supervisor import Supervisor
-from tests.torture.verifying import faults, wait_for_quiet
+from tests.torture.verification import find_faults, wait_for_disconnects
 
 pytestmark = [
     pytest.mark.torture,
@@ -43,13 +43,13 @@ WRITERS, KILLS = 8, 30
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     skip_without("pgbouncer", "pgbouncer")
-    with private(PostgresServer) as server:
+    with temporary_server(PostgresServer) as server:
         yield server
 
 
 @pytest.fixture
 def pool(server: PostgresServer) -> Iterator[PgBouncer]:
-    with private(PgBouncer, upstream=server) as pool:
+    with temporary_server(PgBouncer, upstream=server) as pool:
         yield pool
 
 
@@ -110,13 +110,13 @@ def test_killed_clients_leave_nothing_behind(
         with Supervisor(connections.settings[pooled], WRITERS, seed) as supervisor:
             journal = supervisor.journal
             while supervisor.killed < KILLS:
-                supervisor.listen_to(journal.acknowledged + chance.randrange(60))
-                supervisor.listen(chance.uniform(0, 0.005))
+                supervisor.wait_for_saves(journal.acknowledged + chance.randrange(60))
+                supervisor.receive(chance.uniform(0, 0.005))
                 supervisor.kill(1)
             supervisor.stop()
         pool.kill()
-        wait_for_quiet(direct)
-        found = faults(journal, direct)
+        wait_for_disconnects(direct)
+        found = find_faults(journal, direct)
         report(
             "pgbouncer kills",
             direct,

@@ -1,4 +1,4 @@
-"""Processes that expect the same step: exactly one wins each round, and none waits for ever."""
+"""Processes that expect the same last step: exactly one wins each round, and none hangs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tests.torture.conftest import Report, Sizes
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(3600)]
 
 STAGES = ((1, 0), (2, 1), (9, 2), (0, 0), (1, 0))
-"""Step and expectation: a birth, steps after others, step 0 as a birth, the step after it."""
-BIRTHS = (0, 3)
+"""Step and expected last step; in ``FIRST_SAVES`` the session does not exist yet."""
+FIRST_SAVES = (0, 3)
 
 
-def test_of_processes_that_expect_the_same_one_wins_each_round(
-    committed: None, sizes: Sizes, bar: Callable[..., Any], report: Report
+def test_one_process_wins_each_round(
+    committed: None, sizes: Sizes, progress_bar: Callable[..., Any], report: Report
 ) -> None:
-    progress = bar(sizes.rounds, "rounds")
+    progress = progress_bar(sizes.rounds, "rounds")
     longest = 0.0
     with racing_processes() as pool:
         for number, (step, expected) in enumerate(islice(cycle(STAGES), sizes.rounds)):
-            if number % len(STAGES) in BIRTHS:
+            if number % len(STAGES) in FIRST_SAVES:
                 session_id, stored = f"race {number}", 0
             stored += 1
             started = time.monotonic()

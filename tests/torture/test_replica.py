@@ -1,4 +1,4 @@
-"""A streaming replica: where each call reads, what may lag, and a fail-over that loses nothing."""
+"""A streaming replica: which calls read from it, replication lag, and failover without loss."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from django.db import InternalError, connections
 
 from tests.builders import a_history, save_history
+from tests.docs.code_blocks import run_block
 from tests.docs.markdown import page
-from tests.docs.running import run_block
 from tests.scratch import migrate
-from tests.servers import PostgresReplica, PostgresServer, private
+from tests.servers import PostgresReplica, PostgresServer, temporary_server
 from tests.service.statements import captured
 from tests.strategies import a_checkpoint
 from tests.torture.conftest import Report
 from tests.torture.supervisor import Supervisor
-from tests.torture.verifying import Revisions, faults
+from tests.torture.verification import RevisionMonitor, find_faults
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 pytestmark = [
@@ -36,7 +36,7 @@ SYNCHRONOUS = ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_re
 
 @pytest.fixture(scope="module")
 def primary(django_db_blocker: Any) -> Iterator[PostgresServer]:
-    with private(PostgresServer) as server, django_db_blocker.unblock():
+    with temporary_server(PostgresServer) as server, django_db_blocker.unblock():
         server.create_database()
         with server.alias("primary") as alias:
             migrate(connections[alias])
@@ -45,7 +45,7 @@ def primary(django_db_blocker: Any) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module")
 def replica(primary: PostgresServer) -> Iterator[PostgresReplica]:
-    with private(PostgresReplica, primary=primary) as server:
+    with temporary_server(PostgresReplica, primary=primary) as server:
         server.catch_up()
         yield server
 
@@ -54,7 +54,7 @@ def replica(primary: PostgresServer) -> Iterator[PostgresReplica]:
 def routed(
     primary: PostgresServer, replica: PostgresReplica, settings: Any, django_db_blocker: Any
 ) -> Iterator[DjangoCheckpointer]:
-    """A checkpointer that the documented router serves."""
+    """A checkpointer that uses the documented router."""
     with django_db_blocker.unblock(), aliases(primary, replica):
         settings.DATABASE_ROUTERS = [documented_router()]
         yield DjangoCheckpointer()
@@ -77,7 +77,7 @@ def documented_router() -> Any:
 
 
 def asked(call: Any) -> set[str]:
-    """Return the aliases that a call sent statements to."""
+    """Return the aliases on which a call executed statements."""
     with captured("primary") as on_primary, captured("replica") as on_replica:
         call()
     found = {"primary": on_primary, "replica": on_replica}
@@ -149,7 +149,7 @@ def test_a_replica_refuses_writes(routed: DjangoCheckpointer, replica: PostgresR
 
 @contextmanager
 def synchronous(primary: PostgresServer) -> Iterator[None]:
-    """Let each commit wait for the replica."""
+    """Make each commit wait for the replica."""
     primary.execute(*SYNCHRONOUS)
     try:
         yield
@@ -167,12 +167,12 @@ def test_a_commit_may_wait_until_the_replica_shows_it(
             assert routed.query_steps("own").checkpoints[0].step == step
 
 
-def test_a_fail_over_loses_nothing_that_was_acknowledged(
+def test_failover_loses_no_acknowledged_save(
     seed: int, report: Report, django_db_blocker: Any
 ) -> None:
     chance = random.Random(seed)
     with (
-        private(PostgresServer) as primary,
+        temporary_server(PostgresServer) as primary,
         django_db_blocker.unblock(),
         primary.alias("primary") as alias,
     ):
@@ -180,24 +180,24 @@ def test_a_fail_over_loses_nothing_that_was_acknowledged(
         migrate(connections[alias])
         connections[alias].close()
         with (
-            private(PostgresReplica, primary=primary) as replica,
+            temporary_server(PostgresReplica, primary=primary) as replica,
             replica.alias("replica") as promoted,
             Supervisor(connections.settings[alias], WRITERS, seed) as supervisor,
         ):
             primary.execute(*SYNCHRONOUS)
             journal = supervisor.journal
-            supervisor.listen_to(SAVES_BEFORE_THE_END)
-            supervisor.listen(chance.uniform(0, 0.05))
+            supervisor.wait_for_saves(SAVES_BEFORE_THE_END)
+            supervisor.receive(chance.uniform(0, 0.05))
             primary.kill()
             supervisor.stop()
             replica.promote()
-            found = Revisions(promoted).faults() + faults(journal, promoted)
+            found = RevisionMonitor(promoted).find_faults() + find_faults(journal, promoted)
             report(
                 "replica",
                 promoted,
                 acknowledged_saves=journal.acknowledged,
-                lost_by_the_fail_over=len(found),
-                calls_that_failed=len(journal.failures),
+                lost_in_the_failover=len(found),
+                failed_calls=len(journal.failures),
             )
             DjangoCheckpointer(promoted).save(a_checkpoint("afterwards", 1))
     assert found == []

@@ -1,4 +1,4 @@
-"""The server itself is killed under load: what was acknowledged is there when it is back."""
+"""The server is killed under load: acknowledged saves are stored after its restart."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import pytest
 from django.db import connections
 
 from tests.scratch import migrate
-from tests.servers import Server, private
+from tests.servers import Server, temporary_server
 from tests.torture.conftest import Report, Sizes
 from tests.torture.journal import DEADLOCK, Journal
 from tests.torture.supervisor import Supervisor
-from tests.torture.verifying import Revisions, faults, victims, wait_for_quiet
+from tests.torture.verification import (
+    RevisionMonitor,
+    count_deadlocks,
+    find_faults,
+    wait_for_disconnects,
+)
 
 pytestmark = [
     pytest.mark.torture,
@@ -30,67 +35,68 @@ SAVES_BETWEEN = 400
 SECONDS_DOWN = 0.5
 
 
-def test_what_was_acknowledged_outlives_the_server(
+def test_acknowledged_saves_survive_killed_servers(
     server_kind: type[Server],
     sizes: Sizes,
     seed: int,
-    bar: Callable[..., Any],
+    progress_bar: Callable[..., Any],
     report: Report,
     django_db_blocker: Any,
 ) -> None:
     chance = random.Random(seed)
-    progress = bar(sizes.server_kills, "server kills")
+    progress = progress_bar(sizes.server_kills, "server kills")
     found: list[str] = []
     kills: list[float] = []
     ups: list[float] = []
     waits: list[float] = []
     with (
-        private(server_kind) as server,
-        server.alias("private") as alias,
+        temporary_server(server_kind) as server,
+        server.alias("temporary_server") as alias,
         django_db_blocker.unblock(),
     ):
         server.create_database()
         migrate(connections[alias])
-        revisions = Revisions(alias)
+        revisions = RevisionMonitor(alias)
         connections[alias].close()
         with Supervisor(connections.settings[alias], WRITERS, seed) as supervisor:
             journal = supervisor.journal
             for _ in range(sizes.server_kills):
-                supervisor.listen_to(journal.acknowledged + chance.randrange(SAVES_BETWEEN))
-                supervisor.listen(chance.uniform(0, 0.05))
+                supervisor.wait_for_saves(journal.acknowledged + chance.randrange(SAVES_BETWEEN))
+                supervisor.receive(chance.uniform(0, 0.05))
                 kills.append(time.monotonic())
                 server.kill(whole=chance.random() < 0.5)
-                supervisor.listen(chance.uniform(0, SECONDS_DOWN))
+                supervisor.receive(chance.uniform(0, SECONDS_DOWN))
                 server.start()
                 ups.append(time.monotonic())
-                supervisor.listen_to(journal.acknowledged + 1)
+                supervisor.wait_for_saves(journal.acknowledged + 1)
                 waits.append(time.monotonic() - kills[-1])
-                found += revisions.faults()
+                found += revisions.find_faults()
                 progress.update()
             supervisor.stop()
-        wait_for_quiet(alias)
-        found += revisions.faults() + faults(journal, alias)
+        wait_for_disconnects(alias)
+        found += revisions.find_faults() + find_faults(journal, alias)
         report(
             "server kills",
             alias,
             kills=sizes.server_kills,
             acknowledged_saves=journal.acknowledged,
             lost=len(found),
-            deadlocks=victims(journal, alias),
-            calls_that_failed=len(journal.failures),
+            deadlocks=count_deadlocks(journal, alias),
+            failed_calls=len(journal.failures),
             errors=", ".join(sorted({call.result for call in journal.failures})),
-            failed_again_after_the_restart=failed_twice(journal, kills, ups),
-            most_seconds_until_the_next_save=max(waits),
+            failed_again_after_restart=count_repeated_failures(journal, kills, ups),
+            max_seconds_until_next_save=max(waits),
         )
     assert found == []
     assert {call.result for call in journal.failures} - {DEADLOCK} == {"OperationalError"}
-    assert failed_twice(journal, kills, ups) == 0
+    assert count_repeated_failures(journal, kills, ups) == 0
 
 
-def failed_twice(journal: Journal, kills: list[float], ups: list[float]) -> int:
-    """Count the calls that failed although the server was up and the connection new.
+def count_repeated_failures(journal: Journal, kills: list[float], ups: list[float]) -> int:
+    """Return the number of calls that failed on a running server and a new connection.
 
-    A writer notices by one call that its connection is dead; its next call makes another.
+    The first call of each writer after a restart may fail on its dead connection; it then
+    reconnects.
     """
     failed: Counter[tuple[int, float]] = Counter()
     for up, killed in zip(ups, [*kills[1:], math.inf], strict=True):

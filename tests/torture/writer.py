@@ -1,4 +1,4 @@
-"""A process that saves, forks, deletes and prunes until it is killed, and tells what it did."""
+"""A process that saves, forks, deletes and prunes until it is killed, and reports each call."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from django.db import (  # noqa: E402
     transaction,
 )
 
-from tests.forked import use  # noqa: E402
-from tests.torture.content import checkpoint_of, token_of  # noqa: E402
+from tests.forkserver import use_database  # noqa: E402
+from tests.torture.content import build_checkpoint, get_token  # noqa: E402
 from tests.torture.journal import DEADLOCK, DONE, FAILED, REFUSED  # noqa: E402
 from weavegraph_checkpoints import Checkpoint, CheckpointerError  # noqa: E402
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer  # noqa: E402
@@ -36,12 +36,12 @@ from weavegraph_checkpoints.retries import is_transient  # noqa: E402
 CHAINS, FREE, SHORT, PRUNED = 4, 2, 3, 2
 FREE_STEPS = 100
 KEEP_LAST = 10
-PAUSE_WHEN_LOST = 0.02
+RECONNECT_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which writer this is, and the database that it writes to."""
+    """The number of a writer, and the database that it writes to."""
 
     number: int
     slot: int
@@ -49,8 +49,8 @@ class Task:
     database: dict[str, Any]
 
 
-class Told(logging.Handler):
-    """Passes on what the app logs."""
+class LogForwarder(logging.Handler):
+    """Send the log messages of the app to the supervisor."""
 
     def __init__(self, pipe: Connection) -> None:
         super().__init__()
@@ -61,15 +61,15 @@ class Told(logging.Handler):
 
 
 def run(task: Task, pipe: Connection) -> None:
-    """Write until the supervisor says stop."""
+    """Run a writer until the supervisor sends ``stop``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    use(task.database)
-    logging.getLogger("weavegraph_checkpoints").addHandler(Told(pipe))
+    use_database(task.database)
+    logging.getLogger("weavegraph_checkpoints").addHandler(LogForwarder(pipe))
     Writer(task, pipe).run()
 
 
 class Writer:
-    """Makes random calls, and tells of each before it begins and after it has returned."""
+    """Make random calls, and report each before it begins and after it has returned."""
 
     def __init__(self, task: Task, pipe: Connection) -> None:
         self.task = task
@@ -101,10 +101,8 @@ class Writer:
         connections.close_all()
         self.pipe.send(("bye",))
 
-    # What a writer does
-
     def advance_own(self) -> None:
-        """Go on with a session that no other writer has, from what its predecessor left."""
+        """Add a step, checked, to the session that only the writers of this slot use."""
         if self.last is None:
             self.last = self.newest(self.own)
         if self.last is not None:
@@ -112,14 +110,14 @@ class Writer:
             self.last = self.last + 1 if saved else None
 
     def advance_chain(self) -> None:
-        """Add a step, checked, to a session of all writers."""
+        """Add a step, checked, to a session that all writers use."""
         session_id = f"chain/{self.random.randrange(CHAINS)}"
         last = self.newest(session_id)
         if last is not None:
             self.save(session_id, last + 1, expected=last)
 
     def save_free(self) -> None:
-        """Save any step, which may replace that of another writer."""
+        """Save a random step, which may replace that of another writer."""
         session_id = f"free/{self.random.randrange(FREE)}"
         self.save(session_id, self.random.randrange(FREE_STEPS))
 
@@ -163,10 +161,8 @@ class Writer:
             target = self.forks.pop()
             self.call(lambda: self.checkpointer.delete_session(target), "delete", target)
 
-    # How
-
     def newest(self, session_id: str) -> int | None:
-        """Return the last step of a session, 0 where it has none, ``None`` when that failed."""
+        """Return the last step of a session, 0 if it has none, ``None`` if the call failed."""
         found: list[Checkpoint | None] = []
         if not self.call(
             lambda: found.append(self.checkpointer.load_latest(session_id)), "read", session_id
@@ -175,14 +171,14 @@ class Writer:
         latest = found[0]
         if latest is None:
             return 0
-        whole = checkpoint_of(session_id, latest.step, token_of(latest))
+        whole = build_checkpoint(session_id, latest.step, get_token(latest))
         if (latest.state, latest.frontier) != (whole.state, whole.frontier):
             self.pipe.send(("fault", f"{session_id}: the snapshot at {latest.step} is torn"))
         return latest.step
 
     def save(self, session_id: str, step: int, *, expected: int | None = None) -> bool:
         token = f"{self.task.number}.{self.calls}"
-        checkpoint = checkpoint_of(session_id, step, token)
+        checkpoint = build_checkpoint(session_id, step, token)
         around = self.random.choice([nullcontext, nullcontext, transaction.atomic])
 
         def save() -> None:
@@ -192,7 +188,7 @@ class Writer:
         return self.call(save, "save", session_id, step=step, token=token)
 
     def call(self, action: Callable[[], Any], kind: str, session_id: str, **details: Any) -> bool:
-        """Tell of a call, make it, tell what came of it; say whether it returned."""
+        """Report a call, make it and report its outcome; return whether it succeeded."""
         self.calls += 1
         self.pipe.send(("begin", kind, session_id, details, time.monotonic()))
         try:
@@ -207,5 +203,5 @@ class Writer:
         self.pipe.send(("end", outcome, result, time.monotonic()))
         if outcome == FAILED:
             close_old_connections()
-            time.sleep(PAUSE_WHEN_LOST)
+            time.sleep(RECONNECT_PAUSE_SECONDS)
         return outcome == DONE

@@ -10,11 +10,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.scratch import migrate
 from tests.servers import MariaDBServer
-from tests.servers import private as private_server
+from tests.servers import temporary_server as private_server
 from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.checks import check_databases
 
-ALIAS = "private"
+ALIAS = "temporary_server"
 USER = "without_super"
 HINT = "log_bin_trust_function_creators = 1"
 
@@ -28,7 +28,7 @@ def server() -> Iterator[MariaDBServer]:
 
 
 @pytest.fixture
-def private(
+def temporary_server(
     server: MariaDBServer, django_db_blocker: pytest.FixtureRequest
 ) -> Iterator[BaseDatabaseWrapper]:
     """An empty database on a server where the user may do all, but nothing global."""

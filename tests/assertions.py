@@ -1,4 +1,4 @@
-"""Comparison in value and in type: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
+"""Compare values and their types: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from weavegraph_checkpoints import Checkpoint, ErrorEvent, VersionedState, Weave
 
 
 def assert_same(actual: Any, expected: Any) -> None:
-    """Fail with the path of the first difference in value or in type."""
+    """Fail with the path of the first difference in value or type."""
     assert difference(actual, expected) is None
 
 
 def difference(actual: Any, expected: Any, path: str = "$") -> str | None:
-    """Return where and how two values differ, or ``None``; the order of keys is free."""
+    """Return the path and a description of the first difference, or ``None``; ignore key order."""
     if type(actual) is not type(expected):
         return f"{path}: {type(actual).__name__} instead of {type(expected).__name__}"
     if isinstance(actual, float):
@@ -38,7 +38,7 @@ def fields_of(value: Any) -> tuple[str, ...]:
 
 
 def as_read(value: Any) -> Any:
-    """Return a JSON value as it is read back: every tuple is a list."""
+    """Return a JSON value as it is loaded: tuples become lists."""
     if isinstance(value, dict):
         return {key: as_read(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -47,7 +47,7 @@ def as_read(value: Any) -> Any:
 
 
 def state_as_read(state: VersionedState) -> VersionedState:
-    """Return a state as it is read back: the tuples in its free values are lists."""
+    """Return a state as it is loaded: tuples in its free values become lists."""
     extra = msgspec.structs.replace(state.extra, map=as_read(state.extra.map))
     items = tuple(_event_as_read(event) for event in state.errors.items)
     errors = msgspec.structs.replace(state.errors, items=items)
@@ -55,7 +55,7 @@ def state_as_read(state: VersionedState) -> VersionedState:
 
 
 def checkpoint_as_read(checkpoint: Checkpoint) -> Checkpoint:
-    """Return a checkpoint as it is read back: see ``state_as_read``."""
+    """Return a checkpoint as it is loaded: see ``state_as_read``."""
     return dataclasses.replace(checkpoint, state=state_as_read(checkpoint.state))
 
 

@@ -1,4 +1,4 @@
-"""Runs the Python blocks of a page in order, in one namespace."""
+"""Run the Python blocks of a page in order, in one namespace."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tests.docs.markdown import Block, Page
 
 
 def run_blocks(page: Page, given: dict[str, Any]) -> dict[str, Any]:
-    """Run a page, compare what it prints with what it shows, and return its namespace."""
+    """Run a page, compare its output with the documented output, and return its namespace."""
     namespace = {"__name__": page.name, **given}
     printed = ""
     for block in page.blocks:
         if block.language == "python":
-            assert printed == "", f"{page.name}:{block.line}: printed above, but not shown"
+            assert printed == "", f"{page.name}:{block.line}: output is not documented"
             printed = run_block(block, page, namespace)
         elif block.comment == "output":
             assert printed == block.text, f"{page.name}:{block.line}"
             printed = ""
-    assert printed == "", f"{page.name}: printed at the end, but not shown"
+    assert printed == "", f"{page.name}: output at the end is not documented"
     return namespace
 
 
 def run_block(block: Block, page: Page, namespace: dict[str, Any]) -> str:
-    """Run one block, with ``await`` allowed in it, and return what it prints."""
+    """Run one block, which may use ``await``, and return its output."""
     code = compile(
         "\n" * (block.line - 1) + block.text,
         str(page.path),

@@ -1,4 +1,4 @@
-"""Processes that share nothing with the tests but their databases, and start quickly."""
+"""Processes that share only the databases with the tests, and start quickly."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from django.db import connections
 
 
-def processes() -> ForkServerContext:
-    """Return a context whose processes are forked from one that has set Django up."""
+def forkserver_context() -> ForkServerContext:
+    """Return a multiprocessing context that forks processes with Django already set up."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.service.worker"])
     return context
 
 
-def use(database: dict[str, Any]) -> None:
-    """In such a process, make a database the default one."""
+def use_database(database: dict[str, Any]) -> None:
+    """Make a database the default one in such a process."""
     connections.settings["default"] = database
     connections["default"] = connections.create_connection("default")

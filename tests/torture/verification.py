@@ -1,4 +1,4 @@
-"""Compares what is stored with what the writers were told."""
+"""Compare the stored rows with the journal of the writers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connections
 
 from tests.builders import orphans, wrong_snapshots
 from tests.scratch import query
-from tests.torture.content import checkpoint_of, token_of
+from tests.torture.content import build_checkpoint, get_token
 from tests.torture.journal import (
     DEADLOCK,
     DONE,
@@ -19,7 +19,7 @@ from tests.torture.journal import (
     UNKNOWN,
     Call,
     Journal,
-    overruled,
+    is_superseded,
 )
 from tests.torture.writer import KEEP_LAST
 from weavegraph_checkpoints import Checkpoint, StepQuery
@@ -32,15 +32,15 @@ PAGE = 500
 Stored = dict[int, Checkpoint]
 
 
-class Revisions:
-    """Looks at the revisions of all sessions now and then; none may ever go back."""
+class RevisionMonitor:
+    """Check repeatedly that no revision of a session ever decreases."""
 
     def __init__(self, using: str) -> None:
         self.using = using
         self.seen: dict[object, int] = {}
 
-    def faults(self, *, close: bool = True) -> list[str]:
-        """Look once, and say which went back; leave no connection open."""
+    def find_faults(self, *, close: bool = True) -> list[str]:
+        """Return the revisions that decreased since the last call; close the connection."""
         rows = Session.objects.using(self.using).values_list("id", "created_at", "revision")
         found = []
         for session_id, created_at, revision in rows:
@@ -53,7 +53,7 @@ class Revisions:
         return found
 
 
-_OTHERS = {
+_COUNT_OTHER_CONNECTIONS = {
     "postgresql": (
         "SELECT COUNT(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -65,20 +65,23 @@ _OTHERS = {
 }
 
 
-def wait_for_quiet(using: str) -> None:
-    """Wait until a server has noticed that all the writers are gone."""
+def wait_for_disconnects(using: str) -> None:
+    """Wait until the server has closed the connections of all writers."""
     connection = connections[using]
     deadline = time.monotonic() + LINGERING_SECONDS
-    while connection.vendor in _OTHERS and query(connection, _OTHERS[connection.vendor])[0][0]:
-        assert time.monotonic() < deadline, "somebody else is connected"
+    while (
+        connection.vendor in _COUNT_OTHER_CONNECTIONS
+        and query(connection, _COUNT_OTHER_CONNECTIONS[connection.vendor])[0][0]
+    ):
+        assert time.monotonic() < deadline, "other connections are still open"
         time.sleep(0.05)
 
 
-def victims(journal: Journal, using: str) -> int:
-    """Count the calls that were victims of a deadlock, or were tried again for it.
+def count_deadlocks(journal: Journal, using: str) -> int:
+    """Return the number of calls that failed or were retried because of a deadlock.
 
-    Only MariaDB may have any: of several who wait for the birth of a session, whose writer
-    is killed, each keeps the gap that the others insert into.
+    Only MariaDB may have any: if the writer that creates a session is killed, the writers that
+    wait for it each hold the gap lock that blocks the inserts of the others.
     """
     failed = [call for call in journal.failures if call.result == DEADLOCK]
     found = len(journal.warnings) + len(failed)
@@ -86,8 +89,8 @@ def victims(journal: Journal, using: str) -> int:
     return found
 
 
-def kept(journal: Journal, using: str) -> int:
-    """Count the saves that are there although their process was killed before they returned."""
+def count_kept_saves(journal: Journal, using: str) -> int:
+    """Return the number of interrupted saves that took effect."""
     tokens = {
         nodes[0]
         for nodes in Step.objects.using(using).values_list("ran_nodes", flat=True).iterator()
@@ -95,17 +98,17 @@ def kept(journal: Journal, using: str) -> int:
     return sum(f"Custom:{call.token}" in tokens for call in journal.interrupted_saves())
 
 
-def faults(journal: Journal, using: str) -> list[str]:
-    """Return what is stored and should not be, or should be and is not."""
+def find_faults(journal: Journal, using: str) -> list[str]:
+    """Return a description of each row that is missing, unexpected or wrong."""
     found = list(journal.resumed)
     found += [f"torn snapshot of {session_id}" for session_id in wrong_snapshots(using)]
     found += [f"step without a session: {orphan}" for orphan in orphans(using)]
     found += [f"{finding}" for finding in verify(using=using, deep=True)]
     sessions = {row.id: row for row in Session.objects.using(using).all()}
     for session_id in journal.sessions() | set(sessions):
-        stored = history(session_id, using)
+        stored = load_steps(session_id, using)
         if session_id in sessions and not stored:
-            found.append(f"{session_id}: born without a step")
+            found.append(f"{session_id}: created without a step")
         if session_id in journal.forks:
             found += _fork_faults(journal, session_id, sessions.get(session_id), stored, using)
         else:
@@ -116,8 +119,8 @@ def faults(journal: Journal, using: str) -> list[str]:
     return found
 
 
-def history(session_id: str, using: str) -> Stored:
-    """Read all steps of a session by the service."""
+def load_steps(session_id: str, using: str) -> Stored:
+    """Return all steps of a session, loaded through the service."""
     checkpointer = DjangoCheckpointer(using)
     stored: Stored = {}
     newest: int | None = None
@@ -130,38 +133,38 @@ def history(session_id: str, using: str) -> Stored:
 
 
 def _save_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[str]:
-    """Every acknowledged save is there, unless a later call took or replaced it."""
+    """Check that each acknowledged save is stored, unless a later call deleted or replaced it."""
     saved = journal.saves[session_id]
     deletes = [call for call in journal.deletes[session_id] if _may_have_deleted(call)]
-    takers = dict(_takers(journal, session_id))
+    prunes = dict(_prunable_steps(journal, session_id))
     for step in sorted(saved.keys() | stored.keys()):
         calls = saved.get(step, [])
         others = [*calls, *deletes]
-        place = f"{session_id} step {step}"
+        location = f"{session_id} step {step}"
         if step not in stored:
-            explained = [*deletes, *filter(None, [takers.get(step)])]
-            if overruled(max(explained, key=_ended, default=None), others):
-                yield f"{place}: an acknowledged save is lost"
+            explained = [*deletes, *filter(None, [prunes.get(step)])]
+            if is_superseded(max(explained, key=_ended, default=None), others):
+                yield f"{location}: an acknowledged save is lost"
             continue
         checkpoint = stored[step]
-        token = token_of(checkpoint)
-        if checkpoint != checkpoint_of(session_id, step, token):
-            yield f"{place}: what is stored is not what {token} saved"
+        token = get_token(checkpoint)
+        if checkpoint != build_checkpoint(session_id, step, token):
+            yield f"{location}: what is stored is not what {token} saved"
         by = [call for call in calls if call.token == token and call.may_have_happened]
         if not by:
-            yield f"{place}: holds {token}, which nobody saved there"
-        elif overruled(max(by, key=_ended), others):
-            yield f"{place}: holds {token}, and a later acknowledged call is lost"
+            yield f"{location}: holds {token}, which nobody saved there"
+        elif is_superseded(max(by, key=_ended), others):
+            yield f"{location}: holds {token}, and a later acknowledged call is lost"
 
 
 def _ended(call: Call) -> float:
     return call.ended
 
 
-def _takers(journal: Journal, session_id: str) -> Iterator[tuple[int, Call]]:
-    """Yield the steps that a prune may have taken, each with the last such prune.
+def _prunable_steps(journal: Journal, session_id: str) -> Iterator[tuple[int, Call]]:
+    """Yield the steps that a prune may have deleted, each with the last such prune.
 
-    Enough newer steps have to have been there before it ended.
+    At least ``KEEP_LAST`` newer steps must have been saved before that prune ended.
     """
     prunes = [call for call in journal.prunes[session_id] if call.may_have_happened]
     if not prunes:
@@ -182,7 +185,7 @@ def _may_have_deleted(call: Call) -> bool:
 
 
 def _chain_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator[str]:
-    """Of checked saves each step has one winner, and none is missing."""
+    """Check that each step has exactly one successful checked save, and that no step is missing."""
     if sorted(stored) != list(range(1, len(stored) + 1)):
         yield f"{session_id}: there are gaps between its {len(stored)} steps"
     for step, calls in journal.saves[session_id].items():
@@ -192,7 +195,7 @@ def _chain_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator
 
 
 def _revision_faults(journal: Journal, session_id: str, session: Session | None) -> Iterator[str]:
-    """A session that was never deleted counts each of its saves once."""
+    """Check that the revision of a session that was never deleted is the number of its saves."""
     if session is None or journal.deletes[session_id]:
         return
     calls = [call for each in journal.saves[session_id].values() for call in each]
@@ -205,14 +208,14 @@ def _revision_faults(journal: Journal, session_id: str, session: Session | None)
 def _fork_faults(
     journal: Journal, target: str, session: Session | None, stored: Stored, using: str
 ) -> Iterator[str]:
-    """A fork is there as a whole, or not at all."""
+    """Check that a fork is stored completely, or not at all."""
     fork = journal.forks[target]
     deletes = [call for call in journal.deletes[target] if _may_have_deleted(call)]
     if session is None:
         if fork.outcome == DONE and not deletes:
             yield f"{target}: an acknowledged fork is lost"
         return
-    if fork.outcome not in (DONE, UNKNOWN, FAILED) or overruled(fork, deletes):
+    if fork.outcome not in (DONE, UNKNOWN, FAILED) or is_superseded(fork, deletes):
         yield f"{target}: there is a fork that should not be"
     if (session.forked_from, session.forked_at_step) != (
         fork.session_id,
@@ -224,9 +227,9 @@ def _fork_faults(
     if session.revision != len(stored):
         yield f"{target}: revision {session.revision} after {len(stored)} steps"
     for step, checkpoint in stored.items():
-        token = token_of(checkpoint)
+        token = get_token(checkpoint)
         sources = journal.saves[fork.session_id].get(step, [])
-        if checkpoint != checkpoint_of(target, step, token) or not any(
+        if checkpoint != build_checkpoint(target, step, token) or not any(
             call.token == token and call.may_have_happened and call.begun < fork.ended
             for call in sources
         ):
@@ -235,7 +238,7 @@ def _fork_faults(
 
 
 def _missing_of_fork(journal: Journal, fork: Call, stored: Stored) -> Iterator[str]:
-    """What nobody deletes from a source is in each fork that began after it was saved."""
+    """Check that a fork contains every step that was saved before it and never deleted."""
     if not fork.session_id.startswith("free/"):
         return
     for step, calls in journal.saves[fork.session_id].items():
@@ -243,6 +246,6 @@ def _missing_of_fork(journal: Journal, fork: Call, stored: Stored) -> Iterator[s
         if (
             copied
             and step not in stored
-            and overruled(None, [call for call in calls if call.ended < fork.begun])
+            and is_superseded(None, [call for call in calls if call.ended < fork.begun])
         ):
             yield f"{fork.target} step {step}: was not copied"

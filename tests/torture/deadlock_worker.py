@@ -1,4 +1,4 @@
-"""A process of a crowd that calls the service on two sessions, and counts what goes wrong."""
+"""A process that calls the service on two sessions and counts the errors."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tests.torture.journal import DEADLOCK  # noqa: E402
 from weavegraph_checkpoints.retries import is_transient  # noqa: E402
 
 SESSIONS = ("a", "b")
-OUTSIDE, INSIDE = "by themselves", "in atomic()"
+AUTOCOMMIT, IN_ATOMIC = "in autocommit", "in atomic()"
 
 
-class Counted(logging.Handler):
-    """Counts what the app logs."""
+class RetryCounter(logging.Handler):
+    """Count the retries that the app logs."""
 
     def __init__(self, counts: Counter[str]) -> None:
         super().__init__()
         self.counts = counts
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.counts["tried again"] += 1
+        self.counts["retries"] += 1
 
 
-def call(seed: str, calls: int, where: str) -> Counter[str]:
-    """Make so many calls; return how many were tried again, refused or failed."""
+def make_calls(seed: str, calls: int, where: str) -> Counter[str]:
+    """Make ``calls`` random calls; return the number of retries and of errors of each kind."""
     counts: Counter[str] = Counter()
-    handler, logger = Counted(counts), logging.getLogger("weavegraph_checkpoints")
+    handler, logger = RetryCounter(counts), logging.getLogger("weavegraph_checkpoints")
     logger.addHandler(handler)
     mixture = Mixture(
-        seed, nullcontext if where == OUTSIDE else transaction.atomic, sessions=SESSIONS
+        seed, nullcontext if where == AUTOCOMMIT else transaction.atomic, sessions=SESSIONS
     )
     for _ in range(calls):
         try:

@@ -1,4 +1,4 @@
-"""Calls the service in this process, and keeps the journal that writers keep in theirs."""
+"""Call the service in this process, and record each call in a journal as the writers do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from django.db import Error
 
-from tests.torture.content import checkpoint_of
+from tests.torture.content import build_checkpoint
 from tests.torture.journal import DONE, FAILED, Call, Journal
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 
-class Told:
-    """Calls the service as a writer does, and keeps the journal."""
+class CallRecorder:
+    """Call the service and record each call in ``journal``."""
 
     def __init__(self, using: str = "default") -> None:
         self.journal = Journal()
@@ -34,7 +34,7 @@ class Told:
         return call
 
     def save(self, name: str, step: int, token: str) -> Call:
-        saved = checkpoint_of(name, step, token)
+        saved = build_checkpoint(name, step, token)
         return self.call(
             lambda: self.checkpointer.save(saved), "save", name, step=step, token=token
         )
