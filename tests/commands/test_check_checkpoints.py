@@ -19,7 +19,7 @@ from tests.commands.running import Terminal, run
 from tests.health.corrupting import dropped_triggers, set_session, set_step
 from weavegraph_checkpoints import health
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.health import Extent, Finding
+from weavegraph_checkpoints.health import Finding, RowCount
 
 CHECK = "check_checkpoints"
 
@@ -37,8 +37,8 @@ def three_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     def verify(*, on_progress: Any, **options: Any) -> Iterator[Finding]:
         assert options == {"using": "default", "deep": False, "repair": False}
         yield from FINDINGS
-        on_progress(Extent(sessions=1, steps=0))
-        on_progress(Extent(sessions=1, steps=2))
+        on_progress(RowCount(sessions=1, steps=0))
+        on_progress(RowCount(sessions=1, steps=2))
 
     monkeypatch.setattr(health, "verify", verify)
 
@@ -133,7 +133,7 @@ def test_a_trigger_has_a_line_of_its_own() -> None:
 @pytest.mark.parametrize("format", ["text", "json"])
 def test_an_interruption_ends_with_a_summary(monkeypatch: pytest.MonkeyPatch, format: str) -> None:
     def verify(*, on_progress: Any, **options: Any) -> Iterator[Finding]:
-        on_progress(Extent(sessions=5, steps=0))
+        on_progress(RowCount(sessions=5, steps=0))
         yield FINDINGS[0]
         raise KeyboardInterrupt
 

@@ -14,7 +14,7 @@ from tests.service.statements import captured
 from tests.triggers.helpers import create_session
 from weavegraph_checkpoints import VersionedState, health
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.health import Extent, extent, verify
+from weavegraph_checkpoints.health import RowCount, count_rows, verify
 from weavegraph_checkpoints.health.sql import HealthStatements
 
 pytestmark = pytest.mark.django_db
@@ -41,9 +41,9 @@ def test_a_page_takes_one_statement() -> None:
 
 
 def test_statements_grow_with_the_pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "SESSIONS_A_PAGE", 5)
-    monkeypatch.setattr(health, "STEPS_A_PAGE", 20)
-    monkeypatch.setattr(health, "STEPS_A_READ", 10)
+    monkeypatch.setattr(health, "SESSION_PAGE_SIZE", 5)
+    monkeypatch.setattr(health, "STEP_PAGE_SIZE", 20)
+    monkeypatch.setattr(health, "DECODE_BATCH_SIZE", 10)
     for number in range(20):
         save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
     assert statements() == (4 + 1) + (2 + 1)
@@ -64,10 +64,10 @@ def test_progress() -> None:
     for number in range(3):
         save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
     create_session("empty")
-    seen: list[Extent] = []
+    seen: list[RowCount] = []
     assert list(verify(on_progress=seen.append)) == []
-    assert seen == [Extent(sessions=4, steps=0), Extent(sessions=4, steps=6)]
-    assert extent() == seen[-1]
+    assert seen == [RowCount(sessions=4, steps=0), RowCount(sessions=4, steps=6)]
+    assert count_rows() == seen[-1]
 
 
 def test_nothing_runs_before_the_first_finding_is_asked_for() -> None:
@@ -78,16 +78,16 @@ def test_nothing_runs_before_the_first_finding_is_asked_for() -> None:
 
 
 def test_reads_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "BYTES_A_READ", 100_000)
+    monkeypatch.setattr(health, "MAX_DECODE_BATCH_BYTES", 100_000)
     reads = []
-    real = HealthStatements._stored
+    real = HealthStatements._get_raw_steps
 
     def stored(self: HealthStatements, condition: str, parameters: Any) -> Any:
         rows = real(self, condition, parameters)
         reads.append([len(row.state) for row in rows])
         return rows
 
-    monkeypatch.setattr(HealthStatements, "_stored", stored)
+    monkeypatch.setattr(HealthStatements, "_get_raw_steps", stored)
     for step, size in enumerate([10, 60_000, 60_000, 250_000, *[30_000] * 7, 10]):
         state = VersionedState.new_with_user_message("x" * size)
         save_history(DjangoCheckpointer(), "a", [step], state=state)
@@ -98,7 +98,7 @@ def test_reads_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "BYTES_A_READ", 1_000_000)
+    monkeypatch.setattr(health, "MAX_DECODE_BATCH_BYTES", 1_000_000)
     state = VersionedState.new_with_user_message("x" * 200_000)
     save_history(DjangoCheckpointer(), "a", range(100), state=state)
     tracemalloc.start()

@@ -154,8 +154,8 @@ def test_a_frontier_that_is_no_json() -> None:
 
 
 def test_pages_and_ids_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weavegraph_checkpoints.health.SESSIONS_A_PAGE", 2)
-    monkeypatch.setattr("weavegraph_checkpoints.health.STEPS_A_PAGE", 3)
+    monkeypatch.setattr("weavegraph_checkpoints.health.SESSION_PAGE_SIZE", 2)
+    monkeypatch.setattr("weavegraph_checkpoints.health.STEP_PAGE_SIZE", 3)
     ids = sorted(["a", "A", "a ", "á", "😀", "'\"\\%s", "%", "x" * 255])
     for session_id in ids:
         save_history(DjangoCheckpointer(), session_id, [1, 2])

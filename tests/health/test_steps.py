@@ -94,8 +94,8 @@ def test_wrong_counts_are_found_by_decoding() -> None:
 
 @pytest.mark.django_db
 def test_counts_of_many_steps_and_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weavegraph_checkpoints.health.STEPS_A_PAGE", 7)
-    monkeypatch.setattr("weavegraph_checkpoints.health.STEPS_A_READ", 2)
+    monkeypatch.setattr("weavegraph_checkpoints.health.STEP_PAGE_SIZE", 7)
+    monkeypatch.setattr("weavegraph_checkpoints.health.DECODE_BATCH_SIZE", 2)
     for session_id in ("a", "b", "c"):
         save_history(DjangoCheckpointer(), session_id, range(5), state=STATE)
     Step.objects.update(message_count=None)
@@ -187,7 +187,7 @@ def test_a_time_that_cannot_be_read(text: str) -> None:
     set_step("a", 1, created_at=text)
     (finding,) = found(deep=True)
     assert (finding.step, finding.problem) == (1, "undecodable")
-    assert finding.detail.startswith("not a time: '")
+    assert finding.detail.startswith("not a timestamp: '")
     assert finding.detail.endswith(" at $.created_at")
 
 
@@ -217,7 +217,7 @@ def test_orphans_are_reported_and_left(deep: bool, repair: bool) -> None:
 
 @pytest.mark.django_db
 def test_the_widest_range_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weavegraph_checkpoints.health.STEPS_A_PAGE", 1)
+    monkeypatch.setattr("weavegraph_checkpoints.health.STEP_PAGE_SIZE", 1)
     for step in (0, 1, 2**63 - 1):
         DjangoCheckpointer().save(a_checkpoint("a", step))
     Step.objects.update(state_bytes=None)

@@ -131,7 +131,7 @@ def after_first(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[],
 def test_what_a_save_mends_first_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_session("a", last_state=None)
-    after_first(monkeypatch, "snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
+    after_first(monkeypatch, "get_snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
     assert found(repair=True) == []
     assert wrong_snapshots() == []
 
@@ -142,19 +142,19 @@ def test_a_snapshot_is_derived_from_the_step_that_came_meanwhile(
 ) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_session("a", last_step=9)
-    after_first(monkeypatch, "snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
+    after_first(monkeypatch, "get_snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
     assert problems(repair=True) == [("a", 3, "snapshot", True)]
     assert wrong_snapshots() == []
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("read", ["snapshots", "marks"])
+@pytest.mark.parametrize("read", ["get_snapshots", "get_headers"])
 def test_a_session_that_is_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_step("a", 2, message_count=None)
     set_session("a", status="finished")
     after_first(monkeypatch, read, lambda: DjangoCheckpointer().delete_session("a"))
-    assert problems(repair=True) == ([("a", 2, "status", True)] if read == "marks" else [])
+    assert problems(repair=True) == ([("a", 2, "status", True)] if read == "get_headers" else [])
     assert not Session.objects.exists()
 
 
@@ -162,20 +162,20 @@ def test_a_session_that_is_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch, re
 def test_counts_that_a_save_mends_first_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     Step.objects.update(message_count=None)
-    after_first(monkeypatch, "marks", lambda: save_history(DjangoCheckpointer(), "a", [2]))
+    after_first(monkeypatch, "get_headers", lambda: save_history(DjangoCheckpointer(), "a", [2]))
     assert problems(repair=True) == [("a", 1, "missing-counts", True)]
 
 
 @pytest.mark.django_db
 def test_steps_that_come_between_two_reads_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weavegraph_checkpoints.health.STEPS_A_READ", 2)
+    monkeypatch.setattr("weavegraph_checkpoints.health.DECODE_BATCH_SIZE", 2)
     save_history(DjangoCheckpointer(), "a", [0, 10, 20])
 
     def insert() -> None:
         save_history(DjangoCheckpointer(), "a", range(1, 9))
         Step.objects.filter(step__in=[1, 5, 20]).update(message_count=9)
 
-    after_first(monkeypatch, "marks", insert)
+    after_first(monkeypatch, "get_headers", insert)
     assert problems(deep=True) == [("a", step, "wrong-counts", False) for step in (1, 5, 20)]
 
 

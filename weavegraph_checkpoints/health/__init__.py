@@ -1,8 +1,8 @@
-"""Verifies what is stored, and repairs what can be repaired without a guess."""
+"""Verify what is stored, and repair what can be derived from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,54 +17,56 @@ from weavegraph_checkpoints.backends.base import StepKey
 from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.sql import (
-    COUNTS,
-    DOCUMENTS,
+    COUNT_COLUMNS,
+    SNAPSHOT_JSON_COLUMNS,
     HealthStatements,
+    RawStep,
     SnapshotRow,
-    StepMark,
-    StoredStep,
+    StepHeader,
 )
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.serde import loads_json
 
-SESSIONS_A_PAGE = 500
-STEPS_A_PAGE = 2000
-STEPS_A_READ = 500
-BYTES_A_READ = 8 * 1024 * 1024
+SESSION_PAGE_SIZE = 500
+STEP_PAGE_SIZE = 2000
+DECODE_BATCH_SIZE = 500
+MAX_DECODE_BATCH_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One problem of what is stored."""
+    """A problem of a trigger, a session or a step."""
 
     problem: str
     """A stable code.
 
-    ``trigger-missing``, ``trigger-altered``, ``trigger-disabled``: snapshots go stale.
-    ``snapshot``, ``status``, ``session-counts``: a session is not what its newest step
-    says. ``missing-counts``, ``wrong-counts``: those of a step are not those of its
-    state. ``undecodable``: a step cannot be read. ``orphan``: its session is gone.
+    ``trigger-missing``, ``trigger-altered``, ``trigger-disabled``: snapshots become stale.
+    ``snapshot``, ``status``, ``session-counts``: columns of a session differ from its newest
+    step. ``missing-counts``, ``wrong-counts``: counts of a step are null or differ from its
+    state. ``undecodable``: a step cannot be decoded. ``orphan``: its session is missing.
     """
     detail: str
     session_id: str | None = None
     """``None`` for a trigger."""
     step: int | None = None
-    """Of a session's problem its newest step, ``None`` where there is none."""
+    """For a problem of a session, its newest step; ``None`` if it has no steps."""
     repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
-    """How many sessions and steps there are, or were checked."""
+class RowCount:
+    """A number of sessions and steps."""
 
     sessions: int = 0
     steps: int = 0
 
 
-def extent(*, using: str | None = None) -> Extent:
+def count_rows(*, using: str | None = None) -> RowCount:
     """Return how many sessions and steps ``verify`` would check."""
-    sessions, steps = _statements(using).extent()
-    return Extent(sessions=sessions, steps=steps)
+    alias = using or router.db_for_write(Session)
+    return RowCount(
+        sessions=Session.objects.using(alias).count(), steps=Step.objects.using(alias).count()
+    )
 
 
 def verify(
@@ -72,145 +74,152 @@ def verify(
     using: str | None = None,
     deep: bool = False,
     repair: bool = False,
-    on_progress: Callable[[Extent], None] | None = None,
+    on_progress: Callable[[RowCount], None] | None = None,
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the triggers, then with the sessions, then with the steps.
+    """Yield the problems of the triggers, then of the sessions, then of the steps.
 
-    ``deep`` decodes every step too. ``repair`` installs the triggers, derives wrong
-    snapshots again (``revision`` goes up, ``updated_at`` stays) and writes missing or
-    wrong counts, each in a short transaction that locks the session and looks again; a
-    state or an orphan is never touched. Sessions may be saved to meanwhile: that raises
-    no false alarm, and what was mended by it is not reported. ``on_progress`` gets what
-    was checked so far, after each page. Memory does not grow with the tables. Without
-    ``using`` the router says where to write.
+    ``deep`` also decodes every step. ``repair`` installs the triggers, derives stale
+    snapshots again (``revision`` is raised, ``updated_at`` is kept) and writes missing or
+    wrong counts, each in a short transaction that locks the session and checks again. States
+    and orphans are never changed. Sessions that are saved to in the meantime cause no false
+    findings. ``on_progress`` gets what was checked so far after each page. Memory does not
+    grow with the tables. Without ``using``, the database router chooses the database to
+    write to.
     """
-    return _Verification(_statements(using), deep, repair, on_progress).findings()
-
-
-def _statements(using: str | None) -> HealthStatements:
     alias = using or router.db_for_write(Session)
-    return HealthStatements(get_backend(connections[alias]))
+    statements = HealthStatements(get_backend(connections[alias]))
+    return _Verification(statements, deep, repair, on_progress).run()
 
 
 class _Verification:
+    """One call of ``verify``."""
+
     def __init__(
         self,
         statements: HealthStatements,
         deep: bool,
         repair: bool,
-        on_progress: Callable[[Extent], None] | None,
+        on_progress: Callable[[RowCount], None] | None,
     ) -> None:
         self.statements = statements
+        self.backend = statements.backend
         self.connection = statements.connection
         self.deep = deep
         self.repair = repair
         self.on_progress = on_progress
-        self.checked = Extent()
+        self.checked = RowCount()
 
-    def findings(self) -> Iterator[Finding]:
-        yield from self._triggers()
-        yield from self._sessions()
-        yield from self._steps()
+    def run(self) -> Iterator[Finding]:
+        yield from self._check_triggers()
+        yield from self._check_sessions()
+        yield from self._check_steps()
 
-    def _triggers(self) -> Iterator[Finding]:
-        found = left = triggers.problems(self.connection)
+    def _check_triggers(self) -> Iterator[Finding]:
+        found = remaining = triggers.problems(self.connection)
         failure = ""
         if found and self.repair:
             try:
                 triggers.install(self.connection.alias)
             except DatabaseError as error:
                 failure = f", cannot be installed: {error}"
-            left = triggers.problems(self.connection)
-        standing = {problem.trigger for problem in found} - {problem.trigger for problem in left}
+            remaining = triggers.problems(self.connection)
+        broken = {problem.trigger for problem in remaining}
         for problem in found:
             yield Finding(
                 problem=f"trigger-{problem.kind}",
                 detail=f"{problem.trigger}{failure}",
-                repaired=problem.trigger in standing,
+                repaired=problem.trigger not in broken,
             )
 
-    def _sessions(self) -> Iterator[Finding]:
+    def _check_sessions(self) -> Iterator[Finding]:
         after = ""
-        while page := self.statements.snapshots(after, SESSIONS_A_PAGE):
+        while page := self.statements.get_snapshots(after, SESSION_PAGE_SIZE):
             for row in page:
-                yield from self._session(row)
+                yield from self._check_session(row)
             after = page[-1].session_id
             self._advance(sessions=len(page))
 
-    def _session(self, row: SnapshotRow) -> Iterator[Finding]:
-        found = _snapshot_findings(row)
+    def _check_session(self, row: SnapshotRow) -> Iterator[Finding]:
+        found = _find_stale(row)
         if found and self.repair:
-            # A step that breaks a constraint of its columns cannot be copied.
+            # A step that violates a constraint of the session's columns cannot be copied.
             with suppress(IntegrityError):
-                found = self._locked(row.session_id, partial(self._mend, row.session_id))
+                found = self._run_locked(
+                    row.session_id, partial(self._repair_snapshot, row.session_id)
+                )
         yield from found
-        if _expected_status(row) is None and not self.deep:
+        if _get_expected_status(row) is None and not self.deep:
             yield Finding(
                 session_id=row.session_id,
-                step=row.newest,
+                step=row.newest_step,
                 problem="undecodable",
                 detail="the frontier is not a list of nodes",
             )
 
-    def _mend(self, session_id: str) -> list[Finding]:
-        """Derive the snapshot of a locked session again, if it is still wrong."""
-        row = self.statements.snapshot(session_id)
-        found = _snapshot_findings(row)
+    def _repair_snapshot(self, session_id: str) -> list[Finding]:
+        """Derive the snapshot of a locked session again, if it is still stale."""
+        row = self.statements.get_snapshot(session_id)
+        found = _find_stale(row)
         if found:
-            status = _expected_status(row) or row.status
-            self.statements.mend_snapshot(session_id, row.newest, status)
+            status = _get_expected_status(row) or row.status
+            self.statements.repair_snapshot(session_id, row.newest_step, status)
         return [replace(finding, repaired=True) for finding in found]
 
-    def _steps(self) -> Iterator[Finding]:
+    def _check_steps(self) -> Iterator[Finding]:
         after: StepKey = ("", -1)
-        while page := self.statements.marks(after, STEPS_A_PAGE, measured=self.deep):
-            for mark in page:
-                if mark.is_orphan:
-                    yield _of_step(mark, "orphan", "its session is gone")
-            lacking = [mark for mark in page if mark.lacks_counts and not mark.is_orphan]
-            yield from self._lacking(lacking)
+        while page := self.statements.get_headers(after, STEP_PAGE_SIZE, measure=self.deep):
+            for header in page:
+                if header.is_orphan:
+                    yield _step_finding(header, "orphan", "its session is missing")
+            yield from self._check_null_counts(page)
             if self.deep:
-                yield from self._decoded(after, page)
+                yield from self._decode(after, page)
             after = page[-1].key
             self._advance(steps=len(page))
 
-    def _lacking(self, marks: Sequence[StepMark]) -> Iterator[Finding]:
-        detail = f"one or more of {', '.join(COUNTS)} are null"
-        for group in _batched(marks):
-            yield from self._counted(_of_step(mark, "missing-counts", detail) for mark in group)
+    def _check_null_counts(self, page: Sequence[StepHeader]) -> Iterator[Finding]:
+        found = [header for header in page if header.has_null_counts and not header.is_orphan]
+        detail = f"one or more of {', '.join(COUNT_COLUMNS)} are null"
+        for batch in _batch_by_size(found):
+            yield from self._repair_counts(
+                _step_finding(header, "missing-counts", detail) for header in batch
+            )
 
-    def _decoded(self, after: StepKey, page: Sequence[StepMark]) -> Iterator[Finding]:
-        """Decode the steps of a page, in reads that are bounded in bytes."""
-        orphans = {mark.key for mark in page if mark.is_orphan}
-        for group in _batched(page):
-            wrong = []
-            for row in self.statements.stored_steps(after, group[-1].key, STEPS_A_READ + 1):
-                finding = _decoding_finding(row)
+    def _decode(self, after: StepKey, page: Sequence[StepHeader]) -> Iterator[Finding]:
+        """Decode the steps of a page, in reads of bounded size."""
+        orphans = {header.key for header in page if header.is_orphan}
+        for batch in _batch_by_size(page):
+            last = batch[-1].key
+            wrong_counts = []
+            for row in self.statements.iter_raw_steps(after, last, DECODE_BATCH_SIZE + 1):
+                finding = _check_raw_step(row)
                 if finding is None or row.key in orphans:
                     continue
                 if finding.problem == "wrong-counts":
-                    wrong.append(finding)
+                    wrong_counts.append(finding)
                 else:
                     yield finding
-            yield from self._counted(wrong)
-            after = group[-1].key
+            yield from self._repair_counts(wrong_counts)
+            after = last
 
-    def _counted(self, found: Iterable[Finding]) -> Iterator[Finding]:
-        """Yield findings about counts, which ``repair`` writes session by session."""
+    def _repair_counts(self, found: Iterable[Finding]) -> Iterator[Finding]:
+        """Yield findings about counts; with ``repair``, write the counts of each session."""
         if not self.repair:
             yield from found
             return
         for session_id, findings in groupby(found, lambda finding: finding.session_id or ""):
-            by_step = {finding.step or 0: finding for finding in findings}
-            yield from self._locked(session_id, partial(self._count, session_id, by_step))
+            yield from self._run_locked(
+                session_id, partial(self._set_counts, session_id, list(findings))
+            )
 
-    def _count(self, session_id: str, found: Mapping[int, Finding]) -> list[Finding]:
-        """Write the counts of steps of a locked session, where they are still wrong."""
+    def _set_counts(self, session_id: str, found: Sequence[Finding]) -> list[Finding]:
+        """Write the counts of steps of a locked session that are still wrong."""
         counts = {}
         undecodable = set()
-        for row in self.statements.stored_steps_of(session_id, list(found)):
+        steps = [finding.step or 0 for finding in found]
+        for row in self.statements.get_raw_steps(session_id, steps):
             try:
-                actual = row.actual_counts()
+                actual = row.get_actual_counts()
             except SerializationError:
                 undecodable.add(row.step)
                 continue
@@ -219,51 +228,50 @@ class _Verification:
         if counts:
             self.statements.set_counts(session_id, counts)
         return [
-            replace(finding, repaired=step in counts)
-            for step, finding in found.items()
-            if step in counts or step in undecodable
+            replace(finding, repaired=finding.step in counts)
+            for finding in found
+            if finding.step in counts or finding.step in undecodable
         ]
 
-    def _locked(self, session_id: str, work: Callable[[], list[Finding]]) -> list[Finding]:
-        """Run a repair in a transaction of its own, unless the session is gone."""
-
-        backend = self.statements.backend
-
-        def locked() -> list[Finding]:
-            return work() if backend.lock([session_id]) else []
-
-        return retries.run_batch(self.connection, locked, has_fair_locks=backend.has_fair_locks)
+    def _run_locked(self, session_id: str, work: Callable[[], list[Finding]]) -> list[Finding]:
+        """Lock a session and run ``work`` in a transaction, unless the session was deleted."""
+        return retries.run_batch(
+            self.connection,
+            lambda: work() if self.backend.lock([session_id]) else [],
+            has_fair_locks=self.backend.has_fair_locks,
+        )
 
     def _advance(self, *, sessions: int = 0, steps: int = 0) -> None:
-        self.checked = Extent(
+        self.checked = RowCount(
             sessions=self.checked.sessions + sessions, steps=self.checked.steps + steps
         )
         if self.on_progress is not None:
             self.on_progress(self.checked)
 
 
-def _snapshot_findings(row: SnapshotRow) -> list[Finding]:
-    """Return what a session does not hold as its newest step says."""
-    stale = [f"last_{column}" for column in DOCUMENTS if column in row.different]
-    if row.last_step != (row.newest or 0):
-        stale.insert(0, "last_step")
+def _find_stale(row: SnapshotRow) -> list[Finding]:
+    """Return how a session differs from its newest step."""
+    snapshot = [f"last_{column}" for column in SNAPSHOT_JSON_COLUMNS if column in row.stale_columns]
+    if row.last_step != (row.newest_step or 0):
+        snapshot.insert(0, "last_step")
+    counts = [f"last_{column}" for column in COUNT_COLUMNS if column in row.stale_columns]
     details = {}
-    if stale:
-        details["snapshot"] = f"{', '.join(stale)} not as in the newest step"
-    if _expected_status(row) not in (None, row.status):
-        details["status"] = f"{row.status}, not {_expected_status(row)}"
-    counts = [f"last_{column}" for column in COUNTS if column in row.different]
+    if snapshot:
+        details["snapshot"] = f"{', '.join(snapshot)} not as in the newest step"
+    expected = _get_expected_status(row)
+    if expected not in (None, row.status):
+        details["status"] = f"{row.status}, not {expected}"
     if counts:
         details["session-counts"] = f"{', '.join(counts)} not as in the newest step"
     return [
-        Finding(session_id=row.session_id, step=row.newest, problem=problem, detail=detail)
+        Finding(session_id=row.session_id, step=row.newest_step, problem=problem, detail=detail)
         for problem, detail in details.items()
     ]
 
 
-def _expected_status(row: SnapshotRow) -> str | None:
-    """Return the status that the newest step gives, if its frontier can be read."""
-    if row.newest is None or row.frontier is None:
+def _get_expected_status(row: SnapshotRow) -> str | None:
+    """Return the status that follows from the newest step; ``None`` for an invalid frontier."""
+    if row.newest_step is None or row.frontier is None:
         return Session.Status.EMPTY.value
     try:
         nodes = loads_json(row.frontier)
@@ -275,23 +283,23 @@ def _expected_status(row: SnapshotRow) -> str | None:
     return (Session.Status.FINISHED if finished else Session.Status.RESUMABLE).value
 
 
-def _decoding_finding(row: StoredStep) -> Finding | None:
+def _check_raw_step(row: RawStep) -> Finding | None:
     try:
-        actual = row.actual_counts()
+        actual = row.get_actual_counts()
     except SerializationError as error:
         reason = error.message.removeprefix(f"session {row.session_id!r}, step {row.step}: ")
-        return _of_step(row, "undecodable", f"{reason} at {error.path}")
+        return _step_finding(row, "undecodable", f"{reason} at {error.path}")
     wrong = [
         f"{name} is {stored}, not {value}"
-        for name, stored, value in zip(COUNTS, row.counts, actual, strict=True)
+        for name, stored, value in zip(COUNT_COLUMNS, row.counts, actual, strict=True)
         if stored not in (None, value)
     ]
-    return _of_step(row, "wrong-counts", ", ".join(wrong)) if wrong else None
+    return _step_finding(row, "wrong-counts", ", ".join(wrong)) if wrong else None
 
 
-def _of_step(row: StepMark | StoredStep, problem: str, detail: str) -> Finding:
+def _step_finding(row: StepHeader | RawStep, problem: str, detail: str) -> Finding:
     return Finding(session_id=row.session_id, step=row.step, problem=problem, detail=detail)
 
 
-def _batched(marks: Sequence[StepMark]) -> Iterator[list[StepMark]]:
-    return batched_by_weight(marks, attrgetter("size"), BYTES_A_READ, STEPS_A_READ)
+def _batch_by_size(headers: Sequence[StepHeader]) -> Iterator[list[StepHeader]]:
+    return batched_by_weight(headers, attrgetter("size"), MAX_DECODE_BATCH_BYTES, DECODE_BATCH_SIZE)

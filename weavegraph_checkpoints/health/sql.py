@@ -1,22 +1,21 @@
-"""The statements of the health check: keyset reads, and repairs under a session's lock."""
+"""The SQL of the health check: keyset reads, and repairs of a locked session."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
 
 from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend, StepKey
-from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
 
-DOCUMENTS = ("frontier", "versions_seen", "state")
-COUNTS = ("message_count", "error_count", "state_bytes")
-COPIES = (*DOCUMENTS, *COUNTS)
-"""What a session holds of its newest step, each under the name ``last_…``."""
+COUNT_COLUMNS = ("message_count", "error_count", "state_bytes")
+SNAPSHOT_JSON_COLUMNS = ("frontier", "versions_seen", "state")
+SNAPSHOT_COLUMNS = (*SNAPSHOT_JSON_COLUMNS, *COUNT_COLUMNS)
+"""The columns that a session copies from its newest step, named ``last_…`` there."""
 
 _JSON_COLUMNS = (
     "state",
@@ -27,44 +26,47 @@ _JSON_COLUMNS = (
     "updated_channels",
 )
 
+Counts = tuple[int, int, int]
+"""Values of ``COUNT_COLUMNS``."""
+
 
 class SnapshotRow(NamedTuple):
-    """A session beside its newest step."""
+    """A session compared with its newest step."""
 
     session_id: str
     last_step: int
     status: str
-    newest: int | None
-    """The step with the highest number, if there is any."""
+    newest_step: int | None
+    """``None`` for a session without steps."""
     frontier: str | bytes | None
-    """That step's frontier."""
-    different: tuple[str, ...]
-    """Those of ``COPIES`` that the session does not hold as the step does."""
+    """The frontier of the newest step."""
+    stale_columns: frozenset[str]
+    """Those of ``SNAPSHOT_COLUMNS`` that differ from the newest step."""
 
 
-class StepMark(NamedTuple):
-    """A step as the walk over all steps sees it: without its state."""
+class StepHeader(NamedTuple):
+    """A step without its JSON."""
 
     session_id: str
     step: int
-    lacks_counts: bool
+    has_null_counts: bool
     is_orphan: bool
+    """Whether its session is missing."""
     size: int
-    """The bytes of its JSON, if they were measured."""
+    """Bytes of its JSON, if they were measured."""
 
     @property
     def key(self) -> StepKey:
-        """Where the walk is."""
         return self.session_id, self.step
 
 
-class StoredStep(NamedTuple):
-    """Everything that a row of steps holds, as far as it can be read."""
+class RawStep(NamedTuple):
+    """All columns of a step, not decoded."""
 
     session_id: str
     step: int
     counts: tuple[int | None, ...]
-    """The stored values of ``COUNTS``."""
+    """The stored values of ``COUNT_COLUMNS``."""
     created_at: str
     state: str | bytes
     documents: tuple[str | bytes, ...]
@@ -72,120 +74,105 @@ class StoredStep(NamedTuple):
 
     @property
     def key(self) -> StepKey:
-        """Where the walk is."""
         return self.session_id, self.step
 
-    def checkpoint(self) -> Checkpoint:
-        """Decode the row; raises ``SerializationError``."""
-        return checkpoint_from_columns(
-            self.session_id,
-            self.step,
-            _instant(self.created_at),
-            1,
-            self.state,
-            *self.documents,
+    def get_actual_counts(self) -> Counts:
+        """Decode the step, and count; raises ``SerializationError``."""
+        created_at = _parse_timestamp(self.created_at)
+        checkpoint = checkpoint_from_columns(
+            self.session_id, self.step, created_at, 1, self.state, *self.documents
         )
-
-    def actual_counts(self) -> tuple[int, int, int]:
-        """Return what ``COUNTS`` ought to be; raises ``SerializationError``."""
-        state = self.checkpoint().state
-        octets = self.state if isinstance(self.state, bytes) else self.state.encode()
-        return len(state.messages.items), len(state.errors.items), len(octets)
+        state = checkpoint.state
+        size = len(self.state if isinstance(self.state, bytes) else self.state.encode())
+        return len(state.messages.items), len(state.errors.items), size
 
 
 class HealthStatements:
-    """Compares and mends what is stored; states are read only to decode them."""
+    """The statements of a health check on one connection."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
 
-    def extent(self) -> tuple[int, int]:
-        """Return how many sessions and steps there are."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT (SELECT COUNT(*) FROM {SESSION}), (SELECT COUNT(*) FROM {STEP})"
-            )
-            sessions, steps = cursor.fetchone()
-        return sessions, steps
-
-    def snapshots(self, after: str, limit: int) -> list[SnapshotRow]:
+    def get_snapshots(self, after: str, limit: int) -> list[SnapshotRow]:
         """Return the next sessions by id, compared inside the database."""
-        return self._snapshots("held.id > %s ORDER BY held.id LIMIT %s", [after, limit])
+        return self._get_snapshots("session.id > %s ORDER BY session.id LIMIT %s", [after, limit])
 
-    def snapshot(self, session_id: str) -> SnapshotRow:
-        """Return one session that is there."""
-        return self._snapshots("held.id = %s", [session_id])[0]
+    def get_snapshot(self, session_id: str) -> SnapshotRow:
+        """Return a session that exists."""
+        return self._get_snapshots("session.id = %s", [session_id])[0]
 
-    def _snapshots(self, condition: str, parameters: Sequence[Any]) -> list[SnapshotRow]:
+    def _get_snapshots(self, condition: str, parameters: Sequence[Any]) -> list[SnapshotRow]:
         differences = ", ".join(
-            self.backend.is_distinct(f"held.last_{column}", f"newest.{column}") for column in COPIES
+            self.backend.is_distinct(f"session.last_{column}", f"newest.{column}")
+            for column in SNAPSHOT_COLUMNS
         )
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT held.id, held.last_step, held.status, newest.step,"
-                f" {self.backend.json_as_stored('newest.frontier')}, {differences}"
-                f" FROM {SESSION} AS held LEFT JOIN {STEP} AS newest"
-                " ON newest.session_id = held.id AND newest.step ="
-                f" (SELECT one.step FROM {STEP} AS one WHERE one.session_id = held.id"
-                " ORDER BY one.step DESC LIMIT 1)"
-                f" WHERE {condition}",
-                parameters,
-            )
-            rows = cursor.fetchall()
+        rows = self._fetch(
+            "SELECT session.id, session.last_step, session.status, newest.step,"
+            f" {self.backend.json_as_stored('newest.frontier')}, {differences}"
+            f" FROM {SESSION} AS session LEFT JOIN {STEP} AS newest"
+            " ON newest.session_id = session.id AND newest.step ="
+            f" (SELECT own.step FROM {STEP} AS own WHERE own.session_id = session.id"
+            f" ORDER BY own.step DESC LIMIT 1) WHERE {condition}",
+            parameters,
+        )
         return [
             SnapshotRow(
-                session_id,
-                last_step,
-                status,
-                newest,
-                frontier,
-                tuple(column for column, differs in zip(COPIES, different, strict=True) if differs),
+                *row[:5],
+                frozenset(
+                    column
+                    for column, differs in zip(SNAPSHOT_COLUMNS, row[5:], strict=True)
+                    if differs
+                ),
             )
-            for session_id, last_step, status, newest, frontier, *different in rows
+            for row in rows
         ]
 
-    def mend_snapshot(self, session_id: str, newest: int | None, status: str) -> None:
+    def repair_snapshot(self, session_id: str, newest_step: int | None, status: str) -> None:
         """Copy the newest step of a locked session into its snapshot."""
         copies = ", ".join(
             f"last_{column} = (SELECT {column} FROM {STEP} WHERE session_id = %s AND step = %s)"
-            for column in COPIES
+            for column in SNAPSHOT_COLUMNS
         )
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE {SESSION} SET revision = revision + 1, last_step = %s, status = %s,"
                 f" {copies} WHERE id = %s",
-                [newest or 0, status, *[session_id, newest] * len(COPIES), session_id],
+                [
+                    newest_step or 0,
+                    status,
+                    *[session_id, newest_step] * len(SNAPSHOT_COLUMNS),
+                    session_id,
+                ],
             )
 
-    def marks(self, after: StepKey, limit: int, *, measured: bool) -> list[StepMark]:
-        """Return the next steps by key; ``measured`` gives the size of each.
+    def get_headers(self, after: StepKey, limit: int, *, measure: bool) -> list[StepHeader]:
+        """Return the next steps by key, with their sizes.
 
-        Without it, only steps that lack counts are measured.
+        Without ``measure``, only steps with null counts are measured; others have size 0.
         """
-        lacking = " OR ".join(f"{column} IS NULL" for column in COUNTS)
+        null_counts = " OR ".join(f"{column} IS NULL" for column in COUNT_COLUMNS)
         size = " + ".join(
             f"COALESCE({self.backend.octet_length(column)}, 0)" for column in _JSON_COLUMNS
         )
-        if not measured:
-            size = f"CASE WHEN {lacking} THEN {size} ELSE 0 END"
+        if not measure:
+            size = f"CASE WHEN {null_counts} THEN {size} ELSE 0 END"
         condition, parameters = self.backend.after_key(after)
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT session_id, step, {lacking}, (SELECT owning.id FROM {SESSION} AS owning"
-                f" WHERE owning.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
-                f" WHERE {condition} ORDER BY session_id, step LIMIT %s",
-                [*parameters, limit],
-            )
-            return [StepMark(*row) for row in cursor.fetchall()]
+        rows = self._fetch(
+            f"SELECT session_id, step, {null_counts}, (SELECT parent.id FROM {SESSION} AS parent"
+            f" WHERE parent.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
+            f" WHERE {condition} ORDER BY session_id, step LIMIT %s",
+            [*parameters, limit],
+        )
+        return list(map(StepHeader._make, rows))
 
-    def stored_steps(self, after: StepKey, last: StepKey, limit: int) -> Iterator[StoredStep]:
-        """Yield the steps that come after one key, up to another, ``limit`` in a read."""
+    def iter_raw_steps(self, after: StepKey, last: StepKey, limit: int) -> Iterator[RawStep]:
+        """Yield the steps after one key up to another; ``limit`` is that of one statement."""
         upper, upper_parameters = self.backend.up_to_key(last)
         while True:
             lower, lower_parameters = self.backend.after_key(after)
-            # Without its LIMIT, PostgreSQL would take the range for half of the table.
-            rows = self._stored(
+            # Without the LIMIT, PostgreSQL estimates that the range is half of the table.
+            rows = self._get_raw_steps(
                 f"{lower} AND {upper} ORDER BY session_id, step LIMIT %s",
                 [*lower_parameters, *upper_parameters, limit],
             )
@@ -194,48 +181,49 @@ class HealthStatements:
                 return
             after = rows[-1].key
 
-    def stored_steps_of(self, session_id: str, steps: Sequence[int]) -> list[StoredStep]:
-        """Return those of some steps of one session that are there."""
-        marks = ", ".join(["%s"] * len(steps))
-        return self._stored(
-            f"session_id = %s AND step IN ({marks}) ORDER BY step", [session_id, *steps]
+    def get_raw_steps(self, session_id: str, steps: Sequence[int]) -> list[RawStep]:
+        """Return those of ``steps`` that exist."""
+        placeholders = ", ".join(["%s"] * len(steps))
+        return self._get_raw_steps(
+            f"session_id = %s AND step IN ({placeholders}) ORDER BY step", [session_id, *steps]
         )
 
-    def _stored(self, condition: str, parameters: Sequence[Any]) -> list[StoredStep]:
-        documents = ", ".join(self.backend.json_as_stored(column) for column in _JSON_COLUMNS)
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT session_id, step, {', '.join(COUNTS)},"
-                f" {self.backend.timestamp_as_text('created_at')}, {documents}"
-                f" FROM {STEP} WHERE {condition}",
-                parameters,
-            )
-            return [
-                StoredStep(row[0], row[1], row[2:5], row[5], row[6], row[7:])
-                for row in cursor.fetchall()
-            ]
+    def _get_raw_steps(self, condition: str, parameters: Sequence[Any]) -> list[RawStep]:
+        documents = ", ".join(map(self.backend.json_as_stored, _JSON_COLUMNS))
+        rows = self._fetch(
+            f"SELECT session_id, step, {', '.join(COUNT_COLUMNS)},"
+            f" {self.backend.timestamp_as_text('created_at')}, {documents}"
+            f" FROM {STEP} WHERE {condition}",
+            parameters,
+        )
+        return [RawStep(row[0], row[1], row[2:5], row[5], row[6], row[7:]) for row in rows]
 
-    def set_counts(self, session_id: str, counts: dict[int, tuple[int, int, int]]) -> None:
-        """Write the counts of steps of a locked session, whose ``updated_at`` stays."""
-        instant = self.backend.timestamp_as_text("updated_at")
-        assignments = ", ".join(f"{column} = %s" for column in COUNTS)
+    def set_counts(self, session_id: str, counts: Mapping[int, Counts]) -> None:
+        """Write the counts of steps of a locked session, and keep its ``updated_at``."""
+        updated_at = self.backend.timestamp_as_text("updated_at")
+        assignments = ", ".join(f"{column} = %s" for column in COUNT_COLUMNS)
         with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {instant} FROM {SESSION} WHERE id = %s", [session_id])
-            (updated_at,) = cursor.fetchone()
+            cursor.execute(f"SELECT {updated_at} FROM {SESSION} WHERE id = %s", [session_id])
+            (timestamp,) = cursor.fetchone()
             cursor.executemany(
                 f"UPDATE {STEP} SET {assignments} WHERE session_id = %s AND step = %s",
                 [(*values, session_id, step) for step, values in counts.items()],
             )
             cursor.execute(
-                f"UPDATE {SESSION} SET updated_at = %s WHERE id = %s", [updated_at, session_id]
+                f"UPDATE {SESSION} SET updated_at = %s WHERE id = %s", [timestamp, session_id]
             )
 
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
 
-def _instant(text: str) -> datetime:
+
+def _parse_timestamp(text: str) -> datetime:
     try:
-        instant = parse_datetime(text)
+        timestamp = parse_datetime(text)
     except ValueError:
-        instant = None
-    if instant is None:
-        raise SerializationError(f"not a time: {text!r}", "$.created_at")
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+        timestamp = None
+    if timestamp is None:
+        raise SerializationError(f"not a timestamp: {text!r}", "$.created_at")
+    return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)

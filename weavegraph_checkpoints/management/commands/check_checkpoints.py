@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 
 from weavegraph_checkpoints import health
 from weavegraph_checkpoints.domain.escaping import escape_unprintable
-from weavegraph_checkpoints.health import Extent, Finding
+from weavegraph_checkpoints.health import Finding, RowCount
 from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointCommand
 from weavegraph_checkpoints.management.output import format_count, quote
 
@@ -46,7 +46,7 @@ class Command(CheckpointCommand):
     def run(self, *, deep: bool, repair: bool, format: str, **options: Any) -> int:
         """Check the database, and write each problem as soon as it is found."""
         self.as_json = format == "json"
-        self.checked = Extent()
+        self.checked = RowCount()
         self.found = self.unrepaired = 0
         self._begin()
         with self.interruptible():
@@ -58,12 +58,12 @@ class Command(CheckpointCommand):
 
     def _verify(self, deep: bool, repair: bool) -> None:
         def get_total() -> int:
-            extent = health.extent(using=self.database)
-            return extent.sessions + extent.steps
+            rows = health.count_rows(using=self.database)
+            return rows.sessions + rows.steps
 
         with self.progress("rows", get_total) as progress:
 
-            def on_progress(checked: Extent) -> None:
+            def on_progress(checked: RowCount) -> None:
                 self.checked = checked
                 progress.update(checked.sessions + checked.steps)
 
