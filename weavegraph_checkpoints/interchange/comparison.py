@@ -9,11 +9,9 @@ import msgspec
 
 from weavegraph_checkpoints.backends import StepRow
 from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.interchange.crate import CrateStep
+from weavegraph_checkpoints.interchange.crate import DOCUMENTS, CrateStep
 from weavegraph_checkpoints.interchange.sql import InterchangeStatements
 from weavegraph_checkpoints.serde import loads_json
-
-_DOCUMENTS = ("state", "frontier", "versions_seen", "ran_nodes", "skipped_nodes")
 
 
 def find_differences(
@@ -35,19 +33,18 @@ def iter_differing_columns(row: StepRow | CrateStep, other: StepRow | CrateStep)
     """
     if row.created_at != other.created_at:
         yield "created_at"
-    for name in _DOCUMENTS:
+    for name in DOCUMENTS:
         if not _is_same_json(getattr(row, name), getattr(other, name)):
             yield name
-    # NULL and an empty list both mean that no channel was updated.
-    if not _is_same_json(row.updated_channels or "[]", other.updated_channels or "[]"):
-        yield "updated_channels"
 
 
-def _is_same_json(text: bytes | str, other: bytes | str) -> bool:
+def _is_same_json(text: bytes | str | None, other: bytes | str | None) -> bool:
     return text == other or _normalize(text) == _normalize(other)
 
 
-def _normalize(text: bytes | str) -> Any:
+def _normalize(text: bytes | str | None) -> Any:
+    if text is None:  # Only updated_channels can be NULL, and that means an empty list.
+        return b"[]"
     try:
         return msgspec.json.encode(loads_json(text), order="deterministic")
     except (SerializationError, RecursionError):

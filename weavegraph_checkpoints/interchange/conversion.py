@@ -17,6 +17,7 @@ from weavegraph_checkpoints.domain.limits import (
 )
 from weavegraph_checkpoints.exceptions import SerializationError, StateTooLarge
 from weavegraph_checkpoints.interchange.crate import (
+    DOCUMENTS,
     CrateSession,
     CrateStep,
     check_crate_limits,
@@ -67,24 +68,14 @@ def decode_step(session_id: str, step: CrateStep, max_state_bytes: int | None) -
     Raises ``SerializationError`` and ``InvalidCheckpoint``.
     """
     check_integer(step.step, "step", MAX_STEP)
-    state = step.state
-    if not isinstance(state, bytes):
-        state = _decode_text(state, "$.state").encode()
-    if max_state_bytes is not None and len(state) > max_state_bytes:
-        raise StateTooLarge(len(state), max_state_bytes)
+    if isinstance(step.state, str):
+        step = step._replace(state=step.state.encode())
+    if max_state_bytes is not None and step.size > max_state_bytes:
+        raise StateTooLarge(step.size, max_state_bytes)
     created_at = _decode_timestamp(step.created_at, "$.created_at")
-    documents = {
-        name: _decode_text(getattr(step, name), f"$.{name}")
-        for name in ("frontier", "versions_seen", "ran_nodes", "skipped_nodes")
-    }
-    channels = step.updated_channels
-    if channels is not None:
-        channels = _decode_text(channels, "$.updated_channels")
-    checkpoint = checkpoint_from_columns(
-        session_id, step.step, created_at, 1, state, **documents, updated_channels=channels
-    )
+    checkpoint = checkpoint_from_columns(session_id, step.step, created_at, 1, *step[2:])
     check_state(checkpoint.state, "$.state")
-    return _build_row(checkpoint, state, has_channels=channels is not None)
+    return _build_row(checkpoint, step.state, step.updated_channels)
 
 
 def encode_step(row: StepRow) -> CrateStep:
@@ -92,35 +83,17 @@ def encode_step(row: StepRow) -> CrateStep:
 
     Raises ``SerializationError`` if the row cannot be decoded, or the crate would alter it.
     """
-    checkpoint = checkpoint_from_columns(
-        row.session_id,
-        row.step,
-        row.created_at,
-        1,
-        row.state,
-        row.frontier,
-        row.versions_seen,
-        row.ran_nodes,
-        row.skipped_nodes,
-        row.updated_channels,
-    )
+    documents = {name: getattr(row, name) for name in DOCUMENTS}
+    checkpoint = checkpoint_from_columns(row.session_id, row.step, row.created_at, 1, **documents)
     check_crate_limits(loads_json(row.state), checkpoint.state)
-    row = _build_row(checkpoint, row.state, has_channels=row.updated_channels is not None)
-    return CrateStep(
-        step=row.step,
-        created_at=format_timestamp(row.created_at),
-        state=row.state.decode(),
-        frontier=row.frontier,
-        versions_seen=row.versions_seen,
-        ran_nodes=row.ran_nodes,
-        skipped_nodes=row.skipped_nodes,
-        updated_channels=row.updated_channels,
-    )
+    row = _build_row(checkpoint, row.state, row.updated_channels)
+    step = CrateStep(*(getattr(row, name) for name in CrateStep._fields))
+    return step._replace(created_at=format_timestamp(row.created_at), state=row.state.decode())
 
 
-def _build_row(checkpoint: Checkpoint, state: bytes, *, has_channels: bool) -> StepRow:
+def _build_row(checkpoint: Checkpoint, state: bytes, updated_channels: object) -> StepRow:
     row = StepRow.of(checkpoint, None, state)
-    return row if has_channels else row._replace(updated_channels=None)
+    return row if updated_channels is not None else row._replace(updated_channels=None)
 
 
 def _decode_text(value: object, path: str) -> str:

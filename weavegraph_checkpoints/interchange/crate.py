@@ -110,6 +110,10 @@ class CrateStep(NamedTuple):
         return len(self.state) if isinstance(self.state, str | bytes) else 0
 
 
+DOCUMENTS = CrateStep._fields[2:]
+"""The fields of a step that are JSON."""
+
+
 def check_schema(name: str, columns: Mapping[str, Sequence[str]]) -> None:
     """Raise ``InterchangeError`` unless ``columns``, by table, include those of the crate."""
     for table, wanted in TABLES.items():

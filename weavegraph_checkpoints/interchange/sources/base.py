@@ -9,7 +9,7 @@ from typing import Any
 
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.exceptions import InterchangeError
-from weavegraph_checkpoints.interchange.crate import CrateSession, CrateStep
+from weavegraph_checkpoints.interchange.crate import STEP_COLUMNS, CrateSession, CrateStep
 
 STEPS_PAGE_SIZE = 500
 SESSION_IDS_PAGE_SIZE = 1000
@@ -22,10 +22,9 @@ class Source(ABC):
     """A database of the crate, opened read-only.
 
     Values are returned as they are stored, unchecked. Each read is short, so writers are
-    not blocked. Every method may raise ``InterchangeError``.
+    not blocked. Every method may raise ``InterchangeError``. The placeholder in SQL is ``?``.
     """
 
-    placeholder: str
     text = "{}"
     """SQL for a JSON column as text."""
     timestamp = "{}"
@@ -72,7 +71,7 @@ class Source(ABC):
                 self._check_order(not last or value > last[0])
                 last = [value]
                 yield session_id if is_text else (session_id,)
-            condition = f"{key} > {self.placeholder}"
+            condition = f"{key} > ?"
 
     def iter_orphan_ids(self) -> Iterator[object]:
         """Yield the session ids that steps have and no session has."""
@@ -86,7 +85,7 @@ class Source(ABC):
         """Return a session, or ``None`` if it does not exist."""
         rows = self.fetch_all(
             f"SELECT {self.timestamp.format('created_at')}, {self.timestamp.format('updated_at')},"
-            f" concurrency_limit FROM sessions WHERE id = {self.placeholder}",
+            " concurrency_limit FROM sessions WHERE id = ?",
             session_id,
         )
         return CrateSession(*rows[0]) if rows else None
@@ -94,8 +93,7 @@ class Source(ABC):
     def get_invalid_step_numbers(self, session_id: str) -> list[object]:
         """Return the numbers of the steps that ``iter_step_pages`` leaves out."""
         rows = self.fetch_all(
-            f"SELECT step FROM steps WHERE session_id = {self.placeholder}"
-            f" AND ({self.step_is_invalid})",
+            f"SELECT step FROM steps WHERE session_id = ? AND ({self.step_is_invalid})",
             session_id,
         )
         return [step for (step,) in rows]
@@ -112,18 +110,10 @@ class Source(ABC):
             newest = page[-1].step - 1
 
     def _read_page(self, session_id: str, newest: int) -> list[CrateStep]:
-        columns = self._format_columns(
-            "created_at",
-            "state_json",
-            "frontier_json",
-            "versions_seen_json",
-            "ran_nodes_json",
-            "skipped_nodes_json",
-            "updated_channels_json",
-        )
+        columns = self._format_columns(*STEP_COLUMNS[2:])
         rows = self.iter_rows(
-            f"SELECT step, {columns} FROM steps WHERE session_id = {self.placeholder}"
-            f" AND NOT ({self.step_is_invalid}) AND step <= {self.placeholder}"
+            f"SELECT step, {columns} FROM steps WHERE session_id = ?"
+            f" AND NOT ({self.step_is_invalid}) AND step <= ?"
             f" ORDER BY step DESC LIMIT {STEPS_PAGE_SIZE}",
             session_id,
             newest,
@@ -147,7 +137,7 @@ class Source(ABC):
         )
         rows = self.fetch_all(
             f"SELECT last_step, {columns}, '[]', '[]', NULL FROM sessions"
-            f" WHERE id = {self.placeholder} AND last_state_json IS NOT NULL",
+            " WHERE id = ? AND last_state_json IS NOT NULL",
             session_id,
         )
         return self.build_step(rows[0]) if rows else None

@@ -55,7 +55,6 @@ def _hide_credentials(url: str) -> str:
 class PostgreSQLSource(Source):
     """Reads each page in a transaction of its own."""
 
-    placeholder = "%s"
     text = "{}::text"
     # Timestamps outside the years of ``datetime`` fail later, with the row that has them.
     timestamp = (
@@ -74,7 +73,7 @@ class PostgreSQLSource(Source):
     def check(self) -> None:
         """Raise ``InterchangeError`` for another schema."""
         sql = (
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?)"
             " AND attnum > 0 AND NOT attisdropped"
         )
         check_schema(
@@ -90,13 +89,13 @@ class PostgreSQLSource(Source):
     def fetch_all(self, sql: str, *parameters: object) -> list[Row]:
         """See ``Source.fetch_all``."""
         with self._transaction(), self.connection.cursor() as cursor:
-            return list(cursor.execute(sql, parameters).fetchall())
+            return list(cursor.execute(sql.replace("?", "%s"), parameters).fetchall())
 
     def iter_rows(self, sql: str, *parameters: object) -> Generator[Row, None, None]:
         """See ``Source.iter_rows``."""
         with self._transaction(), self.connection.cursor("weavegraph_import") as cursor:
             cursor.itersize = FETCH_BATCH_SIZE
-            yield from cursor.execute(sql, parameters)
+            yield from cursor.execute(sql.replace("?", "%s"), parameters)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

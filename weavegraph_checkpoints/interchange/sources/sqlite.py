@@ -62,7 +62,6 @@ def _connect_uri(uri: str) -> sqlite3.Connection:
 class SQLiteSource(Source):
     """Reads text as bytes, so that invalid UTF-8 affects its row alone."""
 
-    placeholder = "?"
     session_key = "rowid"
     id_is_text = "typeof(id) = 'text'"
     step_is_invalid = "typeof(step) <> 'integer' OR step < 0"
