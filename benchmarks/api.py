@@ -103,7 +103,7 @@ class Parsing(APIView):
 
     def put(self, request: Request) -> Response:
         """Answer with nothing."""
-        serde.dumps_state(serde.loads_at(request.data, "run", 1).state)
+        serde.dumps_state(serde.loads_step(request.data, "run", 1).state)
         return Response({})
 
 

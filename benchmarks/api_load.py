@@ -166,7 +166,7 @@ def prepare() -> str:
     checkpointer = DjangoCheckpointer()
     for number in range(SESSIONS):
         for step in range(1, STEPS + 1):
-            checkpointer.save(serde.loads_at(body_of(step), f"run-{number:02}", step))
+            checkpointer.save(serde.loads_step(body_of(step), f"run-{number:02}", step))
     token = Token.objects.create(user=user)
     connection.close()
     return token.key

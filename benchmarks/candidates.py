@@ -244,7 +244,8 @@ class Bare(Candidate):
         """Return what the app writes of a checkpoint."""
         from weavegraph_checkpoints.backends.rows import StepRow
 
-        return list(StepRow.of(checkpoint, None).parameters(connections[self.place.alias]))
+        row = StepRow.from_checkpoint(checkpoint, None)
+        return list(row.parameters(connections[self.place.alias]))
 
     def prepared(self, session_id: str, checkpoints: Sequence[Checkpoint]) -> list[Any]:
         from weavegraph_checkpoints.models import Session

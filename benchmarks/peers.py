@@ -341,7 +341,7 @@ def _parts(app: Candidate, bare: Bare, steps: Any, rounds: int) -> dict[str, flo
         times["app"] += _spent(app, session, f"{number}/")
         for checkpoint in session:
             began = time.perf_counter()
-            StepRow.of(checkpoint, conf.max_state_bytes())
+            StepRow.from_checkpoint(checkpoint, conf.max_state_bytes())
             row = time.perf_counter()
             bare.encode(state_document(checkpoint.state)).decode()
             times["row"].append(row - began)

@@ -252,7 +252,7 @@ class Calls:
     def lists(self, narrow: Callable[[Any], Any], *, late: bool = False) -> Iterator[Call]:
         """Read a page of sessions, as the API does."""
         start = max(self.size - LISTED, 0) if late else 0
-        found = narrow(self.sessions.newest_first().light())[start : start + LISTED]
+        found = narrow(self.sessions.newest_first().defer_state())[start : start + LISTED]
         while True:
             yield lambda: list(found.all())
 
@@ -275,7 +275,7 @@ KINDS: dict[str, Making] = {
         lambda found: found.filter(status="finished")
     ),
     "sessions by the start of the id": lambda calls: calls.lists(
-        lambda found: found.id_begins_with("session-00000")
+        lambda found: found.with_id_prefix("session-00000")
     ),
     "sessions, the last page by offset": lambda calls: calls.lists(lambda found: found, late=True),
 }

@@ -76,7 +76,7 @@ class InMemoryCheckpointer(Checkpointer):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """See ``Checkpointer.save``."""
-        row = StepRow.of(checkpoint, conf.max_state_bytes())
+        row = StepRow.from_checkpoint(checkpoint, conf.max_state_bytes())
         with self._lock:
             known = self._sessions.get(row.session_id)
             if known is None:
@@ -305,7 +305,7 @@ class DjangoCheckpointer(Checkpointer):
         return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
 
     def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> None:
-        row = StepRow.of(checkpoint, conf.max_state_bytes())
+        row = StepRow.from_checkpoint(checkpoint, conf.max_state_bytes())
         backend = self._for_write()
         retries.run(
             backend.connection, lambda: backend.save(row, self.owner, expected, replace=replace)

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 
-# As expressions: MariaDB, which knows no condition, then makes no index at all of them.
-NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
+# Expressions, so that MariaDB, which has no partial indexes, creates none of these indexes.
+_NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
 
 # In this order Django dumps and loads the steps before the sessions: while steps are
 # loaded the trigger finds no session, and each session then comes in as it was.
@@ -109,12 +109,12 @@ class Session(models.Model):
             models.Index(fields=["status", "-updated_at"], name="weavegraph_session_status"),
             models.Index(fields=["owner", "-updated_at"], name="weavegraph_session_owner"),
             models.Index(
-                *NEWEST_FIRST,
+                *_NEWEST_FIRST,
                 condition=models.Q(last_error_count__gt=0),
                 name="weavegraph_session_failed",
             ),
             models.Index(
-                *NEWEST_FIRST,
+                *_NEWEST_FIRST,
                 condition=models.Q(forked_from__gt=""),
                 name="weavegraph_session_forked",
             ),

@@ -52,7 +52,7 @@ class SessionQuerySet(models.QuerySet[Any]):
         """Narrow to the sessions of an owner; ``None`` means all."""
         return self.all() if owner is None else self.filter(owner=owner)
 
-    def id_begins_with(self, prefix: str) -> Self:
+    def with_id_prefix(self, prefix: str) -> Self:
         """Narrow to the sessions whose id begins with ``prefix``, byte for byte.
 
         A range of the primary key, which sorts by code point: SQLite's ``LIKE`` would take
@@ -65,7 +65,7 @@ class SessionQuerySet(models.QuerySet[Any]):
             bounds["id__lt"] = begun[:-1] + chr(_AFTER_SURROGATES.get(following, following))
         return self.filter(**bounds) if prefix else self.all()
 
-    def light(self) -> Self:
+    def defer_state(self) -> Self:
         """Leave the state out, which lists never read."""
         return self.defer("last_state", "last_versions_seen")
 
@@ -81,19 +81,19 @@ class StepQuerySet(models.QuerySet[Any]):
         """Narrow to the steps in which exactly this node was skipped."""
         return self.filter(ContainsNode(models.F("skipped_nodes"), node))
 
-    def light(self) -> Self:
+    def defer_state(self) -> Self:
         """Leave the state out, which lists never read."""
         return self.defer("state", "versions_seen")
 
     def get_by_natural_key(self, session_id: str, step: int) -> Any:
         """Return the step, without the state: what ``loaddata`` asks for."""
-        return self.light().get(session=session_id, step=step)
+        return self.defer_state().get(session=session_id, step=step)
 
-    def of(self, session_id: str) -> Self:
+    def for_session(self, session_id: str) -> Self:
         """Narrow to the steps of one session."""
         return self.filter(session_id=session_id)
 
-    def took_part(self, node: NodeKind | str) -> Self:
+    def with_node(self, node: NodeKind | str) -> Self:
         """Narrow to the steps in which exactly this node ran or was skipped."""
         ran, skipped = (
             ContainsNode(models.F(name), node) for name in ("ran_nodes", "skipped_nodes")
@@ -107,11 +107,11 @@ class StepQuerySet(models.QuerySet[Any]):
         ).order_by("-step")
         return self.annotate(previous=models.Subquery(before.values("step")[:1]))
 
-    def numbers(self) -> models.QuerySet[Any, int]:
+    def step_numbers(self) -> models.QuerySet[Any, int]:
         """Return the numbers of the steps, which the unique index holds."""
         return self.values_list("step", flat=True)
 
-    def nearest(self, steps: Sequence[int]) -> list[int]:
+    def first_at_or_above(self, steps: Sequence[int]) -> list[int]:
         """Return the lowest step at or above each of some numbers, in one query.
 
         A key look-up each: give it some tens.

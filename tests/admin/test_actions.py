@@ -126,7 +126,7 @@ class TestPrune:
     def test_it_prunes_and_goes_back_to_the_list(self, root: Client, run: str) -> None:
         response = root.post(self.url, {"keep_last": "2", "stage": "run"})
         assert response["Location"] == session_urls.get_changelist_url()
-        assert list(Step.objects.order_by("step").numbers()) == [5, 6]
+        assert list(Step.objects.order_by("step").step_numbers()) == [5, 6]
         assert wrong_snapshots() == []
         assert log() == [
             (DELETION, None, "Pruned 4 steps and 0 sessions (keep_last: 2).", "superuser")

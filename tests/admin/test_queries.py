@@ -98,14 +98,14 @@ def lists_that_refuse_more() -> Iterator[None]:
     if refuse is None:
         yield
         return
-    session_light, step_light = SessionQuerySet.light, StepQuerySet.light
+    session_light, step_light = SessionQuerySet.defer_state, StepQuerySet.defer_state
 
     def light(original: Any) -> Any:
         return lambda rows: original(rows).fetch_mode(refuse)
 
     with (
-        patch.object(SessionQuerySet, "light", light(session_light)),
-        patch.object(StepQuerySet, "light", light(step_light)),
+        patch.object(SessionQuerySet, "defer_state", light(session_light)),
+        patch.object(StepQuerySet, "defer_state", light(step_light)),
     ):
         yield
 

@@ -152,7 +152,7 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
 def test_the_example_of_a_save_can_be_saved(db: Any) -> None:
     from weavegraph_checkpoints.api.openapi import EXAMPLE_CHECKPOINT
 
-    saved = serde.loads_at(json.dumps(EXAMPLE_CHECKPOINT), "run-1", 1)
+    saved = serde.loads_step(json.dumps(EXAMPLE_CHECKPOINT), "run-1", 1)
     DjangoCheckpointer().save(saved)
 
 

@@ -56,7 +56,7 @@ def served(folder: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
     thread.daemon = True
     thread.start()
     thread.is_ready.wait()
-    steps = Step.objects.of("demo-1").order_by("step").numbers()
+    steps = Step.objects.for_session("demo-1").order_by("step").step_numbers()
     last_and_error = list(steps)[-1], steps.filter(error_count=1)[0]
     cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
     yield f"http://127.0.0.1:{thread.port}", cookie, last_and_error

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import json_values, states
 from weavegraph_checkpoints import Message, VersionedState
-from weavegraph_checkpoints.domain.diff import ABSENT, Change, changes, common_ends, state_changes
+from weavegraph_checkpoints.domain.diff import ABSENT, Change, count_common_ends, diff_json
 
 
 def pointer(path: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def is_under(one: tuple[str, ...], others: set[tuple[str, ...]]) -> bool:
 
 
 def assert_agreement(before: Any, after: Any) -> None:
-    ours = {pointer(change.path) for change in changes(before, after)}
+    ours = {pointer(change.path) for change in diff_json(before, after)}
     theirs = pointers_of_patch(before, after)
     assert bool(ours) == bool(theirs)
     assert all(is_under(path, theirs) for path in ours), (ours, theirs)
@@ -65,31 +65,30 @@ def test_it_agrees_with_a_json_patch_of_states(
     before: VersionedState, after: VersionedState
 ) -> None:
     old, new = (json.loads(json.dumps(msgspec.to_builtins(state))) for state in (before, after))
-    assert [change.path for change in changes(old, new)] == [
-        change.path for change in state_changes(before, after)
-    ]
     assert_agreement(old, new)
 
 
 @given(value=json_values(tuples=False))
 def test_a_value_and_its_copy_are_the_same(value: Any) -> None:
-    assert changes(value, json.loads(json.dumps(value))) == []
+    assert diff_json(value, json.loads(json.dumps(value))) == []
 
 
 @pytest.mark.parametrize(
     ("before", "after"), [(1, 1.0), (1, True), (1, "1"), (0.0, -0.0), (None, False), ([], {})]
 )
 def test_another_type_is_a_change(before: Any, after: Any) -> None:
-    assert changes({"a": before}, {"a": after}) == [Change(path=("a",), before=before, after=after)]
+    assert diff_json({"a": before}, {"a": after}) == [
+        Change(path=("a",), before=before, after=after)
+    ]
 
 
 def test_the_order_of_keys_is_no_change() -> None:
-    assert changes({"a": {"x": 1, "y": 2}}, {"a": {"y": 2, "x": 1}}) == []
-    assert changes([{"x": 1, "y": 2}], [{"y": 2, "x": 1}]) == []
+    assert diff_json({"a": {"x": 1, "y": 2}}, {"a": {"y": 2, "x": 1}}) == []
+    assert diff_json([{"x": 1, "y": 2}], [{"y": 2, "x": 1}]) == []
 
 
 def test_keys_that_come_and_go_are_told_from_null() -> None:
-    assert changes({"a": None}, {"b": None}) == [
+    assert diff_json({"a": None}, {"b": None}) == [
         Change(path=("a",), before=None, after=ABSENT),
         Change(path=("b",), before=ABSENT, after=None),
     ]
@@ -97,7 +96,8 @@ def test_keys_that_come_and_go_are_told_from_null() -> None:
 
 def test_dropping_messages_from_the_beginning_is_one_change() -> None:
     messages = [Message.user(str(number)) for number in range(1000)]
-    found = state_changes(VersionedState.new(messages), VersionedState.new(messages[500:]))
+    states = (VersionedState.new(messages), VersionedState.new(messages[500:]))
+    found = diff_json(*map(msgspec.to_builtins, states))
     assert [
         (change.path, change.at, len(change.before), len(change.after)) for change in found
     ] == [(("messages", "items"), 0, 500, 0)]
@@ -105,27 +105,27 @@ def test_dropping_messages_from_the_beginning_is_one_change() -> None:
 
 def test_items_that_hold_others_and_stay_in_place_tell_what_changed_within() -> None:
     before, after = [{"n": 1}, {"n": 2}], [{"n": 3}, {"n": 2, "m": 0}]
-    (change,) = changes(before, after)
+    (change,) = diff_json(before, after)
     assert [part.path for part in change.parts()] == [(0, "n"), (1, "m")]
 
 
 def test_one_item_replaced_is_a_change_of_its_list() -> None:
-    assert changes([1, 2, 3], [1, 5, 3]) == [Change(path=(), before=[2], after=[5], at=1)]
+    assert diff_json([1, 2, 3], [1, 5, 3]) == [Change(path=(), before=[2], after=[5], at=1)]
 
 
-def test_items_that_moved_are_one_change_with_what_is_between_the_common_ends() -> None:
-    assert changes([0, 1, 2, 3], [0, 2, 1, 3]) == [
+def test_items_that_moved_are_one_change_with_what_is_between_the_count_common_ends() -> None:
+    assert diff_json([0, 1, 2, 3], [0, 2, 1, 3]) == [
         Change(path=(), before=[1, 2], after=[2, 1], at=1)
     ]
 
 
 def test_common_ends_never_overlap() -> None:
-    assert common_ends([1, 1, 1], [1, 1]) == (2, 0)
-    assert common_ends("abcd", "abxcd") == (2, 2)
-    assert common_ends([], [1]) == (0, 0)
+    assert count_common_ends([1, 1, 1], [1, 1]) == (2, 0)
+    assert count_common_ends("abcd", "abxcd") == (2, 2)
+    assert count_common_ends([], [1]) == (0, 0)
 
 
 def test_what_it_read_is_not_changed() -> None:
     before, after = {"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}, 4]}
-    changes(before, after)
+    diff_json(before, after)
     assert (before, after) == ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}, 4]})

@@ -98,8 +98,8 @@ def test_owned_by(owner: str | None, ids: list[str]) -> None:
 
 def test_light_lists_read_no_state() -> None:
     for queryset, big in (
-        (Session.objects.newest_first().light(), ["last_state", "last_versions_seen"]),
-        (Step.objects.filter(session_id="a").light(), ["state", "versions_seen"]),
+        (Session.objects.newest_first().defer_state(), ["last_state", "last_versions_seen"]),
+        (Step.objects.filter(session_id="a").defer_state(), ["state", "versions_seen"]),
     ):
         with CaptureQueriesContext(
             connection,
@@ -113,7 +113,7 @@ def test_light_lists_read_no_state() -> None:
 
 @pytest.mark.parametrize("name", ["a", "c"])
 def test_a_light_row_reads_its_state_when_asked(name: str) -> None:
-    session = Session.objects.light().get(pk=name)
+    session = Session.objects.defer_state().get(pk=name)
     with CaptureQueriesContext(connection) as queries:
         assert session.last_state == {"step": 8}
     assert len(queries) == 1

@@ -11,27 +11,27 @@ from hypothesis import given
 from tests.assertions import assert_same, checkpoint_as_read
 from tests.strategies import a_full_checkpoint, checkpoints
 from weavegraph_checkpoints import Checkpoint, SerializationError, VersionedState
-from weavegraph_checkpoints.serde import dumps, loads_at
+from weavegraph_checkpoints.serde import dumps, loads_step
 
 DOCUMENT: dict[str, Any] = json.loads(dumps(a_full_checkpoint()))
 
 
 def refused_at(document: Any) -> SerializationError:
     with pytest.raises(SerializationError) as refusal:
-        loads_at(json.dumps(document), "session", 1)
+        loads_step(json.dumps(document), "session", 1)
     return refusal.value
 
 
 @given(checkpoint=checkpoints())
 def test_a_checkpoint_is_read_for_its_place(checkpoint: Checkpoint) -> None:
-    read = loads_at(dumps(checkpoint), checkpoint.session_id, checkpoint.step)
+    read = loads_step(dumps(checkpoint), checkpoint.session_id, checkpoint.step)
     assert_same(read, checkpoint_as_read(checkpoint))
 
 
 @pytest.mark.parametrize("left_out", [{"session_id"}, {"step"}, {"session_id", "step"}])
 def test_the_place_may_be_left_out(left_out: set[str]) -> None:
     document = {name: value for name, value in DOCUMENT.items() if name not in left_out}
-    assert_same(loads_at(json.dumps(document), "session", 1), a_full_checkpoint())
+    assert_same(loads_step(json.dumps(document), "session", 1), a_full_checkpoint())
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,6 @@ def test_appends_and_replacing_saves_race_without_a_deadlock(
 
 @pytest.mark.vendor("mysql")
 def test_another_integrity_error_passes(checkpointer: DjangoCheckpointer) -> None:
-    row = StepRow.of(a_checkpoint("missing", 1), None)
+    row = StepRow.from_checkpoint(a_checkpoint("missing", 1), None)
     with pytest.raises(IntegrityError, match="1452"):
         get_backend(connection).write(row, replace=False)

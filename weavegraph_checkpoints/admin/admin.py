@@ -87,7 +87,7 @@ class SessionAdmin(BaseSessionAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
         """Return the sessions that the admin shows, without their states."""
-        return super().get_queryset(request).light()  # type: ignore[attr-defined, no-any-return]
+        return super().get_queryset(request).defer_state()  # type: ignore[attr-defined, no-any-return]
 
     def delete_model(self, request: HttpRequest, obj: Session) -> None:
         """Delete one session with its steps."""

@@ -89,7 +89,7 @@ def search_sessions(queryset: QuerySet[Session], term: str) -> QuerySet[Session]
     if not term:
         return queryset
     exact = queryset.filter(pk=term)
-    return exact if exact.exists() else queryset.id_begins_with(term)  # type: ignore[attr-defined]
+    return exact if exact.exists() else queryset.with_id_prefix(term)  # type: ignore[attr-defined]
 
 
 class StatusFilter(admin.SimpleListFilter):

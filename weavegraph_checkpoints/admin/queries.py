@@ -67,10 +67,12 @@ def get_page_after(steps: StepQuerySet, step: int) -> StepPage:
 def get_node_page(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage:
     """Return up to 50 steps in which a node ran or was skipped, among the next 5 000."""
     found = steps if up_to is None else steps.filter(step__lte=up_to)
-    numbers = found.order_by("-step").numbers()
+    numbers = found.order_by("-step").step_numbers()
     edge = next(iter(numbers[NODE_SEARCH_SIZE : NODE_SEARCH_SIZE + 1]), None)
     window = found if edge is None else found.filter(step__gt=edge)
-    rows = list(window.took_part(node).with_previous().order_by("-step").light()[: PAGE_SIZE + 1])
+    rows = list(
+        window.with_node(node).with_previous().order_by("-step").defer_state()[: PAGE_SIZE + 1]
+    )
     previous = [row.previous for row in rows if row.previous is not None]
     summaries = {row.step: row for row in _summarize_all(steps.filter(step__in=previous))}
     older = rows[PAGE_SIZE].step if len(rows) > PAGE_SIZE else None
@@ -107,13 +109,15 @@ def get_adjacent_steps(steps: StepQuerySet, step: int) -> list[StepSummary]:
 
 def get_timeline_points(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
     """Return up to 200 evenly spaced steps up to ``last``, oldest first."""
-    first = next(iter(steps.order_by("step").numbers()[:1]), None)
+    first = next(iter(steps.order_by("step").step_numbers()[:1]), None)
     if first is None:
         return []
     wanted = get_evenly_spaced(first, last)
     points = _get_points(steps, wanted)
     if len(points) < len(wanted) / 2:
-        points = _get_points(steps, steps.nearest(get_evenly_spaced(first, last, SPARSE_POINTS)))
+        points = _get_points(
+            steps, steps.first_at_or_above(get_evenly_spaced(first, last, SPARSE_POINTS))
+        )
     return points
 
 
@@ -138,7 +142,7 @@ def _get_first_step_with_errors(
     steps: StepQuerySet, above: int, up_to: int, count: int
 ) -> int | None:
     found = steps.filter(step__gt=above, step__lte=up_to, error_count__gte=count)
-    return next(iter(found.order_by("step").numbers()[:1]), None)
+    return next(iter(found.order_by("step").step_numbers()[:1]), None)
 
 
 def _get_points(steps: StepQuerySet, numbers: Sequence[int]) -> list[TimelinePoint]:
@@ -150,7 +154,7 @@ def _get_points(steps: StepQuerySet, numbers: Sequence[int]) -> list[TimelinePoi
 
 
 def _summarize_all(steps: StepQuerySet) -> list[StepSummary]:
-    return [_summarize(row) for row in steps.light()]
+    return [_summarize(row) for row in steps.defer_state()]
 
 
 def _summarize(row: Step) -> StepSummary:

@@ -58,7 +58,7 @@ class TimestampField(serializers.DateTimeField):
 
     def to_internal_value(self, value: Any) -> datetime:
         try:
-            return timestamps.from_text(value)
+            return timestamps.parse_timestamp(value)
         except ValueError:
             self.fail("invalid")
 
@@ -195,4 +195,4 @@ class SessionFilter(BaseFilterBackend):
         conditions = {lookup: values[name] for name, lookup in _LOOKUPS.items() if name in values}
         ordering = _ORDERINGS[values.get("ordering", "-updated_at")]
         queryset = queryset.filter(**conditions).order_by(*ordering)
-        return queryset.id_begins_with(values.get("search", ""))  # type: ignore[attr-defined, no-any-return]
+        return queryset.with_id_prefix(values.get("search", ""))  # type: ignore[attr-defined, no-any-return]

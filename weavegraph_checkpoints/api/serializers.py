@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP, is_session_id
-from weavegraph_checkpoints.domain.timestamps import to_text
+from weavegraph_checkpoints.domain.timestamps import format_timestamp
 from weavegraph_checkpoints.models import Session
 
 SESSION_COLUMNS = (
@@ -52,7 +52,7 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         DRF's own loop over the fields would take most of the time of a page.
         """
         url = self.context["view"].build_session_url(session["id"])
-        times = {name: to_text(session[name]) for name in ("created_at", "updated_at")}
+        times = {name: format_timestamp(session[name]) for name in ("created_at", "updated_at")}
         return {"id": session["id"], "url": url, **session, **times}
 
 

@@ -224,7 +224,7 @@ class StepViewSet(CheckpointViewSet, GenericViewSet[Step]):
         if not isinstance(request.data, bytes):
             raise InvalidRequest("send a checkpoint with its Content-Length", path="$")
         try:
-            checkpoint = serde.loads_at(request.data, session_id, step)
+            checkpoint = serde.loads_step(request.data, session_id, step)
         except SerializationError as error:
             raise InvalidRequest(error.message, path=error.path) from None
         url = self.build_step_url(step)

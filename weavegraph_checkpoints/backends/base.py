@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -12,7 +12,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.access import owner_condition
-from weavegraph_checkpoints.backends.rows import COLUMNS, DATA_COLUMNS, StepRow, Version
+from weavegraph_checkpoints.backends.rows import (
+    COLUMNS,
+    DATA_COLUMNS,
+    StepRow,
+    Version,
+    from_db_timestamp,
+)
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.models import Session, Step
@@ -82,7 +88,7 @@ class Backend(ABC):
     """The table of steps in a SELECT of some by their session and numbers."""
     all_steps = STEP
     """The table of steps in a SELECT that reads all of them."""
-    looking_up = ""
+    select_prefix = ""
     """Begins a SELECT that finds many rows by an index, in whatever order."""
     delete_steps = f"DELETE FROM {STEP}"
     """Begins a DELETE of steps by their sessions, and maybe their numbers."""
@@ -277,8 +283,10 @@ class Backend(ABC):
                 parameters,
             )
             return [
-                SessionRow(key, owner, status, limit, to_utc(created), to_utc(updated), last)
-                for key, owner, status, limit, created, updated, last in cursor.fetchall()
+                SessionRow(*row)._replace(
+                    created_at=from_db_timestamp(row[4]), updated_at=from_db_timestamp(row[5])
+                )
+                for row in cursor.fetchall()
             ]
 
     def latest(self, session_id: str, owner: str | None) -> tuple[Checkpoint, Version] | None:
@@ -386,14 +394,13 @@ class Backend(ABC):
     def _checkpoint(self, session_id: str, row: tuple[Any, ...]) -> Checkpoint:
         step, created_at, concurrency_limit, *columns = row
         return checkpoint_from_columns(
-            session_id, step, to_utc(created_at), concurrency_limit, *columns
+            session_id, step, from_db_timestamp(created_at), concurrency_limit, *columns
         )
 
 
 def _version(created_at: datetime, revision: int, updated_at: datetime) -> Version:
-    return Version(created_at=to_utc(created_at), revision=revision, updated_at=to_utc(updated_at))
-
-
-def to_utc(value: datetime) -> datetime:
-    """Return a time as the driver gives it; a naive one is in UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    return Version(
+        created_at=from_db_timestamp(created_at),
+        revision=revision,
+        updated_at=from_db_timestamp(updated_at),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,7 +58,7 @@ class StepRow(NamedTuple):
     state: bytes
 
     @classmethod
-    def of(
+    def from_checkpoint(
         cls, checkpoint: Checkpoint, max_state_bytes: int | None, state: bytes | None = None
     ) -> StepRow:
         """Serialize a checkpoint; ``state`` is its state as JSON, if the caller has it.
@@ -93,7 +93,7 @@ class StepRow(NamedTuple):
         return (
             self.session_id,
             self.step,
-            timestamp_parameter(self.created_at, connection),
+            to_db_timestamp(self.created_at, connection),
             self.message_count,
             self.error_count,
             self.state_bytes,
@@ -106,12 +106,17 @@ class StepRow(NamedTuple):
         )
 
 
-def timestamp_parameter(instant: datetime, connection: BaseDatabaseWrapper) -> Any:
-    """Return a time in UTC as the database takes it.
+def to_db_timestamp(value: datetime, connection: BaseDatabaseWrapper) -> Any:
+    """Return a UTC timestamp as a parameter for the database.
 
-    Without time zones of its own, a database holds UTC, whatever ``TIME_ZONE`` its
-    alias has: the trigger writes UTC too.
+    A database without time zones stores UTC, whatever the ``TIME_ZONE`` of its alias, as
+    the trigger does.
     """
     if not connection.features.supports_timezones:
-        instant = instant.replace(tzinfo=None)
-    return connection.ops.adapt_datetimefield_value(instant)
+        value = value.replace(tzinfo=None)
+    return connection.ops.adapt_datetimefield_value(value)
+
+
+def from_db_timestamp(value: datetime) -> datetime:
+    """Return a timestamp that the driver read; a naive one is in UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, InvalidQuery
@@ -49,7 +50,13 @@ def is_storable_text(value: object) -> bool:
 
 def is_session_id(value: object) -> bool:
     """Say whether a database can hold ``value`` as the id of a session."""
-    return is_storable_text(value) and 1 <= len(str(value)) <= MAX_SESSION_ID_LENGTH
+    return type(value) is str and _is_session_id(value)
+
+
+@lru_cache(maxsize=1024)
+def _is_session_id(text: str) -> bool:
+    """Check an id once, and not again for each row of a page."""
+    return 1 <= len(text) <= MAX_SESSION_ID_LENGTH and is_storable_text(text)
 
 
 def is_owner(value: object) -> bool:

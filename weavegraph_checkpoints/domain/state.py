@@ -90,7 +90,7 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     context: Any = None
     """Any JSON value."""
-    when: str = msgspec.field(default_factory=timestamps.now_text)
+    when: str = msgspec.field(default_factory=timestamps.format_now)
     """RFC 3339 text in UTC (``…Z``), so that nanoseconds survive."""
 
     if TYPE_CHECKING:
@@ -113,14 +113,14 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def when_datetime(self) -> datetime:
         """``when`` as an aware ``datetime`` in UTC, cut to the microsecond."""
-        return timestamps.from_text(self.when)
+        return timestamps.parse_timestamp(self.when)
 
 
 def _when_text(when: str | datetime) -> str:
     try:
         if isinstance(when, datetime):
-            return timestamps.to_text(when)
-        return timestamps.canonical_text(when)
+            return timestamps.format_timestamp(when)
+        return timestamps.normalize_timestamp(when)
     except (TypeError, ValueError) as error:
         raise InvalidCheckpoint(str(error), "$.when") from None
 

@@ -1,4 +1,4 @@
-"""Instants as RFC 3339 text, which keeps the nanoseconds that ``datetime`` cannot."""
+"""Timestamps as RFC 3339 text, which keeps nanoseconds; ``datetime`` cannot."""
 
 from __future__ import annotations
 
@@ -17,76 +17,75 @@ _RFC_3339 = re.compile(
 
 
 def now() -> datetime:
-    """Return the present instant, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
-def now_text() -> str:
-    """Return the present instant as RFC 3339 text, to the microsecond."""
-    return to_text(now())
+def format_now() -> str:
+    """Return the current time as RFC 3339 text, to the microsecond."""
+    return format_timestamp(now())
 
 
-def to_text(instant: datetime) -> str:
+def format_timestamp(value: datetime) -> str:
     """Return an aware ``datetime`` as RFC 3339 text in UTC (``…Z``).
 
-    Raises ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
+    Raise ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
     """
-    return f"{to_utc(instant).replace(tzinfo=None).isoformat()}Z"
+    return f"{to_utc(value).replace(tzinfo=None).isoformat()}Z"
 
 
-def to_utc(instant: object) -> datetime:
+def to_utc(value: object) -> datetime:
     """Return an aware ``datetime`` in UTC.
 
-    Raises ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
+    Raise ``ValueError`` for a naive one, or one whose UTC year is not 1 to 9999.
     """
-    if isinstance(instant, datetime) and instant.tzinfo is UTC:
-        return instant
-    if not isinstance(instant, datetime) or instant.utcoffset() is None:
-        raise ValueError(f"expected a timezone-aware datetime, not {safe_repr(instant)}")
+    if isinstance(value, datetime) and value.tzinfo is UTC:
+        return value
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise ValueError(f"expected a timezone-aware datetime, not {safe_repr(value)}")
     try:
-        return instant.astimezone(UTC)
+        return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{instant} is outside the years 1 to 9999 in UTC") from None
+        raise ValueError(f"{value} is outside the years 1 to 9999 in UTC") from None
 
 
-def canonical_text(text: str) -> str:
-    """Return RFC 3339 text in UTC (``…Z``), every digit of its fraction kept.
+def normalize_timestamp(text: str) -> str:
+    """Return RFC 3339 text in UTC (``…Z``), with every digit of its fraction.
 
-    Raises ``ValueError`` for text that is not RFC 3339.
+    Raise ``ValueError`` for text that is not RFC 3339.
     """
-    whole, fraction, leap = _parsed(text)
+    whole, fraction, is_leap = _parse(text)
     seconds = whole.replace(tzinfo=None).isoformat(timespec="seconds")
-    return f"{seconds[:-2] + '60' if leap else seconds}{fraction}Z"
+    return f"{seconds[:-2] + '60' if is_leap else seconds}{fraction}Z"
 
 
-def from_text(text: str) -> datetime:
-    """Return RFC 3339 text as a ``datetime`` in UTC, cut to the microsecond.
+def parse_timestamp(text: str) -> datetime:
+    """Return RFC 3339 text as a ``datetime`` in UTC, truncated to the microsecond.
 
-    A leap second is the last microsecond before the next minute. Raises
+    A leap second becomes the last microsecond before the next minute. Raise
     ``ValueError`` for text that is not RFC 3339.
     """
-    whole, fraction, leap = _parsed(text)
-    if leap:
+    whole, fraction, is_leap = _parse(text)
+    if is_leap:
         return whole.replace(microsecond=999_999)
     return whole.replace(microsecond=int(fraction[1:7].ljust(6, "0")))
 
 
-def _parsed(text: str) -> tuple[datetime, str, bool]:
-    """Return the instant in whole seconds, its fraction, and if it is a leap second."""
+def _parse(text: str) -> tuple[datetime, str, bool]:
+    """Return the time in whole seconds, its fraction, and whether it is a leap second."""
     match = _RFC_3339.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not an RFC 3339 time: {safe_repr(text)}")
-    day, minute, second, fraction, zone = match.groups()
-    leap = second == "60"
     try:
-        local = datetime.fromisoformat(f"{day}T{minute}:{'59' if leap else second}+00:00")
-        instant = local - _offset(zone)
+        if match is None:
+            raise ValueError(text)
+        day, minute, second, fraction, zone = match.groups()
+        is_leap = second == "60"
+        local = datetime.fromisoformat(f"{day}T{minute}:{'59' if is_leap else second}+00:00")
+        return local - _parse_offset(zone), fraction or "", is_leap
     except (ValueError, OverflowError):
-        raise ValueError(f"not an RFC 3339 time: {safe_repr(text)}") from None
-    return instant, fraction or "", leap
+        raise ValueError(f"not an RFC 3339 timestamp: {safe_repr(text)}") from None
 
 
-def _offset(zone: str) -> timedelta:
+def _parse_offset(zone: str) -> timedelta:
     if zone in "Zz":
         return timedelta(0)
     hours, minutes = int(zone[1:3]), int(zone[4:6])

@@ -92,7 +92,7 @@ def encode_step(row: StepRow) -> CrateStep:
 
 
 def _build_row(checkpoint: Checkpoint, state: bytes, updated_channels: object) -> StepRow:
-    row = StepRow.of(checkpoint, None, state)
+    row = StepRow.from_checkpoint(checkpoint, None, state)
     return row if updated_channels is not None else row._replace(updated_channels=None)
 
 
@@ -110,6 +110,6 @@ def _decode_text(value: object, path: str) -> str:
 def _decode_timestamp(value: object, path: str) -> datetime:
     text = _decode_text(value, path)
     try:
-        return timestamps.from_text(text)
+        return timestamps.parse_timestamp(text)
     except ValueError as error:
         raise SerializationError(str(error), path) from None

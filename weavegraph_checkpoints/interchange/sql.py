@@ -14,10 +14,9 @@ from weavegraph_checkpoints.backends.base import (
     STEP_VALUES,
     Backend,
     SessionRow,
-    to_utc,
 )
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
-from weavegraph_checkpoints.backends.rows import StepRow, timestamp_parameter
+from weavegraph_checkpoints.backends.rows import StepRow, from_db_timestamp, to_db_timestamp
 from weavegraph_checkpoints.models import Step
 
 IDS_BATCH_SIZE = 400
@@ -82,8 +81,8 @@ class InterchangeStatements:
                         session.session_id,
                         session.owner,
                         session.concurrency_limit,
-                        timestamp_parameter(session.created_at, self.connection),
-                        timestamp_parameter(session.updated_at, self.connection),
+                        to_db_timestamp(session.created_at, self.connection),
+                        to_db_timestamp(session.updated_at, self.connection),
                     )
                     for session in sessions
                 ],
@@ -104,8 +103,8 @@ class InterchangeStatements:
                 f"UPDATE {SESSION} SET created_at = %s, updated_at = %s WHERE id = %s",
                 [
                     (
-                        timestamp_parameter(created_at, self.connection),
-                        timestamp_parameter(updated_at, self.connection),
+                        to_db_timestamp(created_at, self.connection),
+                        to_db_timestamp(updated_at, self.connection),
                         session_id,
                     )
                     for session_id, created_at, updated_at in timestamps
@@ -189,7 +188,7 @@ def _build_row(values: Sequence[Any]) -> StepRow:
     row = StepRow(*values)
     state: str | bytes = row.state
     return row._replace(
-        created_at=to_utc(row.created_at),
+        created_at=from_db_timestamp(row.created_at),
         state=state.encode() if isinstance(state, str) else state,
         **{name: _decode(getattr(row, name)) for name in _JSON_COLUMNS},
     )

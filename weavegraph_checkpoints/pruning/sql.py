@@ -127,7 +127,7 @@ class PruneStatements:
             )
             for ids in batched(session_ids, MAX_PARAMETERS // 4):
                 rows = self._fetch(
-                    self.backend.looking_up + " UNION ALL ".join([select] * len(ids)),
+                    self.backend.select_prefix + " UNION ALL ".join([select] * len(ids)),
                     [value for key in ids for value in (key, key, keep, *age)],
                 )
                 yield [SessionLoss(int(size), steps, key) for key, steps, size in rows]

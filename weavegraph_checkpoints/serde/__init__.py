@@ -129,7 +129,7 @@ _FIELDS: dict[str, Callable[[Checkpoint], Any]] = {
     "frontier": lambda checkpoint: _encoded(checkpoint.frontier),
     "versions_seen": lambda checkpoint: checked_versions_seen(checkpoint.versions_seen),
     "concurrency_limit": lambda checkpoint: checkpoint.concurrency_limit,
-    "created_at": lambda checkpoint: timestamps.to_text(checkpoint.created_at),
+    "created_at": lambda checkpoint: timestamps.format_timestamp(checkpoint.created_at),
     "ran_nodes": lambda checkpoint: _encoded(checkpoint.ran_nodes),
     "skipped_nodes": lambda checkpoint: _encoded(checkpoint.skipped_nodes),
     "updated_channels": lambda checkpoint: checkpoint.updated_channels,
@@ -173,7 +173,7 @@ def loads(data: bytes | str) -> Checkpoint:
     return _checkpoint(document, document.session_id, document.step)
 
 
-def loads_at(data: bytes | str, session_id: str, step: int) -> Checkpoint:
+def loads_step(data: bytes | str, session_id: str, step: int) -> Checkpoint:
     """Return a checkpoint of this session and step, which the data may omit.
 
     Raises ``SerializationError`` as ``loads`` does, and for another session or step.
@@ -296,7 +296,7 @@ def _created_at(text: str | msgspec.UnsetType) -> datetime:
     if text is msgspec.UNSET:
         return timestamps.now()
     try:
-        return timestamps.from_text(text)
+        return timestamps.parse_timestamp(text)
     except ValueError as error:
         raise SerializationError(str(error), "$.created_at") from None
 

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 from weavegraph_checkpoints.admin.formatting import format_node, format_scope, format_signed
 from weavegraph_checkpoints.admin.presenters.values import format_json
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
-from weavegraph_checkpoints.domain.diff import ABSENT, Change, changes, common_ends
+from weavegraph_checkpoints.domain.diff import ABSENT, Change, count_common_ends, diff_json
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.paths import join_json_path
 
@@ -158,7 +158,7 @@ class Comparison:
 def compare_checkpoints(before: Checkpoint, after: Checkpoint) -> Comparison:
     """Return what changed from ``before`` to ``after``, as text to display."""
     old, new = before.state, after.state
-    start, end = common_ends(old.messages.items, new.messages.items)
+    start, end = count_common_ends(old.messages.items, new.messages.items)
     return Comparison(
         messages=_build_section(
             _diff_messages(old.messages.items, new.messages.items, start, end),
@@ -265,7 +265,7 @@ def _build_message_change(
 def _diff_errors(
     before: Sequence[ErrorEvent], after: Sequence[ErrorEvent]
 ) -> Iterator[tuple[str, ErrorEvent]]:
-    start, end = common_ends(before, after)
+    start, end = count_common_ends(before, after)
     for kind, events in (("removed", before), ("added", after)):
         for event in events[start : len(events) - end]:
             yield kind, event
@@ -310,7 +310,7 @@ def _get_versions(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _diff_values(before: Any, after: Any) -> Iterator[tuple[str, Change]]:
-    for change in changes(before, after):
+    for change in diff_json(before, after):
         for part in change.parts():
             is_in_list = part.at is not None
             if part.before is ABSENT or (is_in_list and not part.before):

@@ -43,7 +43,7 @@ class DownloadSessionView(BaseSessionView):
     def iter_lines(self) -> Iterator[bytes]:
         """Yield the steps, reading one state at a time; skip deleted steps."""
         last = -1
-        numbers = self.steps.order_by("step").numbers()
+        numbers = self.steps.order_by("step").step_numbers()
         while batch := list(numbers.filter(step__gt=last)[:STEP_NUMBERS_BATCH_SIZE]):
             yield from filter(None, map(self.get_line, batch))
             last = batch[-1]
