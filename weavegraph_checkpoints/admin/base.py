@@ -78,7 +78,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_steps(self, obj: Any) -> StepQuerySet:
         """Return the steps of ``obj``, from the database that ``obj`` was read from."""
-        steps: StepQuerySet = Step._default_manager.using(obj._state.db).of(obj.pk)
+        steps: StepQuerySet = Step._default_manager.using(obj._state.db).for_session(obj.pk)
         return steps
 
     def load_checkpoint(self, obj: Any, step: int) -> Checkpoint | None:
