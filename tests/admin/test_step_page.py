@@ -99,17 +99,17 @@ def test_a_long_chain_of_causes_is_cut(root: Client) -> None:
 
 def test_messages_that_came_with_the_step_are_marked(root: Client, run: str) -> None:
     messages = root.get(session_urls.get_step_url(run, 4)).context["conversation"].messages
-    assert [message.is_new for message in messages] == [False, False, False, True]
+    assert [message["is_new"] for message in messages] == [False, False, False, True]
 
 
 def test_earlier_messages_are_a_link_away(root: Client) -> None:
     messages = [Message.user(f"message-{number}-") for number in range(120)]
     url = saved(state=VersionedState.new(messages=messages))
     response = root.get(url)
-    assert response.context["conversation"].messages[0].content == "message-70-"
+    assert response.context["conversation"].messages[0]["content"] == "message-70-"
     assert '<a href="?messages=70">70 earlier messages</a>' in body(response)
     response = root.get(url, {"messages": "70"})
-    assert response.context["conversation"].messages[-1].content == "message-69-"
+    assert response.context["conversation"].messages[-1]["content"] == "message-69-"
     assert '<a href="?messages=120">50 later messages</a>' in body(response)
 
 

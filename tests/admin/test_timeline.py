@@ -71,7 +71,7 @@ def test_a_step_that_was_saved_after_its_successor_is_late() -> None:
 def test_the_line_goes_from_edge_to_edge_and_the_largest_touches_the_top() -> None:
     timeline = build_timeline([a_point(10, 50), a_point(20, 200), a_point(30, 100)])
     assert timeline is not None
-    assert timeline.line == f"0.0,75.0 {WIDTH / 2:.1f},0.0 {WIDTH:.1f},50.0"
+    assert timeline.polyline == f"0.0,75.0 {WIDTH / 2:.1f},0.0 {WIDTH:.1f},50.0"
     assert [timeline.first.step, timeline.largest.step, timeline.last.step] == [10, 20, 30]
     assert HEIGHT == 100
 
@@ -84,7 +84,7 @@ def test_less_than_two_sizes_have_no_line(sizes: list[int | None]) -> None:
 def test_empty_states_have_a_line_along_the_bottom() -> None:
     timeline = build_timeline([a_point(0, 0), a_point(1, 0)])
     assert timeline is not None
-    assert timeline.line == f"0.0,100.0 {WIDTH:.1f},100.0"
+    assert timeline.polyline == f"0.0,100.0 {WIDTH:.1f},100.0"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.template.defaultfilters import filesizeformat
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
 
@@ -34,6 +33,7 @@ MAX_MATCHES = 1_000_000
 
 OpCode = tuple[str, int, int, int, int]
 RoleAndContent = tuple[str, str]
+Row = dict[str, Any]
 
 LIST_LABELS = {
     "frontier": gettext_lazy("Next nodes"),
@@ -63,8 +63,7 @@ SUMMARY_PARTS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextRun:
+class TextRun(NamedTuple):
     """A run of text whose ``kind`` is ``equal``, ``removed`` or ``added``."""
 
     kind: str
@@ -74,53 +73,13 @@ class TextRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MessageChange:
-    """A message whose ``kind`` is ``added``, ``removed`` or ``changed``."""
-
-    kind: str
-    number: int
-    """Its number in the newer conversation, or in the older one if removed, from 1."""
-    role: str
-    old_role: str
-    """The role before, if it changed."""
-    runs: tuple[TextRun, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorChange:
-    """An error whose ``kind`` is ``added`` or ``removed``."""
-
-    kind: str
-    scope: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueChange:
-    """A value whose ``kind`` is ``added``, ``removed`` or ``changed``."""
-
-    kind: str
-    path: str
-    before: TextRun | None
-    after: TextRun | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListChange:
-    """The nodes or channels that were removed from a list, added to it, or kept."""
-
-    label: str | Promise
-    removed: tuple[str, ...]
-    added: tuple[str, ...]
-    kept: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The first changes of a section, and the number of all of them by kind."""
+    """The first changes of a section, as text to display, and the number of all changes."""
 
-    rows: tuple[Any, ...]
+    rows: list[Row]
+    """Each has a ``kind``: ``added``, ``removed`` or ``changed``."""
     counts: Mapping[str, int]
+    """Number of changes of each kind, and their ``total``."""
 
     @property
     def total(self) -> int:
@@ -140,7 +99,8 @@ class Comparison:
     messages: Section
     errors: Section
     extras: Section
-    lists: tuple[ListChange, ...]
+    lists: list[Row]
+    """Nodes and channels that were removed from a list, added to it, or kept."""
     versions: Section
     """Changes of channel versions and of ``versions_seen``."""
     equal_at_start: int
@@ -162,15 +122,13 @@ def compare_checkpoints(before: Checkpoint, after: Checkpoint) -> Comparison:
     return Comparison(
         messages=_build_section(
             _diff_messages(old.messages.items, new.messages.items, start, end),
-            _build_message_change,
+            _build_message_row,
         ),
-        errors=_build_section(
-            _diff_errors(old.errors.items, new.errors.items), _build_error_change
-        ),
-        extras=_build_section(_diff_values(old.extra.map, new.extra.map), _build_value_change),
-        lists=tuple(_diff_lists(before, after)),
+        errors=_build_section(_diff_errors(old.errors.items, new.errors.items), _build_error_row),
+        extras=_build_section(_diff_values(old.extra.map, new.extra.map), _build_value_row),
+        lists=list(_diff_lists(before, after)),
         versions=_build_section(
-            _diff_values(_get_versions(before), _get_versions(after)), _build_value_change
+            _diff_values(_get_versions(before), _get_versions(after)), _build_value_row
         ),
         equal_at_start=start,
         equal_at_end=end,
@@ -219,18 +177,19 @@ def get_opcodes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[O
     return list(SequenceMatcher(None, before, after, autojunk=False).get_opcodes())
 
 
-def _build_section(found: Iterable[tuple[Any, ...]], build_row: Callable[..., Any]) -> Section:
-    """Return the section of changes that begin with their kind."""
+def _build_section(found: Iterable[tuple[Any, ...]], build_row: Callable[..., Row]) -> Section:
+    """Return the section of changes, which are tuples that begin with their kind."""
     changed = list(found)
     counts = Counter(kind for kind, *_details in changed)
     counts["total"] = len(changed)
-    return Section(rows=tuple(build_row(*each) for each in changed[:MAX_ROWS]), counts=counts)
+    rows = [{"kind": kind, **build_row(*details)} for kind, *details in changed[:MAX_ROWS]]
+    return Section(rows=rows, counts=counts)
 
 
 def _build_run(kind: str, text: str) -> TextRun:
     limit = MAX_EQUAL_LENGTH if kind == "equal" else MAX_TEXT_LENGTH
     shown = escape_control_chars(text[:limit])
-    return TextRun(kind=kind, text=shown, omitted=max(0, len(text) - limit))
+    return TextRun(kind, shown, max(0, len(text) - limit))
 
 
 def _diff_messages(
@@ -248,18 +207,17 @@ def _diff_messages(
             yield kind, number, removed, added
 
 
-def _build_message_change(
-    kind: str, number: int, removed: RoleAndContent | None, added: RoleAndContent | None
-) -> MessageChange:
+def _build_message_row(
+    number: int, removed: RoleAndContent | None, added: RoleAndContent | None
+) -> Row:
     old_role, old_content = removed or ("", "")
     role, content = added or (old_role, "")
-    return MessageChange(
-        kind=kind,
-        number=number,
-        role=escape_control_chars(role),
-        old_role="" if old_role == role else escape_control_chars(old_role),
-        runs=tuple(diff_text(old_content, content)),
-    )
+    return {
+        "number": number,
+        "role": escape_control_chars(role),
+        "old_role": "" if old_role == role else escape_control_chars(old_role),
+        "runs": list(diff_text(old_content, content)),
+    }
 
 
 def _diff_errors(
@@ -271,24 +229,23 @@ def _diff_errors(
             yield kind, event
 
 
-def _build_error_change(kind: str, event: ErrorEvent) -> ErrorChange:
-    return ErrorChange(
-        kind=kind,
-        scope=escape_control_chars(format_scope(event.scope)),
-        message=escape_control_chars(event.error.message),
-    )
+def _build_error_row(event: ErrorEvent) -> Row:
+    return {
+        "scope": escape_control_chars(format_scope(event.scope)),
+        "message": escape_control_chars(event.error.message),
+    }
 
 
-def _diff_lists(before: Checkpoint, after: Checkpoint) -> Iterator[ListChange]:
+def _diff_lists(before: Checkpoint, after: Checkpoint) -> Iterator[Row]:
     for name, label in LIST_LABELS.items():
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
-            yield ListChange(
-                label=label,
-                removed=tuple(_format_name(item) for item in old if item not in new),
-                added=tuple(_format_name(item) for item in new if item not in old),
-                kept=tuple(_format_name(item) for item in new if item in old),
-            )
+            yield {
+                "label": label,
+                "removed": [_format_name(item) for item in old if item not in new],
+                "added": [_format_name(item) for item in new if item not in old],
+                "kept": [_format_name(item) for item in new if item in old],
+            }
 
 
 def _format_name(node_or_channel: NodeKind | str) -> str:
@@ -312,23 +269,23 @@ def _get_versions(checkpoint: Checkpoint) -> dict[str, Any]:
 def _diff_values(before: Any, after: Any) -> Iterator[tuple[str, Change]]:
     for change in diff_json(before, after):
         for part in change.parts():
-            is_in_list = part.at is not None
-            if part.before is ABSENT or (is_in_list and not part.before):
-                yield "added", part
-            elif part.after is ABSENT or (is_in_list and not part.after):
-                yield "removed", part
-            else:
-                yield "changed", part
+            is_added, is_removed = _is_absent(part, part.before), _is_absent(part, part.after)
+            yield "added" if is_added else "removed" if is_removed else "changed", part
 
 
-def _build_value_change(kind: str, change: Change) -> ValueChange:
+def _build_value_row(change: Change) -> Row:
     path = ""
     for key in change.path:
         path = join_json_path(path, key)
     index = "" if change.at is None else f"[{change.at}…]"
-    return ValueChange(
-        kind=kind,
-        path=escape_control_chars(path.removeprefix(".") + index),
-        before=None if kind == "added" else _build_run("removed", format_json(change.before)),
-        after=None if kind == "removed" else _build_run("added", format_json(change.after)),
-    )
+    is_added, is_removed = _is_absent(change, change.before), _is_absent(change, change.after)
+    return {
+        "path": escape_control_chars(path.removeprefix(".") + index),
+        "before": None if is_added else _build_run("removed", format_json(change.before)),
+        "after": None if is_removed else _build_run("added", format_json(change.after)),
+    }
+
+
+def _is_absent(change: Change, value: Any) -> bool:
+    """Return whether there is no value on one side, or no items of a list."""
+    return value is ABSENT or (change.at is not None and not value)

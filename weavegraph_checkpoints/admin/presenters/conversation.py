@@ -1,9 +1,10 @@
-"""The messages of a step as a conversation, 50 at a time."""
+"""The messages of a step as a conversation, 50 per page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from weavegraph_checkpoints.domain import Message
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
@@ -15,62 +16,22 @@ PREVIEW_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationMessage:
-    """One message, escaped for display."""
-
-    number: int
-    """The number of the message in the conversation, from 1."""
-    role: str
-    content: str
-    bytes: int
-    is_new: bool
-    """Whether this step added it."""
-
-    @property
-    def is_long(self) -> bool:
-        """Whether it is collapsed."""
-        return self.bytes > MAX_EXPANDED_BYTES
-
-    @property
-    def preview(self) -> str:
-        """The beginning of the content."""
-        return self.content[:PREVIEW_LENGTH]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A page of the messages, oldest first."""
+    """A page of the messages, oldest first. Messages are numbered from 1."""
 
-    messages: tuple[ConversationMessage, ...]
+    messages: list[dict[str, Any]]
     first: int
     """The number of the first message of the page."""
-    total: int
-
-    @property
-    def earlier(self) -> int:
-        """Number of messages before the page."""
-        return self.first - 1
-
-    @property
-    def later(self) -> int:
-        """Number of messages after the page."""
-        return self.total - self.earlier - len(self.messages)
-
-    @property
-    def end_of_next_page(self) -> int:
-        """The number of the last message of the next page."""
-        return min(self.earlier + len(self.messages) + PAGE_SIZE, self.total)
-
-    @property
-    def new_count(self) -> int:
-        """Number of new messages on the page."""
-        return sum(message.is_new for message in self.messages)
-
-    @property
-    def first_new(self) -> int | None:
-        """The number of the first new message, unless the page begins with it."""
-        numbers = [message.number for message in self.messages if message.is_new]
-        return numbers[0] if numbers and numbers[0] > self.first else None
+    earlier: int
+    """Number of messages before the page."""
+    later: int
+    """Number of messages after the page."""
+    end_of_next_page: int
+    """The number of the last message of the next page."""
+    new_count: int
+    """Number of messages of the page that the step added."""
+    first_new: int | None
+    """The number of the first new message, ``None`` if it is the first of the page."""
 
 
 def build_conversation(
@@ -81,19 +42,33 @@ def build_conversation(
     ``known_before`` is the number of messages of the previous step. Pass ``None`` for the first
     step, whose messages are not marked as new.
     """
-    end = len(messages) if up_to is None else max(0, min(up_to, len(messages)))
+    total = len(messages)
+    end = total if up_to is None else max(0, min(up_to, total))
     start = max(0, end - PAGE_SIZE)
+    old = total if known_before is None else known_before
     return Conversation(
-        messages=tuple(
-            ConversationMessage(
-                number=number,
-                role=escape_control_chars(message.role),
-                content=escape_control_chars(message.content),
-                bytes=len(message.content.encode()),
-                is_new=known_before is not None and number > known_before,
-            )
+        messages=[
+            _build_message(message, number, is_new=number > old)
             for number, message in enumerate(messages[start:end], start + 1)
-        ),
+        ],
         first=start + 1,
-        total=len(messages),
+        earlier=start,
+        later=total - end,
+        end_of_next_page=min(end + PAGE_SIZE, total),
+        new_count=max(0, end - max(old, start)),
+        first_new=old + 1 if start < old < end else None,
     )
+
+
+def _build_message(message: Message, number: int, *, is_new: bool) -> dict[str, Any]:
+    size = len(message.content.encode())
+    content = escape_control_chars(message.content)
+    return {
+        "number": number,
+        "role": escape_control_chars(message.role),
+        "content": content,
+        "preview": content[:PREVIEW_LENGTH],
+        "bytes": size,
+        "is_long": size > MAX_EXPANDED_BYTES,
+        "is_new": is_new,
+    }
