@@ -1,12 +1,12 @@
-"""System checks: what would make the app lose data, or mean something else.
+"""System checks.
 
-Errors concern the settings alone; what asks a database is a warning of
-``Tags.database``, because an error of that tag would block ``migrate`` itself.
+Checks of the settings report errors. Checks that query a database report warnings of
+``Tags.database``: an error of that tag would block ``migrate`` itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +21,7 @@ from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.triggers.installation import NO_TRIGGER_PRIVILEGE_HINT
 
 APP = "weavegraph_checkpoints"
-MINIMUM_MARIADB = (10, 11)
+MIN_MARIADB_VERSION = (10, 11)
 
 
 def register_checks() -> None:
@@ -32,55 +32,92 @@ def register_checks() -> None:
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """Check ``USE_TZ`` and the dict ``WEAVEGRAPH_CHECKPOINTS``."""
+    """Check ``USE_TZ`` and the setting ``WEAVEGRAPH_CHECKPOINTS``."""
     messages: list[CheckMessage] = []
     if not settings.USE_TZ:
         messages.append(
             Error(
                 "weavegraph_checkpoints needs USE_TZ = True.",
-                hint="Set USE_TZ = True: the snapshot trigger writes times in UTC.",
+                hint="Set USE_TZ = True: the snapshot trigger writes timestamps in UTC.",
                 id=f"{APP}.E002",
             )
         )
     try:
-        unknown = conf.unknown_keys()
+        unknown, malformed = conf.unknown_keys(), list(conf.malformed())
     except ImproperlyConfigured as error:
-        return [*messages, _malformed_setting(str(error))]
-    messages += [_unknown_setting(key) for key in unknown]
-    messages += [_malformed_setting(text) for text in conf.malformed()]
+        unknown, malformed = [], [str(error)]
+    messages += [
+        Error(
+            f"{conf.NAME} has the unknown key {key!r}.",
+            hint=f"The keys are {', '.join(sorted(conf.READERS))}.",
+            id=f"{APP}.E003",
+        )
+        for key in unknown
+    ]
+    messages += [
+        Error(message, hint="docs/settings.md lists every key with its type.", id=f"{APP}.E004")
+        for message in malformed
+    ]
     return messages
 
 
 def check_vendors(**kwargs: Any) -> list[CheckMessage]:
-    """Check that each database that may hold the tables is a supported one."""
-    return [
-        _unsupported(alias, name)
+    """Check that every database that may hold the tables is supported."""
+    names = {
+        alias: _get_unsupported_name(connections[alias])
         for alias in connections
         if router.allow_migrate_model(alias, Session)
-        for name in _unsupported_names(connections[alias])
+    }
+    return [
+        Error(
+            f"weavegraph_checkpoints does not support {name} (database {alias!r}).",
+            hint=(
+                "Use SQLite, PostgreSQL 14 or newer, or MariaDB 10.11 or newer, or keep the "
+                "app off this database with a router."
+            ),
+            id=f"{APP}.E001",
+        )
+        for alias, name in names.items()
+        if name is not None
     ]
 
 
+def _get_unsupported_name(connection: BaseDatabaseWrapper) -> str | None:
+    """Return the name of a database that is not supported, else ``None``."""
+    if connection.vendor in ("postgresql", "sqlite"):
+        return None
+    if connection.vendor != "mysql":
+        return connection.display_name
+    try:
+        is_mariadb = connection.mysql_is_mariadb  # type: ignore[attr-defined]
+        version = connection.mysql_version  # type: ignore[attr-defined]
+    except DatabaseError:
+        return None
+    if not is_mariadb:
+        return "MySQL"
+    return None if version >= MIN_MARIADB_VERSION else f"MariaDB {'.'.join(map(str, version))}"
+
+
 def check_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Check the databases named, once our migrations are applied there."""
+    """Check the named databases that the app is migrated on."""
     return [
         message
         for alias in databases or ()
         if router.allow_migrate_model(alias, Session)
-        for message in _database_messages(connections[alias])
+        for message in _check_database(connections[alias])
     ]
 
 
-def _database_messages(connection: BaseDatabaseWrapper) -> Iterable[CheckMessage]:
+def _check_database(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     if not triggers.supports(connection) or not _is_migrated(connection):
         return
-    yield from _trigger_messages(connection)
+    yield from _check_triggers(connection)
     for check in _VENDOR_CHECKS.get(connection.vendor, ()):
         yield from check(connection)
 
 
 def _is_migrated(connection: BaseDatabaseWrapper) -> bool:
-    """Whether our tables stand, and none of our migrations is still to be applied."""
+    """Return whether all our migrations are applied, and the tables exist."""
     loader = MigrationLoader(connection)
     ours = {key for key in loader.disk_migrations if key[0] == APP}
     if not ours.issubset(loader.applied_migrations):
@@ -89,34 +126,57 @@ def _is_migrated(connection: BaseDatabaseWrapper) -> bool:
     return {Session._meta.db_table, Step._meta.db_table}.issubset(tables)
 
 
-def _trigger_messages(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
-    builders = {"missing": _missing, "altered": _altered, "disabled": _disabled}
+_TRIGGER_PROBLEMS = {
+    "missing": ("W001", "is missing"),
+    "altered": ("W002", "is not the one that the app installs"),
+    "disabled": ("W003", "is disabled"),
+}
+
+
+def _check_triggers(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    alias = connection.alias
     for problem in triggers.problems(connection):
-        yield builders[problem.kind](connection.alias, problem.trigger)
+        check_id, text = _TRIGGER_PROBLEMS[problem.kind]
+        yield Warning(
+            f"The trigger {problem.trigger} {text} (database {alias!r}).",
+            hint=(
+                "Snapshots become stale without it. Install it and repair them: run "
+                f"manage.py check_checkpoints --repair --database {alias}."
+            ),
+            id=f"{APP}.{check_id}",
+        )
 
 
-def _check_sqlite(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
-    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or ""
-    if mode.upper() not in ("IMMEDIATE", "EXCLUSIVE"):
-        yield _not_immediate(connection.alias)
-
-
-def _check_mariadb_privilege(
-    connection: BaseDatabaseWrapper,
-) -> Iterator[CheckMessage]:
+def _check_mariadb_privilege(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@log_bin AND NOT @@log_bin_trust_function_creators")
         (restricted,) = cursor.fetchone()
         cursor.execute("SHOW GRANTS")
         grants = [grant for (grant,) in cursor.fetchall()]
-    privileged = any(map(_grants_super, grants))
-    if restricted and not privileged:
-        yield _may_not_create_triggers(connection.alias)
+    if restricted and not any(map(_grants_super, grants)):
+        yield Warning(
+            f"The user of the database {connection.alias!r} cannot create triggers (error 1419).",
+            hint=NO_TRIGGER_PRIVILEGE_HINT,
+            id=f"{APP}.W004",
+        )
 
 
 def _grants_super(grant: str) -> bool:
     privileges, is_global, _ = grant.removeprefix("GRANT ").partition(" ON *.* TO ")
     return bool(is_global) and not {"ALL PRIVILEGES", "SUPER"}.isdisjoint(privileges.split(", "))
+
+
+def _check_sqlite_transaction_mode(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or ""
+    if mode.upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        yield Warning(
+            f"The SQLite database {connection.alias!r} does not start transactions with IMMEDIATE.",
+            hint=(
+                'Set OPTIONS["transaction_mode"] = "IMMEDIATE": otherwise an atomic block that '
+                "reads first fails at once, without waiting, if another connection wrote."
+            ),
+            id=f"{APP}.W005",
+        )
 
 
 def _check_mariadb_packet(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
@@ -128,132 +188,28 @@ def _check_mariadb_packet(connection: BaseDatabaseWrapper) -> Iterator[CheckMess
         cursor.execute("SELECT @@max_allowed_packet")
         (packet,) = cursor.fetchone()
     if limit is not None and 2 * limit + 64 * 1024 > packet:
-        yield _packet_too_small(connection.alias, limit, packet)
+        yield Warning(
+            f"max_allowed_packet = {packet} of the database {connection.alias!r} cannot hold a "
+            f"state of MAX_STATE_BYTES = {limit} when every byte is escaped.",
+            hint=(
+                f"Raise max_allowed_packet to {2 * limit + 64 * 1024} or more, or lower "
+                "MAX_STATE_BYTES."
+            ),
+            id=f"{APP}.W006",
+        )
 
 
 def _check_time_zone(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     if connection.timezone_name != "UTC":
-        yield _not_utc(connection.alias, connection.timezone_name)
+        yield Warning(
+            f"The database {connection.alias!r} stores timestamps in "
+            f"{connection.timezone_name}, but the snapshot trigger writes them in UTC.",
+            hint='Remove "TIME_ZONE" from this database in DATABASES.',
+            id=f"{APP}.W007",
+        )
 
 
 _VENDOR_CHECKS: dict[str, tuple[Callable[[BaseDatabaseWrapper], Iterator[CheckMessage]], ...]] = {
     "mysql": (_check_mariadb_privilege, _check_mariadb_packet, _check_time_zone),
-    "sqlite": (_check_sqlite, _check_time_zone),
+    "sqlite": (_check_sqlite_transaction_mode, _check_time_zone),
 }
-
-
-def _unsupported_names(connection: BaseDatabaseWrapper) -> Iterator[str]:
-    """Yield the name of a database, where it is not one that the app supports."""
-    if connection.vendor in ("postgresql", "sqlite"):
-        return
-    if connection.vendor != "mysql":
-        yield connection.display_name
-        return
-    try:
-        is_mariadb = connection.mysql_is_mariadb  # type: ignore[attr-defined]
-        version = connection.mysql_version  # type: ignore[attr-defined]
-    except DatabaseError:
-        return
-    if not is_mariadb:
-        yield "MySQL"
-    elif version < MINIMUM_MARIADB:
-        yield f"MariaDB {'.'.join(map(str, version))}"
-
-
-def _unsupported(alias: str, name: str) -> CheckMessage:
-    return Error(
-        f"weavegraph_checkpoints does not support {name} (database {alias!r}).",
-        hint=(
-            "Use SQLite, PostgreSQL 14 or newer, or MariaDB 10.11 or newer, or keep the "
-            "app off this database with a router."
-        ),
-        id=f"{APP}.E001",
-    )
-
-
-def _unknown_setting(key: str) -> CheckMessage:
-    return Error(
-        f"{conf.NAME} has the unknown key {key!r}.",
-        hint=f"The keys are {', '.join(sorted(conf.READERS))}.",
-        id=f"{APP}.E003",
-    )
-
-
-def _malformed_setting(message: str) -> CheckMessage:
-    return Error(
-        message,
-        hint="docs/settings.md lists every key with its type.",
-        id=f"{APP}.E004",
-    )
-
-
-_REINSTALL = (
-    "Snapshots go stale without it. Run weavegraph_checkpoints.triggers.install(using={alias!r})."
-)
-
-
-def _missing(alias: str, trigger: str) -> CheckMessage:
-    return Warning(
-        f"The trigger {trigger} is missing (database {alias!r}).",
-        hint=_REINSTALL.format(alias=alias),
-        id=f"{APP}.W001",
-    )
-
-
-def _altered(alias: str, trigger: str) -> CheckMessage:
-    return Warning(
-        f"The trigger {trigger} is not the one that the app installs (database {alias!r}).",
-        hint=_REINSTALL.format(alias=alias),
-        id=f"{APP}.W002",
-    )
-
-
-def _disabled(alias: str, trigger: str) -> CheckMessage:
-    return Warning(
-        f"The trigger {trigger} is disabled (database {alias!r}).",
-        hint=(
-            "Snapshots go stale without it. Run ALTER TABLE "
-            f"{Step._meta.db_table} ENABLE TRIGGER {trigger}."
-        ),
-        id=f"{APP}.W003",
-    )
-
-
-def _may_not_create_triggers(alias: str) -> CheckMessage:
-    return Warning(
-        f"The user of the database {alias!r} may not create triggers (error 1419).",
-        hint=NO_TRIGGER_PRIVILEGE_HINT,
-        id=f"{APP}.W004",
-    )
-
-
-def _not_immediate(alias: str) -> CheckMessage:
-    return Warning(
-        f"The SQLite database {alias!r} does not begin its transactions IMMEDIATE.",
-        hint=(
-            'Set OPTIONS["transaction_mode"] = "IMMEDIATE": otherwise an atomic block '
-            "that read first fails at once, without waiting, when another wrote."
-        ),
-        id=f"{APP}.W005",
-    )
-
-
-def _packet_too_small(alias: str, limit: int, packet: int) -> CheckMessage:
-    return Warning(
-        f"max_allowed_packet = {packet} of the database {alias!r} cannot hold a state "
-        f"of MAX_STATE_BYTES = {limit} when every byte is escaped.",
-        hint=(
-            f"Raise max_allowed_packet to {2 * limit + 64 * 1024} or more, or lower "
-            "MAX_STATE_BYTES."
-        ),
-        id=f"{APP}.W006",
-    )
-
-
-def _not_utc(alias: str, name: str) -> CheckMessage:
-    return Warning(
-        f"The database {alias!r} keeps its times in {name}, but the snapshot trigger "
-        "writes them in UTC.",
-        hint='Remove "TIME_ZONE" from this database in DATABASES.',
-        id=f"{APP}.W007",
-    )

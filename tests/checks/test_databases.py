@@ -10,12 +10,22 @@ from django.core import checks
 from django.core.management import call_command
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from tests.builders import save_history
 from tests.scratch import execute, migrate
 from tests.triggers.helpers import SESSION, STEP
 from weavegraph_checkpoints import triggers
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.checks import check_databases, check_settings, check_vendors
+from weavegraph_checkpoints.models import Session
 
 PREFIX = "weavegraph_checkpoints"
+HINT = "run manage.py check_checkpoints --repair --database scratch."
+
+
+def run_hint(message: checks.CheckMessage) -> None:
+    """Run the command that a hint ends with."""
+    command = str(message.hint).rpartition("manage.py ")[2].removesuffix(".")
+    call_command(*command.split(), verbosity=0, stdout=io.StringIO())
 
 
 def warnings(alias: str = "scratch") -> dict[str, checks.CheckMessage]:
@@ -52,7 +62,7 @@ class TestTrigger:
         names = [trigger.name for trigger in triggers.definitions(scratch)]
         for message, name in zip(found, names, strict=True):
             assert message.msg == f"The trigger {name} is missing (database 'scratch')."
-            assert "triggers.install(using='scratch')" in str(message.hint)
+            assert str(message.hint).endswith(HINT)
 
     def test_altered(self, scratch: BaseDatabaseWrapper) -> None:
         trigger = triggers.definitions(scratch)[0]
@@ -60,23 +70,25 @@ class TestTrigger:
         execute(scratch, *trigger.drop, *altered)
         message = warnings()["W002"]
         assert trigger.name in message.msg
-        assert "triggers.install(using='scratch')" in str(message.hint)
+        assert str(message.hint).endswith(HINT)
 
     @pytest.mark.vendor("postgresql")
     def test_disabled(self, scratch: BaseDatabaseWrapper) -> None:
         execute(scratch, f"ALTER TABLE {STEP} DISABLE TRIGGER {STEP}_snapshot")
         (message,) = warnings().values()
         assert message.id == f"{PREFIX}.W003"
-        _, _, command = str(message.hint).partition(" Run ")
-        execute(scratch, command.removesuffix("."))
+        assert str(message.hint).endswith(HINT)
+        run_hint(message)
         assert warnings() == {}
 
-    def test_the_hint_mends_it(self, scratch: BaseDatabaseWrapper) -> None:
+    def test_the_hint_repairs_trigger_and_snapshots(self, scratch: BaseDatabaseWrapper) -> None:
+        save_history(DjangoCheckpointer("scratch"), "a", [1])
         triggers.remove("scratch")
-        (hint,) = {message.hint for message in warnings().values()}
-        _, _, call = str(hint).partition(f"Run {PREFIX}.")
-        eval(call.removesuffix("."), {"triggers": triggers})
+        save_history(DjangoCheckpointer("scratch"), "a", [2])
+        assert Session.objects.using("scratch").get().last_step == 1
+        run_hint(warnings()["W001"])
         assert warnings() == {}
+        assert Session.objects.using("scratch").get().last_step == 2
 
 
 class TestSilence:
