@@ -21,7 +21,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/.stamps
 WITHOUT_API := $(VENV)-without-api
-COVERAGE_DATA := $(CURDIR)/.coverage-data
+COVERAGE_DATA := .coverage-data
 
 # Test SQLite always, and a server if its URL is set. Each test target depends on the drivers of
 # all databases under test, because nothing may be installed while tests run in parallel.
@@ -106,9 +106,9 @@ demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the adm
 
 .PHONY: test
 test: test-sqlite test-postgres test-mariadb ## Run the tests on SQLite, and on each server whose URL is set
-	@cd $(COVERAGE_DATA) && rm -f .coverage && \
-	    COVERAGE_FILE=$(COVERAGE_DATA)/.coverage $(abspath $(BIN))/coverage combine --quiet \
-	    --rcfile=$(CURDIR)/pyproject.toml $(TESTED)
+	@rm -f $(COVERAGE_DATA)/.coverage
+	@COVERAGE_FILE=$(COVERAGE_DATA)/.coverage \
+	    $(BIN)/coverage combine --quiet $(TESTED:%=$(COVERAGE_DATA)/%)
 	COVERAGE_FILE=$(COVERAGE_DATA)/.coverage $(BIN)/coverage report $(MINIMUM)
 	@echo "Tested on: $(strip $(TESTED))$(if $(MINIMUM), (the coverage minimum applies only if all three are tested))"
 
@@ -116,7 +116,7 @@ test: test-sqlite test-postgres test-mariadb ## Run the tests on SQLite, and on 
 define pytest
 	@rm -rf $(COVERAGE_DATA)/$(1) && mkdir -p $(COVERAGE_DATA)/$(1)
 	@echo "== Tests on $(2)"
-	COVERAGE_FILE=$(COVERAGE_DATA)/$(1)/.coverage \
+	COVERAGE_FILE='$(CURDIR)/$(COVERAGE_DATA)/$(1)/.coverage' \
 	    $(BIN)/coverage run -m pytest --ds=tests.settings.$(1) $(PYTEST_ARGS)
 endef
 
