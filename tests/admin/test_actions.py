@@ -103,7 +103,7 @@ class TestDelete:
             root.get(session_urls.get_url("delete", "long"))
         about_steps = [q["sql"] for q in captured if "weavegraph_checkpoints_step" in q["sql"]]
         assert len(about_steps) == 1
-        assert "COUNT(*)" in about_steps[0]
+        assert "COUNT(" in about_steps[0]
 
     @pytest.mark.vendor("sqlite")
     def test_beyond_ten_thousand_steps_nobody_counts(self, root: Client) -> None:

@@ -1,4 +1,4 @@
-"""The admin of sessions: the list, deletion, and where the pages read sessions from."""
+"""The admin of sessions: the list, deletion and the views of the other pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from django.utils.translation import gettext_lazy as _
 from weavegraph_checkpoints.admin.base import BaseSessionAdmin
 from weavegraph_checkpoints.admin.changelist import (
     FILTERS,
-    MAX_COUNTED,
     CappedPaginator,
     SessionChangeList,
     search_sessions,
@@ -90,7 +89,6 @@ class SessionAdmin(BaseSessionAdmin):
         return super().get_queryset(request).defer_state()  # type: ignore[attr-defined, no-any-return]
 
     def delete_model(self, request: HttpRequest, obj: Session) -> None:
-        """Delete one session with its steps."""
         self.get_writer(obj).delete_session(obj.pk)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
@@ -109,9 +107,11 @@ class SessionAdmin(BaseSessionAdmin):
             )
             for session in sessions
         ]
+        steps = Step._default_manager.using(self.get_queryset(request).db)
+        steps = steps.filter(session_id__in=[session.pk for session in sessions]).order_by("pk")
         counts = {
             Session._meta.verbose_name_plural: len(sessions),
-            Step._meta.verbose_name_plural: _count_steps(sessions),
+            Step._meta.verbose_name_plural: CappedPaginator(steps, 1).count_label,
         }
         allowed = all(self.has_delete_permission(request, session) for session in sessions)
         return links, counts, set() if allowed else {str(self.opts.verbose_name)}, []
@@ -119,7 +119,6 @@ class SessionAdmin(BaseSessionAdmin):
     # The list
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionChangeList]:
-        """Return the class of the list."""
         return SessionChangeList
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
@@ -159,7 +158,6 @@ class SessionAdmin(BaseSessionAdmin):
 
     @admin.display(description=_("status"))
     def status_label(self, obj: Session) -> SafeString:
-        """Return the status as a glyph and its label."""
         return self.get_status_html(obj)
 
     @admin.display(description=_("next"))
@@ -172,17 +170,14 @@ class SessionAdmin(BaseSessionAdmin):
 
     @admin.display(description=_("step"))
     def step(self, obj: Session) -> SafeString | str:
-        """Return the number of the last step."""
         return _format_number(obj.last_step if self.has_steps(obj) else None)
 
     @admin.display(description=_("messages"))
     def messages(self, obj: Session) -> SafeString | str:
-        """Return the number of messages in the last step."""
         return _format_number(obj.last_message_count)
 
     @admin.display(description=_("errors"))
     def errors(self, obj: Session) -> SafeString | str:
-        """Return the number of errors in the last step, nothing for none."""
         if not obj.last_error_count:
             return ""
         return format_html(
@@ -192,17 +187,14 @@ class SessionAdmin(BaseSessionAdmin):
 
     @admin.display(description=_("size"))
     def size(self, obj: Session) -> SafeString | str:
-        """Return the size of the last state."""
         return _format_number(obj.last_state_bytes, filesizeformat)
 
     @admin.display(description=_("updated"), ordering="updated_at")
     def updated(self, obj: Session) -> SafeString:
-        """Return how long ago the session was last saved."""
         return format_age_html(obj.updated_at)
 
     @admin.display(description=_("forked from"))
     def origin(self, obj: Session) -> SafeString | str:
-        """Return a link to the session that this one was forked from."""
         if not obj.forked_from:
             return ""
         return format_html(
@@ -216,13 +208,3 @@ def _format_number(
     value: int | None, format_value: Callable[[int], str] = intcomma
 ) -> SafeString | str:
     return "" if value is None else format_number_html(format_value(value))
-
-
-def _count_steps(sessions: list[Session]) -> str:
-    """Return the number of steps of all sessions, counted up to ``MAX_COUNTED``."""
-    if not sessions:
-        return intcomma(0)
-    steps = Step._default_manager.using(sessions[0]._state.db)
-    found = steps.filter(session_id__in=[session.pk for session in sessions])
-    count = found.order_by().values("pk")[: MAX_COUNTED + 1].count()
-    return f"{intcomma(MAX_COUNTED)}+" if count > MAX_COUNTED else intcomma(count)

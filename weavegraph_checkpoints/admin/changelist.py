@@ -40,9 +40,9 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return min(self._counted, MAX_COUNTED)
 
     @property
-    def is_capped(self) -> bool:
-        """Whether there are more rows than ``MAX_COUNTED``."""
-        return self._counted > MAX_COUNTED
+    def count_label(self) -> str:
+        """The number of rows as text: “10,000+” if there are more than ``MAX_COUNTED``."""
+        return f"{intcomma(self.count)}{'+' if self._counted > MAX_COUNTED else ''}"
 
 
 class SessionChangeList(ChangeList):
@@ -76,12 +76,12 @@ class SessionChangeList(ChangeList):
         return str(model_admin.session_urls.get_session_url(model_admin.get_object_id(result)))
 
     @property
-    def for_pagination(self) -> ChangeList:
-        """The list as the pagination shows it: “10,000+” if the count is capped."""
+    def for_pagination(self) -> Any:
+        """The list with the label of a capped count, which the pagination shows."""
         shown: Any = copy(self)
-        if self.paginator.is_capped:
-            shown.result_count = f"{intcomma(MAX_COUNTED)}+"
-        return shown  # type: ignore[no-any-return]
+        if shown.result_count >= MAX_COUNTED:
+            shown.result_count = shown.paginator.count_label
+        return shown
 
 
 def search_sessions(queryset: QuerySet[Session], term: str) -> QuerySet[Session]:

@@ -44,7 +44,7 @@ def get_newest_page(steps: StepQuerySet, up_to: int | None) -> StepPage:
     rows = _summarize_all(found.order_by("-step")[: PAGE_SIZE + 1])
     newer = get_next_step(steps, rows[0].step) if up_to is not None and rows else None
     return StepPage(
-        steps=_with_differences(rows, PAGE_SIZE, newer),
+        steps=tuple(build_step_deltas(rows, PAGE_SIZE, newer)),
         older=rows[PAGE_SIZE].step if len(rows) > PAGE_SIZE else None,
         newer=None if newer is None else rows[0].step,
     )
@@ -58,7 +58,7 @@ def get_page_after(steps: StepQuerySet, step: int) -> StepPage:
     shown = following[:PAGE_SIZE][::-1]
     newer = following[PAGE_SIZE] if len(following) > PAGE_SIZE else None
     return StepPage(
-        steps=_with_differences(shown + older, len(shown), newer),
+        steps=tuple(build_step_deltas(shown + older, len(shown), newer)),
         older=step if older else None,
         newer=None if newer is None else shown[0].step,
     )
@@ -88,17 +88,17 @@ def get_node_page(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage
 
 def get_step(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return one step."""
-    return next(iter(_summarize_all(steps.filter(step=step))), None)
+    return _summarize_first(steps.filter(step=step))
 
 
 def get_previous_step(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return the step with the next lower number."""
-    return next(iter(_summarize_all(steps.filter(step__lt=step).order_by("-step")[:1])), None)
+    return _summarize_first(steps.filter(step__lt=step).order_by("-step"))
 
 
 def get_next_step(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return the step with the next higher number."""
-    return next(iter(_summarize_all(steps.filter(step__gt=step).order_by("step")[:1])), None)
+    return _summarize_first(steps.filter(step__gt=step).order_by("step"))
 
 
 def get_adjacent_steps(steps: StepQuerySet, step: int) -> list[StepSummary]:
@@ -109,7 +109,7 @@ def get_adjacent_steps(steps: StepQuerySet, step: int) -> list[StepSummary]:
 
 def get_timeline_points(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
     """Return up to 200 evenly spaced steps up to ``last``, oldest first."""
-    first = next(iter(steps.order_by("step").step_numbers()[:1]), None)
+    first = steps.order_by("step").step_numbers().first()
     if first is None:
         return []
     wanted = get_evenly_spaced(first, last)
@@ -142,7 +142,7 @@ def _get_first_step_with_errors(
     steps: StepQuerySet, above: int, up_to: int, count: int
 ) -> int | None:
     found = steps.filter(step__gt=above, step__lte=up_to, error_count__gte=count)
-    return next(iter(found.order_by("step").step_numbers()[:1]), None)
+    return found.order_by("step").step_numbers().first()
 
 
 def _get_points(steps: StepQuerySet, numbers: Sequence[int]) -> list[TimelinePoint]:
@@ -157,6 +157,11 @@ def _summarize_all(steps: StepQuerySet) -> list[StepSummary]:
     return [_summarize(row) for row in steps.defer_state()]
 
 
+def _summarize_first(steps: StepQuerySet) -> StepSummary | None:
+    row = steps.defer_state().first()
+    return None if row is None else _summarize(row)
+
+
 def _summarize(row: Step) -> StepSummary:
     return StepSummary(
         step=row.step,
@@ -169,12 +174,3 @@ def _summarize(row: Step) -> StepSummary:
         errors=row.error_count,
         bytes=row.state_bytes,
     )
-
-
-def _with_differences(
-    rows: list[StepSummary], size: int, newer: StepSummary | None
-) -> tuple[StepDelta, ...]:
-    """Compare the first ``size`` of ``rows``, newest first, with the adjacent steps."""
-    if newer is None:
-        return tuple(build_step_deltas(rows, size))
-    return tuple(build_step_deltas([newer, *rows], size + 1))[1:]

@@ -78,9 +78,14 @@ def build_step_delta(
     )
 
 
-def build_step_deltas(steps: Sequence[StepSummary], size: int) -> Iterator[StepDelta]:
-    """Yield the first ``size`` steps, newest first, with their differences."""
-    adjacent = zip(steps[:size], [*steps[1:], None], [None, *steps], strict=False)
+def build_step_deltas(
+    steps: Sequence[StepSummary], size: int, newer: StepSummary | None = None
+) -> Iterator[StepDelta]:
+    """Yield the first ``size`` steps, newest first, with their differences.
+
+    ``newer`` is the step that follows the first one.
+    """
+    adjacent = zip(steps[:size], [*steps[1:], None], [newer, *steps], strict=False)
     for step, previous, following in adjacent:
         yield build_step_delta(step, previous, following)
 

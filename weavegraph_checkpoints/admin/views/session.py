@@ -74,7 +74,7 @@ class SessionView(BaseSessionView):
                 }
                 for column in weave.columns
             ],
-            "all_nodes_url": self.get_all_nodes_url(),
+            "query": request.GET,
             "steps": get_step_rows(page, step_urls),
             "node": "" if node is None else format_node(node.encoded),
             "node_parameter": "" if node is None else node.encoded,
@@ -159,13 +159,6 @@ class SessionView(BaseSessionView):
             }
             for row in weave.rows
         ]
-
-    def get_all_nodes_url(self) -> str:
-        """Return the link to the same page with all nodes in the weave."""
-        query = self.request.GET.copy()
-        query.pop("go", None)
-        query["nodes"] = "all"
-        return f"?{query.urlencode()}"
 
     def get_pagination(self, page: StepPage, node: NodeKind | None) -> dict[str, Any]:
         """Return the links to the adjacent pages of steps."""

@@ -19,7 +19,7 @@ from weavegraph_checkpoints.admin.formatting import (
 )
 from weavegraph_checkpoints.admin.presenters.conversation import build_conversation
 from weavegraph_checkpoints.admin.presenters.errors import build_error
-from weavegraph_checkpoints.admin.presenters.timeline import StepSummary
+from weavegraph_checkpoints.admin.presenters.timeline import StepSummary, build_step_delta
 from weavegraph_checkpoints.admin.presenters.values import (
     MAX_ENTRIES,
     build_json_pointer,
@@ -49,13 +49,14 @@ class StepView(BaseStepView):
             return HttpResponseRedirect(self.urls.get_step_url(self.session_id, number))
         previous = queries.get_previous_step(self.steps, step.step)
         following = queries.get_next_step(self.steps, step.step)
+        delta = build_step_delta(step, previous, following)
         context = {
             "title": _("Step %(step)s") % {"step": step.step},
             "when": format_age_html(step.created_at),
             "exact": format_timestamp(step.created_at),
             "size": None if step.bytes is None else filesizeformat(step.bytes),
-            "since": previous and format_duration(step.created_at - previous.created_at),
-            "is_late": following is not None and following.created_at < step.created_at,
+            "since": "" if delta.since is None else format_duration(delta.since),
+            "is_late": delta.is_late,
             **self.get_links(previous, following),
         }
         try:
