@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
@@ -50,6 +51,15 @@ class TooLarge(ApiError):
     default_code = "too_large"
 
 
+@contextmanager
+def refuse_invalid_json() -> Iterator[None]:
+    """Raise ``InvalidRequest`` instead of a ``SerializationError`` of the request body."""
+    try:
+        yield
+    except service.SerializationError as error:
+        raise InvalidRequest(error.message, path=error.path) from None
+
+
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return the response to an error.
 
@@ -84,24 +94,10 @@ def _to_api_exception(error: Exception) -> Exception:
 
 
 def _format_error(response: Response) -> dict[str, str]:
-    if response.status_code == status.HTTP_400_BAD_REQUEST:
-        path, detail = next(_iter_messages(response.data, ""))
-        body = {"code": InvalidRequest.default_code, "detail": detail}
-        return {**body, "path": path} if path else body
-    detail = response.data["detail"]
-    return {"code": detail.code, "detail": str(detail)}
-
-
-def _iter_messages(data: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the path and the text of each message in the data of an error response."""
-    if isinstance(data, Mapping):
-        for name, inner in data.items():
-            has_no_field = name in ("detail", "non_field_errors")
-            yield from _iter_messages(
-                inner, path if has_no_field else f"{path}.{name}" if path else name
-            )
-    elif isinstance(data, list):
-        for inner in data:
-            yield from _iter_messages(inner, path)
-    else:
-        yield path, str(data)
+    data = response.data if isinstance(response.data, dict) else {"detail": response.data}
+    if response.status_code != status.HTTP_400_BAD_REQUEST:
+        return {"code": data["detail"].code, "detail": str(data["detail"])}
+    name, messages = next(iter(data.items()))
+    detail = messages[0] if isinstance(messages, list) else messages
+    body = {"code": InvalidRequest.default_code, "detail": str(detail)}
+    return body if name == "detail" else {**body, "path": name}

@@ -101,8 +101,8 @@ class PageParameters(Parameters):
     offset = StepField(required=False, help_text="Number of results to skip.")
 
 
-class SessionParameters(PageParameters):
-    """Which sessions to list, and in which order."""
+class SessionParameters(Parameters):
+    """Which sessions to list, and in which order; sources are lookups of the ORM."""
 
     id = TextField(required=False, help_text="The session with exactly this id.")
     search = TextField(required=False, help_text="Sessions whose id starts with this text.")
@@ -111,10 +111,14 @@ class SessionParameters(PageParameters):
     )
     owner = TextField(required=False, help_text="Sessions with exactly this owner.")
     updated_after = TimestampField(
-        required=False, help_text="Sessions updated at or after this RFC 3339 timestamp."
+        required=False,
+        source="updated_at__gte",
+        help_text="Sessions updated at or after this RFC 3339 timestamp.",
     )
     updated_before = TimestampField(
-        required=False, help_text="Sessions updated at or before this RFC 3339 timestamp."
+        required=False,
+        source="updated_at__lte",
+        help_text="Sessions updated at or before this RFC 3339 timestamp.",
     )
     ordering = serializers.ChoiceField(
         ["updated_at", "-updated_at", "id", "-id"],
@@ -169,21 +173,6 @@ class DiffParameters(Parameters):
         }
 
 
-_LOOKUPS = {
-    "id": "id",
-    "status": "status",
-    "owner": "owner",
-    "updated_after": "updated_at__gte",
-    "updated_before": "updated_at__lte",
-}
-_ORDERINGS = {
-    "-updated_at": ("-updated_at", "id"),
-    "updated_at": ("updated_at", "id"),
-    "-id": ("-id",),
-    "id": ("id",),
-}
-
-
 class SessionFilter(BaseFilterBackend):
     """Filter and order sessions by ``SessionParameters``."""
 
@@ -191,8 +180,8 @@ class SessionFilter(BaseFilterBackend):
         self, request: Request, queryset: QuerySet[Any], view: APIView
     ) -> QuerySet[Any]:
         """Return the matching sessions. Raises ``ValidationError``."""
-        values = SessionParameters.parse(request)
-        conditions = {lookup: values[name] for name, lookup in _LOOKUPS.items() if name in values}
-        ordering = _ORDERINGS[values.get("ordering", "-updated_at")]
-        queryset = queryset.filter(**conditions).order_by(*ordering)
-        return queryset.with_id_prefix(values.get("search", ""))  # type: ignore[attr-defined, no-any-return]
+        conditions = SessionParameters.parse(request)
+        ordering = conditions.pop("ordering", "-updated_at")
+        prefix = conditions.pop("search", "")
+        queryset = queryset.filter(**conditions).order_by(ordering, "id")
+        return queryset.with_id_prefix(prefix)  # type: ignore[attr-defined, no-any-return]

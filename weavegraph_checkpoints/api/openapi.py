@@ -18,18 +18,19 @@ from msgspec import Struct
 from weavegraph_checkpoints.api import openapi_components as components
 from weavegraph_checkpoints.api.filters import (
     DiffParameters,
+    PageParameters,
     SaveParameters,
     SessionParameters,
     StepParameters,
 )
-from weavegraph_checkpoints.api.serializers import ForkSerializer, SessionSerializer
+from weavegraph_checkpoints.api.serializers import SessionSerializer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.url_ids import ENCODED, PLAIN
 from weavegraph_checkpoints.serde import CheckpointToSave
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_URL = "https://example.com/api/sessions/run-1/"
+_URL = "https://example.com/api/sessions/"
 
 EXAMPLE_CHECKPOINT: dict[str, Any] = {
     "state": {
@@ -47,11 +48,11 @@ EXAMPLE_CHECKPOINT: dict[str, Any] = {
 }
 """An example of the request body of a save."""
 
-_CHECKPOINT = {"url": f"{_URL}steps/1/", "session_id": "run-1", "step": 1, **EXAMPLE_CHECKPOINT}
-_SAVED = {name: _CHECKPOINT[name] for name in ("session_id", "step", "url")}
+_SAVED = {"session_id": "run-1", "step": 1, "url": f"{_URL}run-1/steps/1/"}
+_CHECKPOINT = {**_SAVED, **EXAMPLE_CHECKPOINT}
 _SESSION = {
     "id": "run-1",
-    "url": _URL,
+    "url": f"{_URL}run-1/",
     "owner": "",
     "status": "resumable",
     "concurrency_limit": 4,
@@ -68,63 +69,56 @@ _SESSION = {
 }
 _FORK = {
     **_SESSION,
-    "id": "run-1/b",
-    "url": "https://example.com/api/sessions/~cnVuLTEvYg/",
+    "id": "fork",
+    "url": f"{_URL}fork/",
     "forked_from": "run-1",
     "forked_at_step": 1,
 }
 
-# By status: when it is returned, and the code, detail and other fields of an example.
-_ERRORS: dict[int, tuple[str, str, str, dict[str, Any]]] = {
+# By status: when it is returned, and the code and the detail of an example.
+_ERRORS: dict[int, tuple[str, str, str]] = {
     400: (
         "A parameter or the request body is invalid; `path` names it.",
         "invalid",
         "Expected `str`, got `int`",
-        {"path": "$.frontier[0]"},
     ),
     401: (
         "The credentials are missing or invalid.",
         "not_authenticated",
         "Authentication credentials were not provided.",
-        {},
     ),
     403: (
         "The user lacks the permission, or is not authenticated.",
         "permission_denied",
         "You do not have permission to perform this action.",
-        {},
     ),
     404: (
         "The session or step does not exist, or belongs to another owner.",
         "not_found",
         "session 'run-1' does not exist",
-        {},
     ),
     406: (
         "The API cannot produce a format that `Accept` requests.",
         "not_acceptable",
         "Could not satisfy the request Accept header.",
-        {},
     ),
     413: (
         "The request body, or the state in it, is too large.",
         "too_large",
         "the state takes 7340100 bytes, more than MAX_STATE_BYTES = 7340032",
-        {"path": "$.state"},
     ),
     415: (
         "The request body is not `application/json`.",
         "unsupported_media_type",
         'Unsupported media type "text/plain" in request.',
-        {},
     ),
     429: (
         "Too many requests; `Retry-After` says when to retry.",
         "throttled",
         "Request was throttled. Expected available in 3 seconds.",
-        {},
     ),
 }
+_EXAMPLE_PATHS = {400: "$.frontier[0]", 413: "$.state"}
 _COMMON_ERRORS = (400, 401, 403, 406, 429)
 _BODY_ERRORS = (413, 415)
 
@@ -142,8 +136,10 @@ def _response(schema: Any, description: str, example: Any) -> OpenApiResponse:
 def _errors(*statuses: int) -> dict[int, OpenApiResponse]:
     responses = {}
     for status in sorted({*_COMMON_ERRORS, *statuses}):
-        description, code, detail, extra = _ERRORS[status]
-        example = {"code": code, "detail": detail, **extra}
+        description, code, detail = _ERRORS[status]
+        example = {"code": code, "detail": detail}
+        if status in _EXAMPLE_PATHS:
+            example["path"] = _EXAMPLE_PATHS[status]
         responses[status] = _response(components.Error, description, example)
     return responses
 
@@ -191,7 +187,7 @@ sessions = extend_schema_view(
         summary="List sessions",
         description="Return a page of sessions without their states. Two queries, whatever its "
         "size.",
-        parameters=[SessionParameters],
+        parameters=[SessionParameters, PageParameters],
         responses={
             200: _response(SessionSerializer(many=True), "A page of sessions.", _SESSION),
             **_errors(),
@@ -236,9 +232,9 @@ sessions = extend_schema_view(
         summary="Fork a session",
         description="Copy the steps up to `at_step` into a new session with the same owner.",
         parameters=[_SESSION_PARAMETER, _LOCATION],
-        request=ForkSerializer,
+        request=components.as_serializer(components.Fork),
         examples=[
-            OpenApiExample("Example", value={"target": "run-1/b", "at_step": 1}, request_only=True)
+            OpenApiExample("Example", value={"target": "fork", "at_step": 1}, request_only=True)
         ],
         responses={
             201: _response(SessionSerializer, "The new session.", _FORK),
@@ -246,7 +242,7 @@ sessions = extend_schema_view(
             409: _response(
                 components.Error,
                 "The target already exists.",
-                {"code": "session_exists", "detail": "session 'run-1/b' exists already"},
+                {"code": "session_exists", "detail": "session 'fork' exists already"},
             ),
         },
     ),

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from rest_framework import serializers
 
 from weavegraph_checkpoints.domain import PageInfo
-from weavegraph_checkpoints.domain.limits import MAX_STEP
+from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
 from weavegraph_checkpoints.serde import CheckpointDocument
 
 _REF = "#/components/schemas/Weavegraph{name}"
@@ -28,6 +28,23 @@ ListedCheckpoint = msgspec.defstruct(
     "ListedCheckpoint",
     [("url", Url), *((name, kind | UnsetType, UNSET) for name, kind in _FIELDS)],
 )
+
+
+class Fork(Struct):
+    """The request body of a fork."""
+
+    target: Annotated[
+        str,
+        Meta(
+            pattern="^[^\\u0000]*$",
+            min_length=1,
+            max_length=MAX_SESSION_ID_LENGTH,
+            description="The id of the new session.",
+        ),
+    ]
+    at_step: Annotated[
+        StepNumber | None, Meta(description="The last step to copy; all steps by default.")
+    ] = None
 
 
 class StepPage(Struct):
@@ -135,8 +152,8 @@ def _to_openapi(schema: Any) -> Any:
         return schema
     schema = {key: _to_openapi(value) for key, value in schema.items() if key != "title"}
     if {"type": "null"} in schema.get("anyOf", []):
-        schema["anyOf"].remove({"type": "null"})
-        schema["nullable"] = True
+        (other,) = (each for each in schema.pop("anyOf") if each != {"type": "null"})
+        schema.update(other, nullable=True)
     if "$ref" in schema and len(schema) > 1:  # OpenAPI 3.0 ignores what is next to a $ref.
         schema["allOf"] = [{"$ref": schema.pop("$ref")}]
     return schema

@@ -1,13 +1,11 @@
-"""Serializers of a session, and of the request body of a fork."""
+"""The serializer of a session."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP, is_session_id
 from weavegraph_checkpoints.domain.timestamps import format_timestamp
 from weavegraph_checkpoints.models import Session
 
@@ -54,47 +52,3 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         url = self.context["view"].build_session_url(session["id"])
         times = {name: format_timestamp(session[name]) for name in ("created_at", "updated_at")}
         return {"id": session["id"], "url": url, **session, **times}
-
-
-@extend_schema_field(
-    {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": MAX_SESSION_ID_LENGTH,
-        "pattern": "^[^\\u0000]*$",
-        "description": "The id of the new session.",
-    }
-)
-class SessionIdField(serializers.Field):  # type: ignore[type-arg]
-    """The id of a session."""
-
-    default_error_messages = {
-        "invalid": f"expected text of 1 to {MAX_SESSION_ID_LENGTH} characters without U+0000"
-    }
-
-    def to_internal_value(self, data: Any) -> str:
-        if not is_session_id(data):
-            self.fail("invalid")
-        return str(data)
-
-
-class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer; unlike DRF's field, refuse strings, fractions and booleans."""
-
-    def to_internal_value(self, data: Any) -> int:
-        if type(data) is not int:
-            self.fail("invalid")
-        return int(data)
-
-
-class ForkSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    """The request body of a fork."""
-
-    target = SessionIdField()
-    at_step = StrictIntegerField(
-        required=False,
-        allow_null=True,
-        min_value=0,
-        max_value=MAX_STEP,
-        help_text="The last step to copy; all steps by default.",
-    )

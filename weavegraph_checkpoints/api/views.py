@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.exceptions import NotFound
@@ -23,9 +24,12 @@ from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.api.exceptions import InvalidRequest, handle_exception
 from weavegraph_checkpoints.api.permissions import CheckpointPermission
 from weavegraph_checkpoints.api.renderers import BrowsableAPIRenderer, JSONRenderer
+from weavegraph_checkpoints.api.serializers import SESSION_COLUMNS
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.url_ids import from_segment, to_segment
-from weavegraph_checkpoints.exceptions import InvalidCheckpoint
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SessionNotFound
+from weavegraph_checkpoints.models import Session
 
 
 class Metadata(SimpleMetadata):
@@ -82,6 +86,24 @@ class BaseView(APIView):
         if session_id is None:
             raise NotFound("the URL contains no valid session id")
         return session_id
+
+    def get_sessions(self) -> QuerySet[Any]:
+        """Return the sessions that the user may access, each as a dict of ``SESSION_COLUMNS``."""
+        return Session.objects.owned_by(self.checkpointer.owner).values(*SESSION_COLUMNS)
+
+    def get_session(self) -> dict[str, Any]:
+        """Return the session in the URL. Raises ``SessionNotFound``."""
+        session: dict[str, Any] | None = self.get_sessions().filter(pk=self.session_id).first()
+        if session is None:
+            raise SessionNotFound(self.session_id)
+        return session
+
+    def get_checkpoint(self, step: int) -> Checkpoint:
+        """Return a step of the session in the URL. Raises ``NotFound``."""
+        checkpoint = self.checkpointer.load(self.session_id, step)
+        if checkpoint is None:
+            raise NotFound(f"session {self.session_id!r} has no step {step}")
+        return checkpoint
 
     @cached_property
     def sessions_url(self) -> str:

@@ -19,57 +19,32 @@ from rest_framework.viewsets import GenericViewSet
 from weavegraph_checkpoints import retries, serde
 from weavegraph_checkpoints.api import openapi
 from weavegraph_checkpoints.api.diff import build_patch
-from weavegraph_checkpoints.api.exceptions import InvalidRequest
+from weavegraph_checkpoints.api.exceptions import InvalidRequest, refuse_invalid_json
 from weavegraph_checkpoints.api.filters import (
     DiffParameters,
     SaveParameters,
     SessionFilter,
     StepParameters,
 )
+from weavegraph_checkpoints.api.openapi_components import Fork
 from weavegraph_checkpoints.api.pagination import SessionPagination
-from weavegraph_checkpoints.api.parsers import CheckpointParser, JSONParser
+from weavegraph_checkpoints.api.parsers import CheckpointParser, ForkParser
 from weavegraph_checkpoints.api.permissions import ADD_STEP, CHANGE_STEP, VIEW
 from weavegraph_checkpoints.api.renderers import CheckpointData, JSONRenderer
-from weavegraph_checkpoints.api.serializers import (
-    SESSION_COLUMNS,
-    ForkSerializer,
-    SessionSerializer,
-)
+from weavegraph_checkpoints.api.serializers import SessionSerializer
 from weavegraph_checkpoints.api.views import BaseView
 from weavegraph_checkpoints.backends import Version
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery
 from weavegraph_checkpoints.domain.limits import MAX_STEP, parse_non_negative_int
-from weavegraph_checkpoints.exceptions import SerializationError, SessionNotFound, StepExists
+from weavegraph_checkpoints.exceptions import SessionNotFound, StepExists
 from weavegraph_checkpoints.models import Session, Step
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class CheckpointViewSet(BaseView):
-    """What the actions on sessions and on steps share."""
-
-    def get_sessions(self) -> QuerySet[Any]:
-        """Return the sessions that the user may access, each as a dict of ``SESSION_COLUMNS``."""
-        return Session.objects.owned_by(self.checkpointer.owner).values(*SESSION_COLUMNS)
-
-    def get_session(self) -> dict[str, Any]:
-        """Return the session in the URL. Raises ``SessionNotFound``."""
-        session: dict[str, Any] | None = self.get_sessions().filter(pk=self.session_id).first()
-        if session is None:
-            raise SessionNotFound(self.session_id)
-        return session
-
-    def get_checkpoint(self, step: int) -> Checkpoint:
-        """Return a step of the session in the URL. Raises ``NotFound``."""
-        checkpoint = self.checkpointer.load(self.session_id, step)
-        if checkpoint is None:
-            raise NotFound(f"session {self.session_id!r} has no step {step}")
-        return checkpoint
-
-
 @openapi.sessions
 class SessionViewSet(
-    CheckpointViewSet,
+    BaseView,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     GenericViewSet[Session],
@@ -78,7 +53,7 @@ class SessionViewSet(
 
     queryset = Session.objects.all()
     serializer_class = SessionSerializer
-    parser_classes = [JSONParser]
+    parser_classes = [ForkParser]
     filter_backends = [SessionFilter]
     pagination_class = SessionPagination
     lookup_url_kwarg = "session"
@@ -114,20 +89,16 @@ class SessionViewSet(
     @action(detail=True, methods=["post"])
     def fork(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Copy the steps of a session into a new session."""
-        fork = ForkSerializer(data=request.data)
-        if not fork.is_valid():
-            name, messages = next(iter(fork.errors.items()))
-            path = f"$.{name}" if name in fork.fields else "$"
-            raise InvalidRequest(str(messages[0]), path=path)
-        target = fork.validated_data["target"]
-        self.checkpointer.fork_session(
-            self.session_id, target, at_step=fork.validated_data.get("at_step")
-        )
+        # DRF does not call the parser for an empty body.
+        body = request.data if isinstance(request.data, bytes) else b"{}"
+        with refuse_invalid_json():
+            fork = serde.loads_as(Fork, body)
+        self.checkpointer.fork_session(self.session_id, fork.target, at_step=fork.at_step)
         # A read replica may not have the new session yet.
         sessions = self.get_sessions().using(router.db_for_write(Session))
-        session = sessions.filter(pk=target).first()
+        session = sessions.filter(pk=fork.target).first()
         if session is None:
-            raise SessionNotFound(target)
+            raise SessionNotFound(fork.target)
         data = self.get_serializer(session).data
         return Response(data, status.HTTP_201_CREATED, headers={"Location": data["url"]})
 
@@ -170,7 +141,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 
 
 @openapi.steps
-class StepViewSet(CheckpointViewSet, GenericViewSet[Step]):
+class StepViewSet(BaseView, GenericViewSet[Step]):
     """The steps of a session, each a checkpoint in its persisted JSON."""
 
     queryset = Step.objects.all()
@@ -223,10 +194,8 @@ class StepViewSet(CheckpointViewSet, GenericViewSet[Step]):
             raise PermissionDenied()
         if not isinstance(request.data, bytes):
             raise InvalidRequest("send a checkpoint with its Content-Length", path="$")
-        try:
+        with refuse_invalid_json():
             checkpoint = serde.loads_step(request.data, session_id, step)
-        except SerializationError as error:
-            raise InvalidRequest(error.message, path=error.path) from None
         url = self.build_step_url(step)
         data = {"session_id": session_id, "step": step, "url": url}
         if self._save(checkpoint, expected):

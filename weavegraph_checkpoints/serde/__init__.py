@@ -243,6 +243,11 @@ def dumps_json(value: object) -> str:
     return _encode(value).decode()
 
 
+def loads_as(kind: type[T], data: bytes | str) -> T:
+    """Return a msgspec struct from JSON; raises ``SerializationError`` as ``loads`` does."""
+    return _decode(msgspec.json.Decoder(kind), data, "$")
+
+
 def loads_json(data: bytes | str) -> Any:
     """Return any JSON value from text, exactly; raises ``SerializationError``."""
     return _decode(_ANY, data, "$")
