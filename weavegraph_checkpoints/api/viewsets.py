@@ -90,7 +90,7 @@ class SessionViewSet(
     def fork(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Copy the steps of a session into a new session."""
         # DRF does not call the parser for an empty body.
-        body = request.data if isinstance(request.data, bytes) else b"{}"
+        body: Any = request.data or b"{}"
         with refuse_invalid_json():
             fork = serde.loads_as(Fork, body)
         self.checkpointer.fork_session(self.session_id, fork.target, at_step=fork.at_step)
