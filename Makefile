@@ -179,7 +179,7 @@ screenshots: $(STAMPS)/browser ## Take the screenshots of docs/admin.md again, f
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
 .PHONY: bench-admin
-bench-admin: $(READY) ## Measure the pages of the admin, and write the table of docs/admin.md
+bench-admin: $(READY) ## Measure the admin pages, and update the table of docs/admin.md
 	$(BIN)/python -m benchmarks.admin
 
 .PHONY: matrix
@@ -198,19 +198,19 @@ matrix: $(STAMPS)/matrix ## Test each installed Python with each Django on SQLit
 # --- the benchmarks ---------------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(READY) $(STAMPS)/bench ## Measure the app beside its peers, and at 1 000 000 steps (BENCH_ARGS=--only=peers)
+bench: $(READY) $(STAMPS)/bench ## Compare the app with its peers, and measure it at 1 000 000 steps (BENCH_ARGS=--only=peers)
 	$(BIN)/python benchmarks/performance.py $(BENCH_ARGS)
 
 .PHONY: bench-pruning
-bench-pruning: $(READY) ## Measure pruning up to 1 000 000 steps, and write docs/retention-benchmark.md
+bench-pruning: $(READY) ## Measure pruning at up to 1 000 000 steps, and update docs/retention-benchmark.md
 	$(BIN)/python benchmarks/pruning.py --write
 
 .PHONY: bench-interchange
-bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, and write docs/interchange.md
+bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, and update docs/interchange.md
 	$(BIN)/python benchmarks/interchange.py --write
 
 .PHONY: bench-api
-bench-api: $(READY) $(STAMPS)/bench ## Measure the REST API beside bare views, and write the tables of docs/rest.md
+bench-api: $(READY) $(STAMPS)/bench ## Compare the REST API with plain views, and update the tables of docs/rest.md
 	$(BIN)/python benchmarks/api_load.py --write
 	$(BIN)/python benchmarks/api.py --write
 

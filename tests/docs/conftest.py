@@ -1,4 +1,4 @@
-"""What the blocks of the documentation find when they run."""
+"""Fixtures for the code blocks of the documentation."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Invoice(models.Model):
 
 
 @pytest.fixture
-def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decorators of task queues, where they are not installed: they leave a function as it is."""
+def task_decorators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replacements for the decorators of task queues that are not installed."""
     for module, name in (("celery", "shared_task"), ("django.tasks", "task")):
         if find_spec(module) is None:
-            stand_in = ModuleType(module)
-            setattr(stand_in, name, _task)
-            monkeypatch.setitem(sys.modules, module, stand_in)
+            replacement = ModuleType(module)
+            setattr(replacement, name, _task)
+            monkeypatch.setitem(sys.modules, module, replacement)
 
 
 def _task(function: Any) -> Any:
     def enqueue() -> None:
-        # The failure of a task is told by its result, and not raised.
+        # A task stores its exception in its result instead of raising it.
         with suppress(Exception):
             function()
 
@@ -52,8 +52,8 @@ def _task(function: Any) -> Any:
 
 
 @pytest.fixture
-def given(transactional_db: None, stand_ins: None) -> Iterator[dict[str, Any]]:
-    """Names that the pages call the reader's own; the database is as it was afterwards."""
+def given(transactional_db: None, task_decorators: None) -> Iterator[dict[str, Any]]:
+    """The names that the pages assume to exist in the reader's project."""
     receivers = list(checkpoint_saved.receivers)
     admins = dict(admin.site._registry)
     with connection.schema_editor() as editor:

@@ -1,4 +1,4 @@
-"""Reads the Markdown of the project: fences, headings, tables and links."""
+"""Parse the Markdown of the project: fenced blocks, headings, tables and links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced block, and the HTML comment right above it."""
+    """A fenced block, and the HTML comment directly above it."""
 
     language: str
     text: str
@@ -37,7 +37,7 @@ class Page:
 
     @property
     def name(self) -> str:
-        """Its path from the top of the repository."""
+        """The path relative to the root of the repository."""
         return os.path.relpath(self.path, ROOT)
 
     @cached_property
@@ -46,7 +46,7 @@ class Page:
 
     @cached_property
     def prose(self) -> str:
-        """The text without its fences; lines keep their numbers."""
+        """The text with fenced blocks replaced by empty lines."""
         return _FENCE.sub(lambda match: "\n" * match.group(0).count("\n"), self.text)
 
     @cached_property
@@ -71,7 +71,7 @@ class Page:
 
     @cached_property
     def anchors(self) -> set[str]:
-        """The anchors that a renderer gives to the headings."""
+        """The anchors of the headings, as GitHub generates them."""
         seen: Counter[str] = Counter()
         anchors = set()
         for heading in self.headings:
@@ -86,11 +86,11 @@ class Page:
 
     @cached_property
     def code(self) -> set[str]:
-        """All that stands between backticks in the prose."""
+        """All code spans in the prose."""
         return set(_CODE.findall(self.prose))
 
     def section(self, heading: str) -> str:
-        """Return what stands below a heading, down to the next of its level or above."""
+        """Return the text below a heading, up to the next heading of the same or a higher level."""
         headings = list(_HEADING.finditer(self.prose))
         for position, match in enumerate(headings):
             if match.group(2) == heading:
@@ -104,7 +104,7 @@ class Page:
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """Yield the cells of each row of the first table of a text, without its header."""
+    """Yield the cells of each row of the first table in a text, without the header."""
     lines = iter(text.splitlines())
     for line in lines:
         if line.startswith("|---"):
@@ -116,7 +116,7 @@ def rows(text: str) -> Iterator[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """Return what stands between backticks."""
+    """Return the code spans of a cell."""
     return _CODE.findall(cell)
 
 

@@ -1,4 +1,4 @@
-"""Every option of every command stands in the docs, and no other does."""
+"""The docs describe exactly the options of each command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACES = {
 
 
 def options(command: BaseCommand) -> set[str]:
-    """Return the options that a command adds to those of every command."""
+    """Return the options of a command that ``BaseCommand`` does not have."""
 
     def of(each: BaseCommand) -> set[str]:
         parser = each.create_parser("manage.py", "command")

@@ -1,4 +1,4 @@
-"""What the docs claim of the databases, tried on the one of the settings."""
+"""Statements of the docs about databases, tested on the database of the settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def checkpoint(step: int) -> Checkpoint:
 
 
 def documented_database(engine: str) -> dict[str, Any]:
-    """Return the entry of DATABASES that ``docs/databases.md`` shows for an engine."""
+    """Return the entry of DATABASES in ``docs/databases.md`` for an engine."""
     for block in page("databases").blocks:
         namespace: dict[str, Any] = {}
         if block.language == "python" and "DATABASES = {" in block.text:

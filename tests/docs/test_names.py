@@ -1,4 +1,4 @@
-"""Names, parameters, fields and errors of the package are those of the docs."""
+"""The docs describe the names, parameters, fields and exceptions of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links, targets, versions, layers and the picture: what the docs say of the project."""
+"""Statements of the docs about the project: links, make targets, versions and layers."""
 
 from __future__ import annotations
 

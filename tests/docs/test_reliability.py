@@ -1,4 +1,4 @@
-"""``docs/reliability.md``: the settings it names are taken, and its tables can be written."""
+"""``docs/reliability.md``: the documented settings work, and its tables can be updated."""
 
 from __future__ import annotations
 
