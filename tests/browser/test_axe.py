@@ -89,17 +89,17 @@ def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> N
 @pytest.mark.usefixtures("runs")
 def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
     page = open_page(session_urls.get_url("fork", "run"))
-    page.get_by_label("Id of the new session").fill("fork")
+    page.get_by_label("New session id").fill("fork")
     page.get_by_role("button", name="Fork").click()
-    page.get_by_text("A session of this id exists already.").wait_for()
-    assert page.get_by_label("Id of the new session").get_attribute("aria-invalid") == "true"
+    page.get_by_text("A session with this id already exists.").wait_for()
+    assert page.get_by_label("New session id").get_attribute("aria-invalid") == "true"
     assert [found for found in findings(page) if found[0]] == []
 
 
 @pytest.mark.usefixtures("runs")
 def test_axe_finds_nothing_in_what_a_form_leads_to(open_page: Opener) -> None:
     page = open_page(session_urls.get_url("prune"), theme="dark")
-    page.get_by_label("Keep the last").fill("2")
+    page.get_by_label("Keep last").fill("2")
     page.get_by_role("button", name="Preview").click()
     page.get_by_role("heading", name="Most affected sessions").wait_for()
     assert [found for found in findings(page) if found[0]] == []

@@ -104,7 +104,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     page.get_by_role("link", name="Step 3").click()
     page.get_by_role("link", name="Fork here").click()
     assert page.get_by_label("At step").input_value() == "3"
-    page.get_by_label("Id of the new session").fill("second-try")
+    page.get_by_label("New session id").fill("second-try")
     page.get_by_role("button", name="Fork").click()
     page.get_by_text(f"Forked from {FAILED} at step 3.").wait_for()
     page.locator("h1", has_text="second-try").wait_for()

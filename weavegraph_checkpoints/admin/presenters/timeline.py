@@ -52,8 +52,7 @@ class Timeline(NamedTuple):
 
     polyline: str
     """The points of an SVG polyline in a view box of ``WIDTH`` by ``HEIGHT``."""
-    count: int
-    """Number of points."""
+    point_count: int
     first: TimelinePoint
     last: TimelinePoint
     largest: TimelinePoint

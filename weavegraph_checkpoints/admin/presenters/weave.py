@@ -102,8 +102,8 @@ def build_weave(steps: Sequence[StepDelta], *, max_nodes: int | None = MAX_NODES
 
 
 def _build_columns(steps: Sequence[StepDelta]) -> Iterator[Column]:
-    gaps = [step.since for step in steps if step.since is not None]
-    usual = median(gaps) if gaps else timedelta(0)
+    gaps = [step.since.total_seconds() for step in steps if step.since is not None]
+    usual = timedelta(seconds=median(gaps or [0]))
     for step in steps:
         is_long = step.since is not None and timedelta(0) < usual * LONG_GAP_FACTOR < step.since
         yield Column(
