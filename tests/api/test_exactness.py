@@ -15,7 +15,7 @@ from tests.assertions import assert_same, checkpoint_as_read
 from tests.strategies import a_checkpoint, checkpoints, states
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.domain.url_ids import to_segment
+from weavegraph_checkpoints.domain.url_ids import encode_session_id
 
 NUMBERS = [
     "1e23",
@@ -97,7 +97,7 @@ class TestAnyCheckpoint(TestCase):
     @given(checkpoints())
     def test_is_read_as_it_was_saved(self, saved: Any) -> None:
         client = a_client(*ALL)
-        path = session_url(to_segment(saved.session_id), f"steps/{saved.step}/")
+        path = session_url(encode_session_id(saved.session_id), f"steps/{saved.step}/")
         assert put(client, path, serde.dumps(saved)).status_code == 201
         assert_same(serde.loads(client.get(path).content), checkpoint_as_read(saved))
         assert_same(

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.contrib.admin.utils import quote, unquote
 from django.urls import NoReverseMatch, reverse
 
-from weavegraph_checkpoints.domain.url_ids import to_segment
+from weavegraph_checkpoints.domain.url_ids import encode_session_id
 
 DOT_SEGMENTS = {"_2E": ".", "_2E_2E": ".."}
 """Quoted dots, which Django's ``unquote`` does not decode."""
@@ -69,7 +69,7 @@ class SessionURLs:
     def get_patch_url(self, session_id: str, before: int, after: int) -> str | None:
         """Return the REST URL of the JSON Patch, ``None`` if the REST API is not mounted."""
         try:
-            url = reverse("weavegraph-session-diff", args=[to_segment(session_id)])
+            url = reverse("weavegraph-session-diff", args=[encode_session_id(session_id)])
         except NoReverseMatch:
             return None
         return f"{url}?{urlencode({'from': before, 'to': after})}"

@@ -13,7 +13,6 @@ from drf_spectacular.utils import (
     extend_schema,
     extend_schema_view,
 )
-from msgspec import Struct
 
 from weavegraph_checkpoints.api import openapi_components as components
 from weavegraph_checkpoints.api.filters import (
@@ -26,7 +25,6 @@ from weavegraph_checkpoints.api.filters import (
 from weavegraph_checkpoints.api.serializers import SessionSerializer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.url_ids import ENCODED, PLAIN
-from weavegraph_checkpoints.serde import CheckpointToSave
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,8 +126,6 @@ def _example(value: Any) -> list[OpenApiExample]:
 
 
 def _response(schema: Any, description: str, example: Any) -> OpenApiResponse:
-    if isinstance(schema, type) and issubclass(schema, Struct):
-        schema = components.as_serializer(schema)
     return OpenApiResponse(schema, description=description, examples=_example(example))
 
 
@@ -232,7 +228,7 @@ sessions = extend_schema_view(
         summary="Fork a session",
         description="Copy the steps up to `at_step` into a new session with the same owner.",
         parameters=[_SESSION_PARAMETER, _LOCATION],
-        request=components.as_serializer(components.Fork),
+        request=components.Fork,
         examples=[
             OpenApiExample("Example", value={"target": "fork", "at_step": 1}, request_only=True)
         ],
@@ -308,7 +304,7 @@ steps = extend_schema_view(
         "replaced completely. Of any number of writers with the same `expected_last_step`, one "
         "succeeds.",
         parameters=[_SESSION_PARAMETER, _STEP_PARAMETER, SaveParameters, _LOCATION],
-        request=components.as_serializer(CheckpointToSave),
+        request=components.CheckpointToSave,
         examples=[OpenApiExample("Example", value=EXAMPLE_CHECKPOINT, request_only=True)],
         responses={
             201: _response(components.SavedCheckpoint, "The step is new.", _SAVED),

@@ -1,9 +1,8 @@
-"""The JSON documents of the API as components of the OpenAPI schema, made by msgspec."""
+"""The request and response bodies, as components of the OpenAPI schema made by msgspec."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from drf_spectacular.extensions import OpenApiSerializerExtension
@@ -11,26 +10,36 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, extend_schema_serializer
 from msgspec import UNSET, Meta, Struct, UnsetType
-from rest_framework import serializers
 
+from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.domain import PageInfo
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
-from weavegraph_checkpoints.serde import CheckpointDocument
 
 _REF = "#/components/schemas/Weavegraph{name}"
 
 StepNumber = Annotated[int, Meta(ge=0, le=MAX_STEP)]
 Url = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 
-_FIELDS = [(field.name, field.type) for field in msgspec.structs.fields(CheckpointDocument)]
-Checkpoint = msgspec.defstruct("Checkpoint", [("url", Url), *_FIELDS])
+
+# drf-spectacular would describe every response of an action named "list" as an array.
+@extend_schema_serializer(many=False)
+class Document(Struct, frozen=True, kw_only=True):
+    """A request or response body."""
+
+
+class CheckpointToSave(serde.CheckpointToSave, Document, frozen=True, kw_only=True):
+    __doc__ = serde.CheckpointToSave.__doc__
+
+
+_FIELDS = [(field.name, field.type) for field in msgspec.structs.fields(serde.CheckpointDocument)]
+Checkpoint = msgspec.defstruct("Checkpoint", [("url", Url), *_FIELDS], bases=(Document,))
 ListedCheckpoint = msgspec.defstruct(
     "ListedCheckpoint",
     [("url", Url), *((name, kind | UnsetType, UNSET) for name, kind in _FIELDS)],
 )
 
 
-class Fork(Struct):
+class Fork(Document, kw_only=True):
     """The request body of a fork."""
 
     target: Annotated[
@@ -47,14 +56,14 @@ class Fork(Struct):
     ] = None
 
 
-class StepPage(Struct):
+class StepPage(Document, kw_only=True):
     """A page of steps, newest first."""
 
     checkpoints: tuple[ListedCheckpoint, ...]  # type: ignore[valid-type]
     page_info: PageInfo
 
 
-class SavedCheckpoint(Struct):
+class SavedCheckpoint(Document, kw_only=True):
     """The checkpoint that was saved."""
 
     session_id: str
@@ -71,7 +80,7 @@ class Operation(Struct):
     value: Annotated[Any, Meta(description="Any JSON value.")] = UNSET
 
 
-class Difference(Struct):
+class Difference(Document, kw_only=True):
     """The RFC 6902 patch that turns the state at `from` into the state at `to`."""
 
     from_: StepNumber = msgspec.field(name="from")
@@ -79,7 +88,7 @@ class Difference(Struct):
     patch: tuple[Operation, ...]
 
 
-class Error(Struct, kw_only=True):
+class Error(Document, kw_only=True):
     """An error."""
 
     code: Annotated[str, Meta(description="The kind of error, for programs.")]
@@ -100,29 +109,14 @@ class Conflict(Error, kw_only=True):
     actual: StepNumber
 
 
-class DocumentSerializer(serializers.Serializer):  # type: ignore[type-arg]
-    """A placeholder for a document, as drf-spectacular takes only serializers."""
-
-    document: ClassVar[type[Struct]]
-
-
-@cache
-def as_serializer(document: type[Struct]) -> type[DocumentSerializer]:
-    """Return the serializer class that drf-spectacular renders as the schema of a document."""
-    members = {"document": document, "__module__": __name__}
-    serializer = type(f"{document.__name__}Serializer", (DocumentSerializer,), members)
-    # drf-spectacular would describe the response of an action named "list" as an array.
-    return extend_schema_serializer(many=False)(serializer)
-
-
 class DocumentExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Let msgspec describe the documents."""
 
-    target_class = DocumentSerializer
+    target_class = Document
     match_subclasses = True
 
     def get_name(self, auto_schema: AutoSchema, direction: Direction) -> str:
-        name: str = self.target.document.__name__
+        name: str = self.target.__name__
         return name
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
@@ -130,9 +124,8 @@ class DocumentExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-
 
         The latter are prefixed, so that they do not collide with components of the project.
         """
-        document = self.target.document
-        _, components = msgspec.json.schema_components([document], ref_template=_REF)
-        schema: dict[str, Any] = _to_openapi(components.pop(document.__name__))
+        _, components = msgspec.json.schema_components([self.target], ref_template=_REF)
+        schema: dict[str, Any] = _to_openapi(components.pop(self.target.__name__))
         for name, each in components.items():
             component = ResolvedComponent(  # type: ignore[no-untyped-call]
                 name=f"Weavegraph{name}",

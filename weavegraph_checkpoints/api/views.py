@@ -27,7 +27,7 @@ from weavegraph_checkpoints.api.renderers import BrowsableAPIRenderer, JSONRende
 from weavegraph_checkpoints.api.serializers import SESSION_COLUMNS
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain import Checkpoint
-from weavegraph_checkpoints.domain.url_ids import from_segment, to_segment
+from weavegraph_checkpoints.domain.url_ids import decode_session_id, encode_session_id
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SessionNotFound
 from weavegraph_checkpoints.models import Session
 
@@ -82,7 +82,7 @@ class BaseView(APIView):
     @cached_property
     def session_id(self) -> str:
         """The session id in the URL. Raises ``NotFound`` for a segment that encodes none."""
-        session_id = from_segment(self.kwargs["session"])
+        session_id = decode_session_id(self.kwargs["session"])
         if session_id is None:
             raise NotFound("the URL contains no valid session id")
         return session_id
@@ -116,7 +116,7 @@ class BaseView(APIView):
 
     def build_session_url(self, session_id: str) -> str:
         """Return the absolute URL of a session."""
-        return f"{self.sessions_url}{to_segment(session_id)}/"
+        return f"{self.sessions_url}{encode_session_id(session_id)}/"
 
     def build_step_url(self, step: int) -> str:
         """Return the absolute URL of a step of the session in the URL."""

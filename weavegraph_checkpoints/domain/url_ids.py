@@ -1,7 +1,7 @@
-"""One path segment per session id, so that every id has an address.
+"""Session ids in URLs: one path segment per id, and one id per segment.
 
-An id of plain characters is its own segment; any other is ``~`` and the unpadded base64url
-of its UTF-8. Servers decode ``%2F`` and clients drop ``..``, so neither could be used raw.
+A plain id is its own segment. Any other is ``~`` and the unpadded base64url of its UTF-8,
+because servers decode ``%2F`` and clients remove ``..``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ _PLAIN = re.compile(PLAIN)
 _ENCODED = re.compile(ENCODED)
 
 
-def to_segment(session_id: str) -> str:
-    """Return the path segment of a session."""
+def encode_session_id(session_id: str) -> str:
+    """Return the path segment for a session id."""
     if _PLAIN.fullmatch(session_id):
         return session_id
     return "~" + urlsafe_b64encode(session_id.encode()).decode().rstrip("=")
 
 
-def from_segment(segment: str) -> str | None:
-    """Return the id of a session from its segment.
+def decode_session_id(segment: str) -> str | None:
+    """Return the session id in a path segment.
 
-    ``None`` for what ``to_segment`` makes of no id that a database could hold: a session
-    has one address, not several.
+    Return ``None`` if the segment is not canonical, or decodes to no valid session id.
     """
     session_id = segment
     if _ENCODED.fullmatch(segment):
@@ -38,6 +37,6 @@ def from_segment(segment: str) -> str | None:
             session_id = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
         except ValueError:
             return None
-    if is_session_id(session_id) and to_segment(session_id) == segment:
+    if is_session_id(session_id) and encode_session_id(session_id) == segment:
         return session_id
     return None
