@@ -113,7 +113,7 @@ def test_what_retention_would_free(settings: Any) -> None:
     assert effects[1].policy == RetentionPolicy(delete_inactive=timedelta(days=1))
     assert list(Step.objects.values_list()) == before
     assert run(STATS).lines[-4:] == [
-        "The setting RETENTION would free",
+        "Each policy of RETENTION alone would delete",
         f"  keep_last=2: 4 steps, 0 sessions, {4 * SIZE} bytes",
         f"  delete_inactive=1 day, 0:00:00: 3 steps, 1 session, {3 * SIZE} bytes",
         f"  keep_last=1: 6 steps, 0 sessions, {format_size(6 * SIZE)}",
@@ -142,7 +142,7 @@ def test_the_text() -> None:
     assert days[-1].endswith(f"{3 * SIZE} bytes  " + "#" * 30)
     assert days[-2].endswith(f"{SIZE} bytes  " + "#" * 10)
     assert days[0].endswith("0 bytes")
-    assert lines[-1] == "The setting RETENTION is empty: nothing is pruned by it."
+    assert lines[-1] == "The setting RETENTION is empty."
     assert "\xa0" not in text
 
 

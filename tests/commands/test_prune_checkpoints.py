@@ -221,10 +221,10 @@ def test_a_rule_on_the_command_line_goes_before_the_setting(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "There is nothing to prune by"),
-        (["--session=a"], "only narrow"),
-        (["--owner="], "only narrow"),
-        (["--status=empty", "--dry-run"], "only narrow"),
+        ([], "No retention policy"),
+        (["--session=a"], "only filter"),
+        (["--owner="], "only filter"),
+        (["--status=empty", "--dry-run"], "only filter"),
         (["--older-than=a month"], "not a duration: 'a month'.*at older_than"),
         (["--delete-inactive=P1Y"], "not a duration: 'P1Y'.*at delete_inactive"),
         (["--keep-last=0"], "1 or more, not 0.*at keep_last"),
@@ -249,7 +249,7 @@ def test_what_only_narrows_is_refused_beside_the_setting_too(
     table: dict[str, History], settings: Any
 ) -> None:
     with_retention(settings, {"keep_last": 1})
-    with pytest.raises(CommandError, match="only narrow"):
+    with pytest.raises(CommandError, match="only filter"):
         call_command(COMMAND, "--owner=me")
     assert sizes() == WHOLE
 

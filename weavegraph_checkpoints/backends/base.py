@@ -96,6 +96,8 @@ class Backend(ABC):
     """Whether a parameter may be an array, and a DELETE may return its rows."""
     has_row_values = True
     """Whether an index serves ``(session_id, step) > (%s, %s)``."""
+    space_hint: str
+    """How to return the space of deleted rows to the disk."""
     has_fair_locks = True
     """Whether a writer that waits for a lock gets it before one that asks later."""
     on_session_conflict_lock = f"ON CONFLICT (id) DO UPDATE SET revision = {SESSION}.revision"
@@ -107,6 +109,12 @@ class Backend(ABC):
     def cursor(self) -> CursorWrapper:
         """Return a cursor for what carries states, or is asked most often."""
         return self.connection.cursor()
+
+    def fetch_all(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a query, and return all its rows."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
 
     # Expressions
 
@@ -276,18 +284,17 @@ class Backend(ABC):
 
     def select_sessions(self, condition: str, parameters: Sequence[Any]) -> list[SessionRow]:
         """Return the sessions that match an SQL condition, which may end in an ORDER BY."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id, owner, status, concurrency_limit, created_at, updated_at, last_step"
-                f" FROM {SESSION} WHERE {condition}",
-                parameters,
+        rows = self.fetch_all(
+            "SELECT id, owner, status, concurrency_limit, created_at, updated_at, last_step"
+            f" FROM {SESSION} WHERE {condition}",
+            parameters,
+        )
+        return [
+            SessionRow(*row)._replace(
+                created_at=from_db_timestamp(row[4]), updated_at=from_db_timestamp(row[5])
             )
-            return [
-                SessionRow(*row)._replace(
-                    created_at=from_db_timestamp(row[4]), updated_at=from_db_timestamp(row[5])
-                )
-                for row in cursor.fetchall()
-            ]
+            for row in rows
+        ]
 
     def latest(self, session_id: str, owner: str | None) -> tuple[Checkpoint, Version] | None:
         """Return the snapshot of a session and its version, from its row alone."""

@@ -32,6 +32,10 @@ class MariaDBBackend(Backend):
     now = "UTC_TIMESTAMP(6)"
     write_lock = delete_lock = "FOR UPDATE"
     on_step_conflict = _REPLACE
+    space_hint = (
+        "MariaDB reuses the freed space inside its tables for new rows. OPTIMIZE TABLE returns "
+        "it to the disk, and needs free space for a copy."
+    )
     # MariaDB may scan all steps instead: for each part of a session that is most of a large
     # table; on a small one it locks rows of other sessions, or waits for them, on the way.
     # Only this form of DELETE can name an index.

@@ -42,6 +42,10 @@ class PostgreSQLBackend(Backend):
     # end in a deadlock.
     delete_lock = "FOR UPDATE"
     on_step_conflict = _REPLACE
+    space_hint = (
+        "PostgreSQL's autovacuum makes the freed space available for new rows. VACUUM FULL, "
+        "which locks the table, or pg_repack returns it to the disk."
+    )
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     takes_arrays = True
 

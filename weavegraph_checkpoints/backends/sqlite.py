@@ -46,6 +46,10 @@ class SQLiteBackend(Backend):
     now = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
     write_lock = delete_lock = ""
     on_step_conflict = _REPLACE
+    space_hint = (
+        "SQLite reuses the freed pages for new rows. VACUUM returns them to the disk, and needs "
+        "as much free space as the file takes."
+    )
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     has_fair_locks = False
 

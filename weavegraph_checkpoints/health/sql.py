@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
@@ -107,7 +108,7 @@ class HealthStatements:
             self.backend.is_distinct(f"session.last_{column}", f"newest.{column}")
             for column in SNAPSHOT_COLUMNS
         )
-        rows = self._fetch(
+        rows = self.backend.fetch_all(
             "SELECT session.id, session.last_step, session.status, newest.step,"
             f" {self.backend.json_as_stored('newest.frontier')}, {differences}"
             f" FROM {SESSION} AS session LEFT JOIN {STEP} AS newest"
@@ -117,15 +118,9 @@ class HealthStatements:
             parameters,
         )
         return [
-            SnapshotRow(
-                *row[:5],
-                frozenset(
-                    column
-                    for column, differs in zip(SNAPSHOT_COLUMNS, row[5:], strict=True)
-                    if differs
-                ),
-            )
-            for row in rows
+            SnapshotRow(session_id, last_step, status, newest, frontier, frozenset(stale))
+            for session_id, last_step, status, newest, frontier, *differ in rows
+            for stale in [compress(SNAPSHOT_COLUMNS, differ)]
         ]
 
     def repair_snapshot(self, session_id: str, newest_step: int | None, status: str) -> None:
@@ -158,7 +153,7 @@ class HealthStatements:
         if not measure:
             size = f"CASE WHEN {null_counts} THEN {size} ELSE 0 END"
         condition, parameters = self.backend.after_key(after)
-        rows = self._fetch(
+        rows = self.backend.fetch_all(
             f"SELECT session_id, step, {null_counts}, (SELECT parent.id FROM {SESSION} AS parent"
             f" WHERE parent.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
             f" WHERE {condition} ORDER BY session_id, step LIMIT %s",
@@ -190,7 +185,7 @@ class HealthStatements:
 
     def _get_raw_steps(self, condition: str, parameters: Sequence[Any]) -> list[RawStep]:
         documents = ", ".join(map(self.backend.json_as_stored, _JSON_COLUMNS))
-        rows = self._fetch(
+        rows = self.backend.fetch_all(
             f"SELECT session_id, step, {', '.join(COUNT_COLUMNS)},"
             f" {self.backend.timestamp_as_text('created_at')}, {documents}"
             f" FROM {STEP} WHERE {condition}",
@@ -212,11 +207,6 @@ class HealthStatements:
             cursor.execute(
                 f"UPDATE {SESSION} SET updated_at = %s WHERE id = %s", [timestamp, session_id]
             )
-
-    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall())
 
 
 def _parse_timestamp(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Format ids, counts, sizes and policies for a terminal."""
+"""Format ids, counts, sizes, policies and results for a terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.template.defaultfilters import filesizeformat, pluralize
 
 from weavegraph_checkpoints.domain.escaping import escape_unprintable
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
+from weavegraph_checkpoints.pruning import PruneResult
 
 
 def quote(text: str) -> str:
@@ -24,6 +25,12 @@ def format_count(number: int, noun: str) -> str:
 def format_size(size: int) -> str:
     """Return a number of bytes as ``1.2 MB``."""
     return filesizeformat(size).replace("\xa0", " ")
+
+
+def format_result(result: PruneResult) -> str:
+    """Return what a prune deletes as ``2 steps, 1 session, 1.2 MB``."""
+    steps, sessions = format_count(result.steps, "step"), format_count(result.sessions, "session")
+    return f"{steps}, {sessions}, {format_size(result.bytes)}"
 
 
 def format_policy(policy: RetentionPolicy) -> str:

@@ -71,7 +71,7 @@ class PruneStatements:
             f"SELECT session_id, COUNT(*) FROM {self.steps}"
             f" WHERE session_id IN ({_placeholders(session_ids)}) GROUP BY session_id"
         )
-        return dict(self._fetch(sql, session_ids))
+        return dict(self.backend.fetch_all(sql, session_ids))
 
     def read_prunable_steps(
         self, counts: Mapping[str, int], keep: int, before: datetime | None
@@ -85,7 +85,7 @@ class PruneStatements:
         columns = f"session_id, step, {is_old} FROM {self.steps}"
         for session_ids in _batched_by_steps(counts):
             if counts[session_ids[0]] <= READ_BATCH_SIZE:
-                rows = self._fetch(
+                rows = self.backend.fetch_all(
                     f"SELECT {columns} WHERE session_id IN ({_placeholders(session_ids)})"
                     " ORDER BY session_id, step DESC",
                     [*age, *session_ids],
@@ -99,7 +99,7 @@ class PruneStatements:
                 ]
                 continue
             newest, offset = MAX_STEP, keep
-            while rows := self._fetch(
+            while rows := self.backend.fetch_all(
                 f"SELECT {columns} WHERE session_id = %s AND step <= %s"
                 " ORDER BY step DESC LIMIT %s OFFSET %s",
                 [*age, session_ids[0], newest, READ_BATCH_SIZE, offset],
@@ -126,7 +126,7 @@ class PruneStatements:
                 " HAVING COUNT(*) > 0"
             )
             for ids in batched(session_ids, MAX_PARAMETERS // 4):
-                rows = self._fetch(
+                rows = self.backend.fetch_all(
                     self.backend.select_prefix + " UNION ALL ".join([select] * len(ids)),
                     [value for key in ids for value in (key, key, keep, *age)],
                 )
@@ -137,7 +137,7 @@ class PruneStatements:
     ) -> Iterator[list[SessionLoss]]:
         newest, offset = MAX_STEP, keep
         while True:
-            [(oldest, steps, size)] = self._fetch(
+            [(oldest, steps, size)] = self.backend.fetch_all(
                 "SELECT MIN(step), SUM(is_old), SUM(size * is_old) FROM (SELECT step,"
                 f" COALESCE(state_bytes, 0) AS size, CASE WHEN {is_old} THEN 1 ELSE 0 END"
                 f" AS is_old FROM {self.steps} WHERE session_id = %s AND step <= %s"
@@ -167,7 +167,7 @@ class PruneStatements:
             f"SELECT 1 FROM {self.steps} WHERE session_id IN ({_placeholders(session_ids)})"
             " AND step <= %s LIMIT 1"
         )
-        return bool(self._fetch(sql, [*session_ids, up_to]))
+        return bool(self.backend.fetch_all(sql, [*session_ids, up_to]))
 
     def get_sessions_with_newer_steps(self, newest: Mapping[str, int], keep: int) -> set[str]:
         """Return the sessions that have ``keep`` or more steps above their step in ``newest``."""
@@ -178,7 +178,7 @@ class PruneStatements:
         )
         found: set[str] = set()
         for batch in batched(newest.items(), MAX_PARAMETERS // 4):
-            rows = self._fetch(
+            rows = self.backend.fetch_all(
                 " UNION ALL ".join([select] * len(batch)),
                 [value for key, step in batch for value in (key, key, step, keep - 1)],
             )
@@ -225,12 +225,7 @@ class PruneStatements:
             yield " OR ".join(clauses), parameters
 
     def _get_pruned_steps(self, sql: str, parameters: Sequence[Any]) -> list[PrunedStep]:
-        return list(map(PrunedStep._make, self._fetch(sql, parameters)))
-
-    def _fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return cursor.fetchall()
+        return list(map(PrunedStep._make, self.backend.fetch_all(sql, parameters)))
 
     def _is_old(self, before: datetime | None) -> tuple[str, list[Any]]:
         """Return the condition that a step is older than ``before``, with its parameters."""

@@ -16,30 +16,29 @@ from weavegraph_checkpoints.management.output import format_count, quote
 
 
 class Command(CheckpointCommand):
-    """Print each problem; exit with status 1 when one stays unrepaired."""
+    """Print each problem, and exit with status 1 if one is not repaired."""
 
     help = (
         "Verify the triggers, the snapshot of each session and the counts of each step. "
-        "Exits with status 1 when a problem stays unrepaired."
+        "Exits with status 1 if a problem is not repaired."
     )
-    interrupted_message = ""  # The summary says it.
+    interrupted_message = ""  # The summary says so.
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--deep", action="store_true", help="Decode every step too, and count again."
+            "--deep", action="store_true", help="Also decode every step, and compare its counts."
         )
         parser.add_argument(
             "--repair",
             action="store_true",
-            help="Install the triggers, derive wrong snapshots again, and write missing or "
-            "wrong counts. A state that cannot be decoded and a step without its session "
-            "are only reported.",
+            help="Install the triggers, derive stale snapshots again, and write missing or wrong "
+            "counts. States that cannot be decoded and steps without a session are only reported.",
         )
         parser.add_argument(
             "--format",
             choices=("text", "json"),
             default="text",
-            help="A line for each problem (text), or one JSON document (json).",
+            help="A line for each problem (text) or one JSON document (json).",
         )
         super().add_arguments(parser)
 
@@ -48,10 +47,12 @@ class Command(CheckpointCommand):
         self.as_json = format == "json"
         self.checked = RowCount()
         self.found = self.unrepaired = 0
-        self._begin()
+        if self.as_json:
+            name = json.dumps(self.database)
+            self.stdout.write(f'{{"database": {name}, "problems": [', ending="")
         with self.interruptible():
             self._verify(deep, repair)
-        self._end()
+        self._write_summary()
         if self.interrupted:
             return EXIT_INTERRUPTED
         return 1 if self.unrepaired else 0
@@ -74,22 +75,16 @@ class Command(CheckpointCommand):
                     self._write(finding)
                 self.check_interrupt()
 
-    def _begin(self) -> None:
-        if self.as_json:
-            self.stdout.write(
-                f'{{"database": {json.dumps(self.database)}, "problems": [', ending=""
-            )
-
     def _write(self, finding: Finding) -> None:
         if self.as_json:
             separator = ",\n" if self.found else "\n"
             self.stdout.write(separator + json.dumps(asdict(finding)), ending="")
         else:
-            self.stdout.write(_line(finding))
+            self.stdout.write(_format_finding(finding))
         self.found += 1
         self.unrepaired += not finding.repaired
 
-    def _end(self) -> None:
+    def _write_summary(self) -> None:
         if self.as_json:
             summary = {
                 "found": self.found,
@@ -99,9 +94,9 @@ class Command(CheckpointCommand):
             }
             self.stdout.write(f"\n], {json.dumps(summary)[1:]}")
         else:
-            self.write(self._summary())
+            self.write(self._format_summary())
 
-    def _summary(self) -> str:
+    def _format_summary(self) -> str:
         sessions = format_count(self.checked.sessions, "session")
         steps = format_count(self.checked.steps, "step")
         begin = "interrupted after" if self.interrupted else "checked"
@@ -112,7 +107,7 @@ class Command(CheckpointCommand):
         return f"{begin} {sessions} and {steps}: {problems}, {repaired} repaired"
 
 
-def _line(finding: Finding) -> str:
+def _format_finding(finding: Finding) -> str:
     repaired = " (repaired)" if finding.repaired else ""
     what = f"{finding.problem}: {escape_unprintable(finding.detail)}{repaired}"
     if finding.session_id is None:

@@ -1,4 +1,4 @@
-"""``manage.py checkpoint_stats``: how much is stored, and how it grows."""
+"""``manage.py checkpoint_stats``: measure what is stored, and how it grows."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from weavegraph_checkpoints.management.base import CheckpointCommand
 from weavegraph_checkpoints.management.output import (
     format_count,
     format_policy,
+    format_result,
     format_size,
     quote,
 )
 
-BAR = 30
+BAR_WIDTH = 30
 
 
 class Command(CheckpointCommand):
-    """Print sessions, steps, bytes of states, growth, and what ``RETENTION`` would free."""
+    """Print the size and growth of what is stored, and what ``RETENTION`` would delete."""
 
     help = (
-        "Measure what is stored: sessions by status, steps, bytes of states, the largest "
-        "sessions, growth per day, and what the setting RETENTION would free."
+        "Measure what is stored: sessions by status, steps, size of the states, the largest "
+        "sessions, growth per day, and what each policy of the setting RETENTION would delete."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,7 +37,7 @@ class Command(CheckpointCommand):
             "--format",
             choices=("text", "json"),
             default="text",
-            help="A table to read (text), or one JSON document (json).",
+            help="A table (text) or one JSON document (json).",
         )
         super().add_arguments(parser)
 
@@ -48,14 +49,14 @@ class Command(CheckpointCommand):
             raise CommandError(str(error)) from error
         if format == "json":
             document = {"database": self.database, **asdict(stats)}
-            self.stdout.write(json.dumps(document, default=_plain))
+            self.stdout.write(json.dumps(document, default=_to_json))
         else:
-            self.stdout.write("\n".join(_lines(stats)))
+            self.stdout.write("\n".join(_format_stats(stats)))
         return 0
 
 
-def _plain(value: object) -> object:
-    """Return what JSON lacks as text or a number: a day in ISO 8601, a duration in seconds."""
+def _to_json(value: object) -> object:
+    """Return a date in ISO 8601, and a duration in seconds."""
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, timedelta):
@@ -63,7 +64,7 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _lines(stats: Stats) -> Iterator[str]:
+def _format_stats(stats: Stats) -> Iterator[str]:
     statuses = ", ".join(f"{number} {status}" for status, number in stats.sessions.items())
     yield f"sessions  {sum(stats.sessions.values())} ({statuses})"
     yield f"steps     {stats.steps}"
@@ -78,26 +79,23 @@ def _lines(stats: Stats) -> Iterator[str]:
         )
     yield ""
     yield "Growth per day, in UTC"
-    most = max(day.bytes for day in stats.growth)
+    largest = max(day.bytes for day in stats.growth)
     for day in stats.growth:
-        yield _day(day, most)
+        yield _format_day(day, largest)
     yield ""
-    yield from _retention(stats)
+    yield from _format_retention(stats)
 
 
-def _day(day: DayGrowth, most: int) -> str:
-    bar = "#" * -(-day.bytes * BAR // (most or 1))
+def _format_day(day: DayGrowth, largest: int) -> str:
+    bar = "#" * -(-day.bytes * BAR_WIDTH // (largest or 1))
     size = format_size(day.bytes)
     return f"  {day.day}  {format_count(day.steps, 'step'):>14}  {size:>10}  {bar}".rstrip()
 
 
-def _retention(stats: Stats) -> Iterator[str]:
+def _format_retention(stats: Stats) -> Iterator[str]:
     if not stats.retention:
-        yield "The setting RETENTION is empty: nothing is pruned by it."
+        yield "The setting RETENTION is empty."
         return
-    yield "The setting RETENTION would free"
+    yield "Each policy of RETENTION alone would delete"
     for effect in stats.retention:
-        yield (
-            f"  {format_policy(effect.policy)}: {format_count(effect.result.steps, 'step')}, "
-            f"{format_count(effect.result.sessions, 'session')}, {format_size(effect.result.bytes)}"
-        )
+        yield f"  {format_policy(effect.policy)}: {format_result(effect.result)}"

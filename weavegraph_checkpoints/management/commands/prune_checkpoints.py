@@ -1,4 +1,4 @@
-"""``manage.py prune_checkpoints``: delete what a retention policy names."""
+"""``manage.py prune_checkpoints``: delete old steps and inactive sessions."""
 
 from __future__ import annotations
 
@@ -10,43 +10,31 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from weavegraph_checkpoints import conf, pruning
+from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.domain.retention import STATUSES, RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointCommand
 from weavegraph_checkpoints.management.output import (
     format_count,
     format_policy,
+    format_result,
     format_size,
     quote,
 )
 from weavegraph_checkpoints.pruning import PruneResult
 
 RULES = ("keep_last", "older_than", "delete_inactive")
-NARROWING = ("session_ids", "status", "owner")
+FILTERS = ("session_ids", "status", "owner")
 
 MIN_STEPS_FOR_SPACE_HINT = 10_000
-SPACE_HINTS = {
-    "mysql": (
-        "MariaDB keeps the freed space inside its tables for new rows; "
-        "OPTIMIZE TABLE gives it back to the disk, and needs free space for a copy."
-    ),
-    "postgresql": (
-        "PostgreSQL's autovacuum makes the freed space free for new rows; "
-        "VACUUM FULL, which locks the table, or pg_repack gives it back to the disk."
-    ),
-    "sqlite": (
-        "SQLite keeps the freed pages for new rows; VACUUM gives them back to the disk, "
-        "and needs as much free space as the file takes."
-    ),
-}
 
 
 class Command(CheckpointCommand):
-    """Delete steps and sessions that a policy, or the setting ``RETENTION``, names."""
+    """Prune by the options, or by the setting ``RETENTION``."""
 
     help = (
-        "Delete steps and sessions by the rules given, or by the setting RETENTION. "
-        "The newest step of a session never goes by a step rule."
+        "Delete old steps and inactive sessions by the options, or by the setting RETENTION. "
+        "--keep-last and --older-than never delete the newest step of a session."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,39 +42,41 @@ class Command(CheckpointCommand):
             "--keep-last",
             type=int,
             metavar="N",
-            help="Delete the steps that are not among the newest N of their session.",
+            help="Delete all but the newest N steps of each session.",
         )
         parser.add_argument(
             "--older-than",
             metavar="AGE",
             help="Delete steps older than this: 30d, 12h, 2w, 90m or ISO 8601 (P30DT12H). "
-            "With --keep-last, a step goes only when both name it.",
+            "With --keep-last, a step is deleted only when both match.",
         )
         parser.add_argument(
             "--delete-inactive",
             metavar="AGE",
-            help="Delete whole sessions that were not updated for so long.",
+            help="Delete sessions that were last updated longer ago than this.",
         )
         parser.add_argument(
             "--session",
             action="append",
             dest="session_ids",
             metavar="ID",
-            help="Only this session; may be given again.",
+            help="Only this session. Can be given several times.",
         )
         parser.add_argument("--status", choices=STATUSES, help="Only sessions of this status.")
-        parser.add_argument("--owner", help='Only sessions of this owner ("" is one too).')
+        parser.add_argument(
+            "--owner", help='Only sessions of this owner; "" selects those without an owner.'
+        )
         parser.add_argument(
             "--batch-size",
             type=int,
             default=pruning.DEFAULT_BATCH_SIZE,
             metavar="N",
-            help="How many steps a transaction deletes at the most (%(default)s).",
+            help="Maximum number of steps that one transaction deletes. Defaults to %(default)s.",
         )
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="Delete nothing; count exactly what would go.",
+            help="Delete nothing; count exactly what each policy would delete alone.",
         )
         super().add_arguments(parser)
 
@@ -101,7 +91,11 @@ class Command(CheckpointCommand):
         except InvalidPolicy as error:
             raise CommandError(str(error)) from error
         for number, (policy, result) in enumerate(zip(policies, results, strict=False), 1):
-            self._report(f"{number} of {len(policies)}", policy, result)
+            name = f"policy {number} of {len(policies)} ({format_policy(policy)})"
+            self.write(f"{name}: {format_result(result)}")
+            for loss in result.largest:
+                size = f"{format_count(loss.steps, 'step')}, {format_size(loss.bytes)}"
+                self.write(f"  {quote(loss.session_id)}: {size}")
         steps = sum(result.steps for result in results)
         sessions = sum(result.sessions for result in results)
         verb = "pruned"
@@ -109,7 +103,7 @@ class Command(CheckpointCommand):
             # Each policy is counted alone: what several match is counted more than once.
             verb = "would prune" if len(policies) == 1 else "would prune up to"
         elif steps >= MIN_STEPS_FOR_SPACE_HINT:
-            self.write(SPACE_HINTS[connections[self.database].vendor])
+            self.write(get_backend(connections[self.database]).space_hint)
         self.write(f"{verb} {format_count(steps, 'step')} and {format_count(sessions, 'session')}")
         return EXIT_INTERRUPTED if self.interrupted else 0
 
@@ -139,35 +133,24 @@ class Command(CheckpointCommand):
                 on_progress=on_progress,
             )
 
-    def _report(self, number: str, policy: RetentionPolicy, result: PruneResult) -> None:
-        self.write(
-            f"policy {number} ({format_policy(policy)}): {format_count(result.steps, 'step')}, "
-            f"{format_count(result.sessions, 'session')}, {format_size(result.bytes)}"
-        )
-        for loss in result.largest:
-            self.write(
-                f"  {quote(loss.session_id)}: {format_count(loss.steps, 'step')}, "
-                f"{format_size(loss.bytes)}"
-            )
-
 
 def _get_policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
     """Return the policy of the options, or those of the setting ``RETENTION``."""
-    given = {key: options[key] for key in (*RULES, *NARROWING) if options[key] is not None}
+    given = {key: options[key] for key in (*RULES, *FILTERS) if options[key] is not None}
     try:
         if any(key in given for key in RULES):
             return [RetentionPolicy.from_mapping(given)]
         if given:
             raise CommandError(
-                "--session, --status and --owner only narrow: give --keep-last, "
-                "--older-than or --delete-inactive with them."
+                "--session, --status and --owner only filter sessions: add --keep-last, "
+                "--older-than or --delete-inactive."
             )
         policies = conf.retention()
     except (ImproperlyConfigured, InvalidPolicy) as error:
         raise CommandError(str(error)) from error
     if not policies:
         raise CommandError(
-            "There is nothing to prune by: give --keep-last, --older-than or "
-            f"--delete-inactive, or set {conf.NAME}['RETENTION']."
+            "No retention policy: add --keep-last, --older-than or --delete-inactive, or set "
+            f"{conf.NAME}['RETENTION']."
         )
     return policies
