@@ -21,7 +21,7 @@ def find_differences(
     given = {row.step: row for row in rows}
     return {
         stored.step: list(iter_differing_columns(given[stored.step], stored))
-        for page in statements.iter_step_pages(session_id, steps=list(given))
+        for page in statements.iter_step_pages(session_id, numbers=list(given))
         for stored in page
     }
 

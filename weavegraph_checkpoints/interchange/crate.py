@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -33,6 +33,9 @@ STEP_COLUMNS = (
     "updated_channels_json",
 )
 TABLES = {"sessions": SESSION_COLUMNS, "steps": STEP_COLUMNS}
+
+SQLITE_COLUMNS = "SELECT name FROM pragma_table_info(?)"
+"""Selects the names of the columns of a table in SQLite."""
 
 SCHEMA = (
     """CREATE TABLE sessions (
@@ -114,13 +117,20 @@ DOCUMENTS = CrateStep._fields[2:]
 """The fields of a step that are JSON."""
 
 
-def check_schema(name: str, columns: Mapping[str, Sequence[str]]) -> None:
-    """Raise ``InterchangeError`` unless ``columns``, by table, include those of the crate."""
-    for table, wanted in TABLES.items():
-        found = columns[table]
+def check_schema(
+    name: str, fetch_all: Callable[[str, str], Sequence[tuple[Any, ...]]], columns_sql: str
+) -> None:
+    """Raise ``InterchangeError`` unless a database has the tables and columns of the crate.
+
+    ``columns_sql`` selects the names of the columns of a table.
+    """
+    for table, columns in TABLES.items():
+        found = [column for (column,) in fetch_all(columns_sql, table)]
         if not found:
             raise InterchangeError(f"{name} is not a database of weavegraph: no table {table!r}")
-        missing = [column for column in wanted if column not in found]
+        missing = [
+            column for column in columns if column not in found and column.encode() not in found
+        ]
         if missing:
             raise InterchangeError(
                 f"{name} is not a database of weavegraph 0.7: the table {table!r} has no column "

@@ -35,7 +35,6 @@ class InterchangeStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        self._size = f"COALESCE(state_bytes, {backend.octet_length('state')})"
         formats = {name: backend.json_as_stored(name) for name in (*_JSON_COLUMNS, "state")}
         # The concurrency limit belongs to the session.
         formats["concurrency_limit"] = "1"
@@ -81,8 +80,8 @@ class InterchangeStatements:
                         session.session_id,
                         session.owner,
                         session.concurrency_limit,
-                        to_db_timestamp(session.created_at, self.connection),
-                        to_db_timestamp(session.updated_at, self.connection),
+                        self._timestamp(session.created_at),
+                        self._timestamp(session.updated_at),
                     )
                     for session in sessions
                 ],
@@ -102,14 +101,13 @@ class InterchangeStatements:
             cursor.executemany(
                 f"UPDATE {SESSION} SET created_at = %s, updated_at = %s WHERE id = %s",
                 [
-                    (
-                        to_db_timestamp(created_at, self.connection),
-                        to_db_timestamp(updated_at, self.connection),
-                        session_id,
-                    )
+                    (self._timestamp(created_at), self._timestamp(updated_at), session_id)
                     for session_id, created_at, updated_at in timestamps
                 ],
             )
+
+    def _timestamp(self, value: datetime) -> Any:
+        return to_db_timestamp(value, self.connection)
 
     # Steps
 
@@ -138,46 +136,42 @@ class InterchangeStatements:
         )
 
     def iter_step_pages(
-        self, session_id: str, *, steps: Sequence[int] | None = None
+        self, session_id: str, *, numbers: Sequence[int] | None = None
     ) -> Iterator[list[StepRow]]:
         """Yield the steps of a session by ascending number: all of them, or those given.
 
         A page has up to ``IDS_BATCH_SIZE`` steps and ``MAX_PAGE_BYTES`` bytes of states; a
-        larger state has a page to itself.
+        state that is larger, or of unknown size, has a page to itself.
         """
-        sizes = self._iter_sizes(session_id, steps)
-        for batch in batched_by_weight(sizes, lambda item: item[1], MAX_PAGE_BYTES, IDS_BATCH_SIZE):
-            numbers = [step for step, _ in batch]
+        for batch in batched_by_weight(
+            self._iter_sizes(session_id, numbers),
+            lambda size: size[1] or MAX_PAGE_BYTES,
+            MAX_PAGE_BYTES,
+            IDS_BATCH_SIZE,
+        ):
+            steps = [step for step, _ in batch]
             with self.connection.cursor() as cursor:
                 cursor.execute(
                     f"SELECT {self._columns} FROM {STEP}"
-                    f" WHERE session_id = %s AND {_is_in('step', numbers)} ORDER BY step",
-                    [session_id, *numbers],
+                    f" WHERE session_id = %s AND {_is_in('step', steps)} ORDER BY step",
+                    [session_id, *steps],
                 )
                 yield [_build_row(values) for values in cursor.fetchall()]
 
     def _iter_sizes(
-        self, session_id: str, steps: Sequence[int] | None
-    ) -> Iterator[tuple[int, int]]:
-        """Yield the numbers of steps with the size of their states in bytes."""
-        select = f"SELECT step, {self._size} FROM {STEP} WHERE session_id = %s AND"
-        if steps is not None:
-            for batch in batched(steps, IDS_BATCH_SIZE):
-                yield from self._fetch(
-                    f"{select} {_is_in('step', batch)} ORDER BY step", [session_id, *batch]
-                )
+        self, session_id: str, numbers: Sequence[int] | None
+    ) -> Iterator[tuple[int, int | None]]:
+        """Yield the numbers of steps with the size of their states in bytes, if it is stored."""
+        steps = Step.objects.using(self.connection.alias).filter(session_id=session_id)
+        sizes = steps.order_by("step").values_list("step", "state_bytes")
+        if numbers is not None:
+            for batch in batched(numbers, IDS_BATCH_SIZE):
+                yield from sizes.filter(step__in=batch)
             return
         last = -1
-        while page := self._fetch(
-            f"{select} step > %s ORDER BY step LIMIT {IDS_BATCH_SIZE}", [session_id, last]
-        ):
+        while page := list(sizes.filter(step__gt=last)[:IDS_BATCH_SIZE]):
             yield from page
             last = page[-1][0]
-
-    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[int, int]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall())
 
 
 def _is_in(column: str, values: Sequence[Any]) -> str:

@@ -15,8 +15,8 @@ from weavegraph_checkpoints.backends.batching import batched
 from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.crate import (
     SCHEMA,
+    SQLITE_COLUMNS,
     STEP_COLUMNS,
-    TABLES,
     CrateStep,
     check_schema,
     format_timestamp,
@@ -116,11 +116,7 @@ class Target:
 
     def check(self) -> None:
         """Raise ``InterchangeError`` for another schema."""
-        sql = "SELECT name FROM pragma_table_info(?)"
-        check_schema(
-            self.name,
-            {table: [name for (name,) in self._fetch_all(sql, table)] for table in TABLES},
-        )
+        check_schema(self.name, self._fetch_all, SQLITE_COLUMNS)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

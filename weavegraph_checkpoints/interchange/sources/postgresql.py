@@ -13,7 +13,6 @@ from weavegraph_checkpoints.exceptions import InterchangeError, SerializationErr
 from weavegraph_checkpoints.interchange.crate import (
     MAX_INTEGER,
     MIN_INTEGER,
-    TABLES,
     CrateStep,
     check_schema,
 )
@@ -72,13 +71,11 @@ class PostgreSQLSource(Source):
 
     def check(self) -> None:
         """Raise ``InterchangeError`` for another schema."""
-        sql = (
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?)"
-            " AND attnum > 0 AND NOT attisdropped"
-        )
         check_schema(
             self.name,
-            {table: [name for (name,) in self.fetch_all(sql, table)] for table in TABLES},
+            self.fetch_all,
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?)"
+            " AND attnum > 0 AND NOT attisdropped",
         )
 
     def build_step(self, row: Row) -> CrateStep:

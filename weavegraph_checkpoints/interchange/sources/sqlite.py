@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from weavegraph_checkpoints.exceptions import InterchangeError
-from weavegraph_checkpoints.interchange.crate import TABLES, check_schema
+from weavegraph_checkpoints.interchange.crate import SQLITE_COLUMNS, check_schema
 from weavegraph_checkpoints.interchange.sources.base import Row, Source
 
 TIMEOUT_SECONDS = 30.0
@@ -68,14 +68,7 @@ class SQLiteSource(Source):
 
     def check(self) -> None:
         """Raise ``InterchangeError`` for another schema, or a damaged file."""
-        sql = "SELECT name FROM pragma_table_info(?)"
-        check_schema(
-            self.name,
-            {
-                table: [name.decode(errors="replace") for (name,) in self.fetch_all(sql, table)]
-                for table in TABLES
-            },
-        )
+        check_schema(self.name, self.fetch_all, SQLITE_COLUMNS)
         ((verdict,),) = self.fetch_all("PRAGMA integrity_check(1)")
         if verdict != b"ok":
             raise InterchangeError(
