@@ -54,5 +54,5 @@ def test_a_step_and_its_copy_in_a_fork_are_the_same(root: Client, run: str) -> N
 
 def test_a_step_that_is_not_there_names_those_that_are_near(root: Client, run: str) -> None:
     html = body(root.get(session_urls.get_compare_url(run, 2, 9)))
-    assert "There is no step 9; the nearest are: 6." in html
+    assert "There is no step 9. The nearest steps: 6." in html
     assert PATCH.search(html) is None

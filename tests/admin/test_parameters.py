@@ -118,8 +118,8 @@ def test_a_value_that_is_not_there_is_404(root: Client, run: str, at: str) -> No
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"go": "99"}, "There is no step 99; the nearest are: 6."),
-        ({"go": "0"}, "There is no step 0; the nearest are: 1."),
+        ({"go": "99"}, "There is no step 99. The nearest steps: 6."),
+        ({"go": "0"}, "There is no step 0. The nearest steps: 1."),
         ({"go": "x"}, "Enter a step number: a whole number from 0."),
         ({"node": "a\0b"}, "This is not a valid node name."),
     ],
@@ -142,7 +142,7 @@ def test_a_page_of_the_list_that_is_not_there_is_the_first(root: Client, run: st
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"from": "9", "to": "2"}, "There is no step 9; the nearest are: 6."),
+        ({"from": "9", "to": "2"}, "There is no step 9. The nearest steps: 6."),
         ({"other": "nobody"}, "The session to compare with does not exist."),
     ],
 )

@@ -22,10 +22,7 @@ from weavegraph_checkpoints.admin.changelist import (
     SessionChangeList,
     search_sessions,
 )
-from weavegraph_checkpoints.admin.formatting import (
-    format_age_html,
-    format_number_html,
-)
+from weavegraph_checkpoints.admin.formatting import format_age_html, format_number_html
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
 from weavegraph_checkpoints.admin.views.fork import ForkView

@@ -101,12 +101,6 @@ def get_next_step(steps: StepQuerySet, step: int) -> StepSummary | None:
     return _summarize_first(steps.filter(step__gt=step).order_by("step"))
 
 
-def get_adjacent_steps(steps: StepQuerySet, step: int) -> list[StepSummary]:
-    """Return the steps with the next lower and the next higher number, if they exist."""
-    found = (get_previous_step(steps, step), get_next_step(steps, step))
-    return [summary for summary in found if summary is not None]
-
-
 def get_timeline_points(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
     """Return up to 200 evenly spaced steps up to ``last``, oldest first."""
     first = steps.order_by("step").step_numbers().first()
@@ -124,7 +118,7 @@ def get_timeline_points(steps: StepQuerySet, last: int) -> list[TimelinePoint]:
 def find_error_increase(steps: StepQuerySet, points: list[TimelinePoint], count: int) -> int | None:
     """Return the step at which the errors last rose to ``count``, to the points' precision."""
     found = bracket_error_increase(points, count)
-    return None if found is None else _get_first_step_with_errors(steps, *found, count)
+    return None if found is None else _find_errors(steps, *found, count)
 
 
 def get_next_error_step(steps: StepQuerySet, step: StepSummary, last: int) -> int | None:
@@ -133,14 +127,12 @@ def get_next_error_step(steps: StepQuerySet, step: StepSummary, last: int) -> in
     above = step.step
     for point in get_timeline_points(steps, last):
         if point.step > above and (point.errors or 0) >= more:
-            return _get_first_step_with_errors(steps, above, point.step, more)
+            return _find_errors(steps, above, point.step, more)
         above = max(above, point.step)
     return None
 
 
-def _get_first_step_with_errors(
-    steps: StepQuerySet, above: int, up_to: int, count: int
-) -> int | None:
+def _find_errors(steps: StepQuerySet, above: int, up_to: int, count: int) -> int | None:
     found = steps.filter(step__gt=above, step__lte=up_to, error_count__gte=count)
     return found.order_by("step").step_numbers().first()
 

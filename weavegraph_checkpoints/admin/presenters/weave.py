@@ -14,6 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from weavegraph_checkpoints.admin.formatting import format_duration
 from weavegraph_checkpoints.admin.presenters.timeline import StepDelta
 
 MAX_NODES = 40
@@ -47,6 +48,11 @@ class Column:
     has_new_errors: bool
     gap: timedelta | None
     """The time since the previous step if it is more than ten times the median."""
+
+    @property
+    def gap_text(self) -> str:
+        """The gap as text, empty if there is none."""
+        return "" if self.gap is None else format_duration(self.gap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

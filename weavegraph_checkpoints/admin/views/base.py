@@ -84,10 +84,11 @@ class BaseStepView(BaseSessionView):
 
 def format_missing_step(steps: StepQuerySet, step: int) -> str:
     """Return the message that a step does not exist, with the nearest steps."""
-    near = queries.get_adjacent_steps(steps, step) if step <= MAX_STEP else []
+    near = ""
+    if step <= MAX_STEP:
+        adjacent = (queries.get_previous_step(steps, step), queries.get_next_step(steps, step))
+        near = ", ".join(str(each.step) for each in adjacent if each is not None)
     if not near:
         return _("There is no step %(step)s.") % {"step": step}
-    return _("There is no step %(step)s; the nearest are: %(near)s.") % {
-        "step": step,
-        "near": ", ".join(str(each.step) for each in near),
-    }
+    text = _("There is no step %(step)s. The nearest steps: %(near)s.")
+    return text % {"step": step, "near": near}

@@ -110,10 +110,6 @@ class PruneView(BaseView):
 
     http_method_names = ["get", "head", "post"]
 
-    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        super().setup(request, *args, **kwargs)
-        self.using = router.db_for_write(self.model_admin.model)
-
     def has_permission(self) -> bool:
         return super().has_permission() and self.model_admin.has_prune_permission(self.request)
 
@@ -168,6 +164,7 @@ class PruneView(BaseView):
 
     def prune(self, form: PruneForm, **options: Any) -> PruneResult:
         """Return what was counted or deleted before the time was up."""
+        using = router.db_for_write(self.model_admin.model)
         deadline = time.monotonic() + MAX_SECONDS_PER_REQUEST
         partial = PruneResult()
 
@@ -178,15 +175,15 @@ class PruneView(BaseView):
                 raise _OutOfTime
 
         try:
-            return pruning.prune(form.policy, using=self.using, on_progress=on_progress, **options)
+            return pruning.prune(form.policy, using=using, on_progress=on_progress, **options)
         except _OutOfTime:
             return partial
 
     def get_command(self, form: PruneForm) -> str:
         """Return the command that prunes by the same policy, without a time limit."""
         values = form.get_values()
-        if self.using != DEFAULT_DB_ALIAS:
-            values["database"] = self.using
+        if (using := router.db_for_write(self.model_admin.model)) != DEFAULT_DB_ALIAS:
+            values["database"] = using
         options = [f"--{name.replace('_', '-')}={shlex.quote(values[name])}" for name in values]
         return " ".join(["manage.py prune_checkpoints", *options])
 

@@ -65,15 +65,7 @@ class SessionView(BaseSessionView):
             "timeline_view": f"0 -4 {WIDTH} {HEIGHT + 8}",
             "weave": weave,
             "weave_rows": self.get_weave_rows(weave),
-            "weave_columns": [
-                {
-                    "step": column.step,
-                    "url": step_urls[column.step],
-                    "has_new_errors": column.has_new_errors,
-                    "gap": None if column.gap is None else format_duration(column.gap),
-                }
-                for column in weave.columns
-            ],
+            "weave_columns": [(column, step_urls[column.step]) for column in weave.columns],
             "query": request.GET,
             "steps": get_step_rows(page, step_urls),
             "node": "" if node is None else format_node(node.encoded),
