@@ -1,4 +1,4 @@
-"""Runs to look at, and the URLs of the pages that show them."""
+"""Example sessions, and the URLs of their pages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ session_urls = SessionURLs("admin")
 
 
 def a_run(session_id: str, steps: int = 6) -> list[Checkpoint]:
-    """Return a run whose errors rise at steps 3 and 5, and which ends at the last step."""
+    """Return the steps of a finished run with new errors at steps 3 and 5."""
     history = []
     for step in range(1, steps + 1):
         errors = [an_error_event(tags=[f"at-{at}"]) for at in (3, 5) if at <= step]
@@ -50,8 +50,8 @@ def a_run(session_id: str, steps: int = 6) -> list[Checkpoint]:
     return history
 
 
-def many_steps(session_id: str, count: int, **fields: Any) -> None:
-    """Write a session of many small steps, straight into the table."""
+def create_session_with_steps(session_id: str, count: int, **fields: Any) -> None:
+    """Insert a session with ``count`` small steps."""
     Session.objects.create(id=session_id)
     small: dict[str, Any] = {
         "message_count": 1,
@@ -79,8 +79,8 @@ def many_steps(session_id: str, count: int, **fields: Any) -> None:
     )
 
 
-def pages_of(session_id: str, step: int) -> dict[str, str]:
-    """Return the URL of every page that one can get, by its name."""
+def get_page_urls(session_id: str, step: int) -> dict[str, str]:
+    """Return the URLs of all pages by name."""
     return {
         "list": session_urls.get_changelist_url(),
         "session": session_urls.get_session_url(session_id),

@@ -1,4 +1,4 @@
-"""Content that would like to be more than text."""
+"""Checkpoints with texts that attack the pages: markup, scripts, templates, direction chars."""
 
 from __future__ import annotations
 
@@ -45,28 +45,29 @@ TEXTS = (
 )
 SESSION_ID = f"{SCRIPT}{HANDLER}{ATTRIBUTE}{BIDI}{TEMPLATE}"[:250]
 
-Change = Callable[[str], str]
+TextTransform = Callable[[str], str]
 
 
-def unchanged(text: str) -> str:
-    """Return hostile text as it is."""
+def keep_text(text: str) -> str:
+    """Return hostile text unchanged."""
     return text
 
 
-def harmless(text: str) -> str:
-    """Return text of the same shape: one letter, another for each text, between its spaces."""
+def make_harmless(text: str) -> str:
+    """Replace the ASCII characters of a text, except spaces, by a letter that depends on it."""
     letter = ascii_letters[crc32(text.encode()) % len(ascii_letters)]
     return "".join(letter if mark.isascii() and mark != " " else mark for mark in text)
 
 
-def a_hostile_run(session_id: str, change: Change = unchanged) -> list[Checkpoint]:
-    """Return three steps that are hostile in everything that a checkpoint holds.
+def a_hostile_run(session_id: str, transform: TextTransform = keep_text) -> list[Checkpoint]:
+    """Return three steps with hostile text in every field.
 
-    ``change`` makes another text of each: with ``harmless`` the run has the same shape.
+    ``transform`` is applied to each text. With ``make_harmless``, the pages of the run must have
+    the same elements.
     """
-    texts = [change(text) for text in TEXTS]
-    null, endless = change(NULL), change("<" * 9_000)
-    huge = change("<b>" * 350_000)
+    texts = [transform(text) for text in TEXTS]
+    null, endless = transform(NULL), transform("<" * 9_000)
+    huge = transform("<b>" * 350_000)
     errors = [
         ErrorEvent(
             error=WeaveError(
@@ -107,8 +108,8 @@ def a_hostile_run(session_id: str, change: Change = unchanged) -> list[Checkpoin
     return history
 
 
-def pages_of_a_hostile_run(session_id: str) -> list[str]:
-    """Return the URL of every page that shows something of the run."""
+def get_hostile_page_urls(session_id: str) -> list[str]:
+    """Return the URLs of all pages that show texts of the run."""
     from tests.admin.example_runs import session_urls
 
     return [

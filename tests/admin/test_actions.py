@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from tests.admin.conftest import user_of
-from tests.admin.example_runs import BASE, a_run, body, many_steps, session_urls
+from tests.admin.example_runs import BASE, a_run, body, create_session_with_steps, session_urls
 from tests.builders import everything_stored, wrong_snapshots
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.admin.views import prune
@@ -78,7 +78,7 @@ class TestFork:
 
 class TestDelete:
     def test_it_removes_the_session_with_its_steps(self, root: Client, run: str) -> None:
-        many_steps("other", 3)
+        create_session_with_steps("other", 3)
         assert "Steps: 6" in body(root.get(session_urls.get_url("delete", run)))
         response = root.post(session_urls.get_url("delete", run), {"post": "yes"})
         assert response["Location"] == session_urls.get_changelist_url()
@@ -87,7 +87,7 @@ class TestDelete:
 
     def test_several_go_at_once(self, root: Client, run: str) -> None:
         for session_id in ("b", "a", ".."):
-            many_steps(session_id, 2)
+            create_session_with_steps(session_id, 2)
         form = {"action": "delete_selected", "_selected_action": ["b", "a", "..", "a\0", "none"]}
         html = body(root.post(session_urls.get_changelist_url(), form | {"index": "0"}))
         assert "Steps: 6" in html
@@ -98,7 +98,7 @@ class TestDelete:
         assert sorted(entry[1] for entry in log()) == ["..", "a", "b"]
 
     def test_the_confirmation_reads_no_step(self, root: Client) -> None:
-        many_steps("long", 200)
+        create_session_with_steps("long", 200)
         with CaptureQueriesContext(connection) as captured:
             root.get(session_urls.get_url("delete", "long"))
         about_steps = [q["sql"] for q in captured if "weavegraph_checkpoints_step" in q["sql"]]
@@ -107,7 +107,7 @@ class TestDelete:
 
     @pytest.mark.vendor("sqlite")
     def test_beyond_ten_thousand_steps_nobody_counts(self, root: Client) -> None:
-        many_steps("long", 10_001)
+        create_session_with_steps("long", 10_001)
         assert "Steps: 10,000+" in body(root.get(session_urls.get_url("delete", "long")))
 
 
@@ -137,7 +137,7 @@ class TestPrune:
         self, root: Client, monkeypatch: Any
     ) -> None:
         monkeypatch.setattr(prune, "MAX_BATCHES_PER_REQUEST", 1)
-        many_steps("long", 2_500)
+        create_session_with_steps("long", 2_500)
         form = {"keep_last": "1", "stage": "run"}
         totals = []
         response = root.post(self.url, form)
@@ -154,7 +154,7 @@ class TestPrune:
 
     def test_it_stops_when_the_time_is_up(self, root: Client, monkeypatch: Any) -> None:
         monkeypatch.setattr(prune, "MAX_SECONDS_PER_REQUEST", 0)
-        many_steps("long", 1_500)
+        create_session_with_steps("long", 1_500)
         html = body(root.post(self.url, {"keep_last": "1", "stage": "preview"}))
         assert "At least 1,499 steps" in html
         response = root.post(self.url, {"keep_last": "1", "stage": "run"})
@@ -164,7 +164,7 @@ class TestPrune:
         self, root: Client, monkeypatch: Any
     ) -> None:
         monkeypatch.setattr(prune, "MAX_SECONDS_PER_REQUEST", 0)
-        many_steps("a run", 2)
+        create_session_with_steps("a run", 2)
         form = {"keep_last": "5", "session": "a run", "stage": "run"}
         response = root.post(self.url, form | {"steps": "7", "sessions": "0"})
         html = body(response)
@@ -178,7 +178,7 @@ class TestPrune:
         assert log() == []
 
     def test_whole_sessions_go_by_their_rule(self, root: Client, run: str) -> None:
-        many_steps("idle", 2)
+        create_session_with_steps("idle", 2)
         Session.objects.filter(pk="idle").update(updated_at=timezone.now() - timedelta(days=9))
         html = body(root.post(self.url, {"delete_inactive": "1w", "stage": "preview"}))
         assert "2 steps and 1 session would be deleted" in html
@@ -186,7 +186,7 @@ class TestPrune:
         assert list(Session.objects.values_list("pk", flat=True)) == [run]
 
     def test_it_is_narrowed(self, root: Client, run: str) -> None:
-        many_steps("other", 5)
+        create_session_with_steps("other", 5)
         form = {"keep_last": "1", "session": "other", "status": "resumable", "stage": "run"}
         root.post(self.url, form)
         assert Step.objects.filter(session_id=run).count() == 6

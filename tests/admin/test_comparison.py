@@ -18,22 +18,22 @@ from weavegraph_checkpoints.admin.presenters.comparison import (
 )
 
 
-def with_state(**parts: Any) -> Checkpoint:
+def checkpoint_with(**parts: Any) -> Checkpoint:
     return a_checkpoint(state=VersionedState.new(**parts))
 
 
-def describe(row: dict[str, Any]) -> tuple[Any, ...]:
+def get_kind_path_and_texts(row: dict[str, Any]) -> tuple[Any, ...]:
     before, after = row["before"], row["after"]
     return row["kind"], row["path"], before and before.text, after and after.text
 
 
-def message_changes(before: list[Message], after: list[Message]) -> Any:
+def compare_messages(before: list[Message], after: list[Message]) -> Any:
     return compare_checkpoints(
-        with_state(messages=before), with_state(messages=after)
+        checkpoint_with(messages=before), checkpoint_with(messages=after)
     ).messages.rows
 
 
-def users(*contents: str) -> list[Message]:
+def user_messages(*contents: str) -> list[Message]:
     return [Message.user(content) for content in contents]
 
 
@@ -51,7 +51,8 @@ def test_any_two_checkpoints_can_be_compared(before: Checkpoint, after: Checkpoi
 
 def test_appended_messages_are_added() -> None:
     comparison = compare_checkpoints(
-        with_state(messages=users("a", "b")), with_state(messages=users("a", "b", "c", "d"))
+        checkpoint_with(messages=user_messages("a", "b")),
+        checkpoint_with(messages=user_messages("a", "b", "c", "d")),
     )
     assert [(row["kind"], row["number"]) for row in comparison.messages.rows] == [
         ("added", 3),
@@ -62,16 +63,16 @@ def test_appended_messages_are_added() -> None:
 
 
 def test_removing_five_hundred_messages_counts_all() -> None:
-    messages = users(*[str(number) for number in range(1_000)])
+    messages = user_messages(*[str(number) for number in range(1_000)])
     found = compare_checkpoints(
-        with_state(messages=messages), with_state(messages=messages[500:])
+        checkpoint_with(messages=messages), checkpoint_with(messages=messages[500:])
     ).messages
     assert found.counts == {"removed": 500, "total": 500}
     assert (found.rows[0]["number"], found.hidden) == (1, 500 - MAX_ROWS)
 
 
 def test_a_changed_message_is_compared_by_words() -> None:
-    (change,) = message_changes(users("the quick fox"), users("the slow fox"))
+    (change,) = compare_messages(user_messages("the quick fox"), user_messages("the slow fox"))
     assert change["kind"] == "changed"
     assert [(run.kind, run.text) for run in change["runs"]] == [
         ("equal", "the "),
@@ -82,7 +83,7 @@ def test_a_changed_message_is_compared_by_words() -> None:
 
 
 def test_a_changed_role_is_a_change() -> None:
-    (change,) = message_changes([Message.user("hi")], [Message.tool("hi")])
+    (change,) = compare_messages([Message.user("hi")], [Message.tool("hi")])
     assert (change["role"], change["old_role"]) == ("tool", "user")
     assert [run.kind for run in change["runs"]] == ["equal"]
 
@@ -108,8 +109,11 @@ def test_repeated_text_is_compared_quickly(before: str, after: str) -> None:
 
 def test_repeated_messages_are_compared_quickly() -> None:
     began = time.monotonic()
-    before, after = users(*["ok"] * 5_000, "a"), users("b", *["ok"] * 4_000, "c")
-    assert message_changes(before, after)
+    before, after = (
+        user_messages(*["ok"] * 5_000, "a"),
+        user_messages("b", *["ok"] * 4_000, "c"),
+    )
+    assert compare_messages(before, after)
     assert time.monotonic() - began < 2
 
 
@@ -122,10 +126,10 @@ def test_runs_contain_both_texts(before: str, after: str) -> None:
 
 def test_extras_have_a_path_and_both_values() -> None:
     comparison = compare_checkpoints(
-        with_state(extra={"a": {"b c": 1}, "gone": None, "same": [1]}),
-        with_state(extra={"a": {"b c": 1.0}, "new": "x", "same": [1]}),
+        checkpoint_with(extra={"a": {"b c": 1}, "gone": None, "same": [1]}),
+        checkpoint_with(extra={"a": {"b c": 1.0}, "new": "x", "same": [1]}),
     )
-    assert [describe(row) for row in comparison.extras.rows] == [
+    assert [get_kind_path_and_texts(row) for row in comparison.extras.rows] == [
         ("changed", 'a["b c"]', "1", "1.0"),
         ("removed", "gone", "null", None),
         ("added", "new", None, '"x"'),
@@ -133,23 +137,24 @@ def test_extras_have_a_path_and_both_values() -> None:
 
 
 def test_items_added_to_a_list_are_one_change() -> None:
-    short, long = with_state(extra={"a": [1, 4]}), with_state(extra={"a": [1, 2, 3, 4]})
+    short, long = checkpoint_with(extra={"a": [1, 4]}), checkpoint_with(extra={"a": [1, 2, 3, 4]})
     (row,) = compare_checkpoints(short, long).extras.rows
-    assert describe(row) == ("added", "a[1…]", None, "[2, 3]")
+    assert get_kind_path_and_texts(row) == ("added", "a[1…]", None, "[2, 3]")
     (row,) = compare_checkpoints(long, short).extras.rows
-    assert describe(row) == ("removed", "a[1…]", "[2, 3]", None)
+    assert get_kind_path_and_texts(row) == ("removed", "a[1…]", "[2, 3]", None)
 
 
 def test_rows_after_the_first_200_are_counted() -> None:
     comparison = compare_checkpoints(
-        with_state(extra={}), with_state(extra={str(number): number for number in range(250)})
+        checkpoint_with(extra={}),
+        checkpoint_with(extra={str(number): number for number in range(250)}),
     )
     assert (len(comparison.extras.rows), comparison.extras.hidden) == (MAX_ROWS, 50)
 
 
 def test_a_long_value_is_truncated() -> None:
     comparison = compare_checkpoints(
-        with_state(extra={"a": ""}), with_state(extra={"a": "x" * 5_000})
+        checkpoint_with(extra={"a": ""}), checkpoint_with(extra={"a": "x" * 5_000})
     )
     (row,) = comparison.extras.rows
     after = row["after"]
@@ -158,9 +163,13 @@ def test_a_long_value_is_truncated() -> None:
 
 def test_errors_are_added_and_removed() -> None:
     known, new = an_error_event(), an_error_event(error=WeaveError(message="new"))
-    comparison = compare_checkpoints(with_state(errors=[known]), with_state(errors=[known, new]))
+    comparison = compare_checkpoints(
+        checkpoint_with(errors=[known]), checkpoint_with(errors=[known, new])
+    )
     assert [(row["kind"], row["message"]) for row in comparison.errors.rows] == [("added", "new")]
-    comparison = compare_checkpoints(with_state(errors=[known, new]), with_state(errors=[known]))
+    comparison = compare_checkpoints(
+        checkpoint_with(errors=[known, new]), checkpoint_with(errors=[known])
+    )
     assert [(row["kind"], row["message"]) for row in comparison.errors.rows] == [("removed", "new")]
 
 

@@ -34,11 +34,11 @@ from weavegraph_checkpoints.domain.escaping import escape_control_chars
         (-61, "−1 min 1 s"),
     ],
 )
-def test_a_span_is_told_in_its_largest_units(seconds: float, expected: str) -> None:
+def test_a_duration_is_formatted_in_its_largest_units(seconds: float, expected: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == expected
 
 
-def test_the_longest_span_is_told() -> None:
+def test_extreme_durations_are_formatted() -> None:
     assert format_duration(timedelta.max).startswith("1,000,000,000 d")
     assert format_duration(timedelta.min).startswith("−")
 
@@ -55,7 +55,7 @@ def test_the_age_of_a_recent_timestamp_is_in_minutes() -> None:
     assert ">3\xa0minutes ago</time>" in html
 
 
-def test_numbers_and_sizes_have_signs() -> None:
+def test_signed_numbers_and_sizes() -> None:
     assert [format_signed(value) for value in (0, 3, -12_000)] == ["", "+3", "−12,000"]
     assert [format_signed(value, filesizeformat) for value in (None, 2_048, -1)] == [
         "",
@@ -73,7 +73,7 @@ def test_numbers_and_sizes_have_signs() -> None:
         (AppScope(), "the application"),
     ],
 )
-def test_a_scope_is_told(scope: object, expected: str) -> None:
+def test_a_scope_is_formatted(scope: object, expected: str) -> None:
     assert format_scope(scope) == expected  # type: ignore[arg-type]
 
 
@@ -86,16 +86,16 @@ def test_a_scope_is_told(scope: object, expected: str) -> None:
         ("Custom:", "Custom:"),
     ],
 )
-def test_a_node_is_told_by_its_name(encoded: str, expected: str) -> None:
+def test_a_node_is_formatted_as_its_name(encoded: str, expected: str) -> None:
     assert format_node(encoded) == expected
 
 
-def test_a_column_that_is_no_list_of_texts_has_none() -> None:
+def test_other_values_than_lists_of_strings_are_skipped() -> None:
     assert get_strings(["a", 1, None, "b"]) == ("a", "b")
     assert get_strings({"a": 1}) == get_strings(None) == ()
 
 
-def test_the_null_character_is_visible() -> None:
+def test_the_null_character_is_escaped() -> None:
     assert escape_control_chars("a\0b") == r"a\u0000b"
 
 
@@ -108,12 +108,12 @@ def test_the_null_character_is_visible() -> None:
         ("a\u2029b\x85c\x1ed", r"a\u2029b\u0085c\u001ed"),
     ],
 )
-def test_no_text_turns_what_stands_around_it(text: str, expected: str) -> None:
+def test_text_cannot_reorder_the_page_around_it(text: str, expected: str) -> None:
     assert escape_control_chars(text) == expected
 
 
 @given(st.text(alphabet="a\u2066\u2067\u2068\u2069\0"))
-def test_every_isolation_ends_where_the_text_does(text: str) -> None:
+def test_all_isolates_are_closed_within_the_text(text: str) -> None:
     depth, lowest = 0, 0
     for mark in escape_control_chars(text):
         depth += (mark in "\u2066\u2067\u2068") - (mark == "\u2069")

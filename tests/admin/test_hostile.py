@@ -15,8 +15,8 @@ from tests.admin.hostile import (
     SESSION_ID,
     TEXTS,
     a_hostile_run,
-    harmless,
-    pages_of_a_hostile_run,
+    get_hostile_page_urls,
+    make_harmless,
 )
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -51,30 +51,30 @@ def outline(html: str) -> Structure:
 
 
 def save(session_id: str, change: object = None) -> str:
-    run = a_hostile_run(session_id) if change is None else a_hostile_run(session_id, harmless)
+    run = a_hostile_run(session_id) if change is None else a_hostile_run(session_id, make_harmless)
     for checkpoint in run:
         DjangoCheckpointer().save(checkpoint)
     return session_id
 
 
 def test_a_hostile_run_makes_the_same_elements_as_a_harmless_one(root: Client) -> None:
-    hostile = [outline(body(root.get(url))) for url in pages_of_a_hostile_run(save(SESSION_ID))]
+    hostile = [outline(body(root.get(url))) for url in get_hostile_page_urls(save(SESSION_ID))]
     DjangoCheckpointer().delete_session(SESSION_ID)
-    twin = save(harmless(SESSION_ID), harmless)
-    pages = pages_of_a_hostile_run(twin)
-    node = harmless(SCRIPT)
+    twin = save(make_harmless(SESSION_ID), make_harmless)
+    pages = get_hostile_page_urls(twin)
+    node = make_harmless(SCRIPT)
     pages[2] = session_urls.get_session_url(twin, node=node)
     for url, elements in zip(pages, hostile, strict=True):
         assert outline(body(root.get(url))) == elements, url
 
 
 def test_the_harmless_twins_of_the_texts_differ() -> None:
-    assert len({harmless(text) for text in TEXTS}) == len(TEXTS)
+    assert len({make_harmless(text) for text in TEXTS}) == len(TEXTS)
 
 
 def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
     save(SESSION_ID)
-    for url in pages_of_a_hostile_run(SESSION_ID):
+    for url in get_hostile_page_urls(SESSION_ID):
         response = root.get(url)
         assert response.status_code == 200, url
         html = body(response)
@@ -89,7 +89,7 @@ def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
 
 def test_no_name_turns_what_stands_around_it(root: Client) -> None:
     save(SESSION_ID)
-    for url in (*pages_of_a_hostile_run(SESSION_ID), session_urls.get_url("delete", SESSION_ID)):
+    for url in (*get_hostile_page_urls(SESSION_ID), session_urls.get_url("delete", SESSION_ID)):
         names = re.findall(r"<bdi[^>]*>([^<]*)</bdi>", body(root.get(url)))
         assert names, url
         for name in names:
@@ -118,7 +118,7 @@ def test_the_download_of_a_hostile_run_is_a_file_with_a_clean_name(root: Client)
 )  # fmt: skip
 def test_every_id_has_its_pages(root: Client, session_id: str) -> None:
     checkpointer = DjangoCheckpointer()
-    for checkpoint in a_hostile_run(session_id, harmless)[:2]:
+    for checkpoint in a_hostile_run(session_id, make_harmless)[:2]:
         checkpointer.save(checkpoint)
     for url in (
         session_urls.get_session_url(session_id),

@@ -10,7 +10,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.admin.example_runs import BASE, body, pages_of, session_urls
+from tests.admin.example_runs import BASE, body, get_page_urls, session_urls
 from weavegraph_checkpoints.admin.views.prune import PruneForm
 
 pytestmark = pytest.mark.django_db
@@ -58,13 +58,13 @@ careless = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def names_of_pages() -> list[str]:
-    return list(pages_of("run/1", 3))
+    return list(get_page_urls("run/1", 3))
 
 
 @careless
 @given(data=st.data())
 def test_any_parameter_of_any_page(root: Client, run: str, data: st.DataObject) -> None:
-    url = pages_of(run, 3)[data.draw(st.sampled_from(names_of_pages()))].partition("?")[0]
+    url = get_page_urls(run, 3)[data.draw(st.sampled_from(names_of_pages()))].partition("?")[0]
     response = root.get(url, data.draw(queries))
     assert response.status_code < 500
     body(response)
@@ -85,7 +85,7 @@ def test_any_form(root: Client, run: str, data: st.DataObject) -> None:
         "delete_inactive": values | st.just("100w"),
     }
     form = {field: data.draw(choices.get(field, values)) for field in fields}
-    assert root.post(pages_of(run, 3)[name], form).status_code < 500
+    assert root.post(get_page_urls(run, 3)[name], form).status_code < 500
 
 
 @careless

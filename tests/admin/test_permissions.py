@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from tests.admin.conftest import ROLES, ClientOf
-from tests.admin.example_runs import BASE, body, pages_of, session_urls
+from tests.admin.example_runs import BASE, body, get_page_urls, session_urls
 from tests.builders import everything_stored
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +58,7 @@ def expected(role: str, allowed: set[str]) -> str:
 @pytest.mark.parametrize("role", ROLES)
 def test_who_may_see_each_page(role: str, client_of: ClientOf, run: str) -> None:
     client = client_of(role)
-    pages = pages_of(run, 3)
+    pages = get_page_urls(run, 3)
     assert pages.keys() == MAY_GET.keys()
     assert {name: outcome(role, client.get(url)) for name, url in pages.items()} == {
         name: expected(role, MAY_GET[name]) for name in pages
@@ -70,7 +70,7 @@ def test_who_may_see_each_page(role: str, client_of: ClientOf, run: str) -> None
 def test_who_may_do_each_action(role: str, action: str, client_of: ClientOf, run: str) -> None:
     allowed, data = POSTS[action]
     before = everything_stored()
-    response = client_of(role).post(pages_of(run, 3)[action], data)
+    response = client_of(role).post(get_page_urls(run, 3)[action], data)
     changed = everything_stored() != before
     assert changed == (role in allowed)
     if action != "list":
@@ -83,14 +83,14 @@ def test_an_action_without_a_token_is_refused(action: str, client_of: ClientOf, 
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
     before = everything_stored()
-    assert strict.post(pages_of(run, 3)[action], POSTS[action][1]).status_code == 403
+    assert strict.post(get_page_urls(run, 3)[action], POSTS[action][1]).status_code == 403
     assert everything_stored() == before
 
 
 @pytest.mark.parametrize("action", ["fork", "delete", "prune"])
 def test_to_look_at_an_action_changes_nothing(action: str, root: Client, run: str) -> None:
     before = everything_stored()
-    url = pages_of(run, 3)[action]
+    url = get_page_urls(run, 3)[action]
     assert root.get(url, POSTS[action][1]).status_code == 200
     assert root.put(url).status_code in (200, 405)
     assert root.delete(url).status_code in (200, 405)
@@ -99,8 +99,8 @@ def test_to_look_at_an_action_changes_nothing(action: str, root: Client, run: st
 
 @pytest.mark.parametrize("page", ["step", "value", "raw", "compare", "download"])
 def test_pages_that_only_show_take_no_post(page: str, root: Client, run: str) -> None:
-    assert root.post(pages_of(run, 3)[page]).status_code == 405
-    assert root.head(pages_of(run, 3)[page]).status_code == 200
+    assert root.post(get_page_urls(run, 3)[page]).status_code == 405
+    assert root.head(get_page_urls(run, 3)[page]).status_code == 200
 
 
 @pytest.mark.parametrize("role", sorted(VIEWERS))
@@ -108,7 +108,7 @@ def test_every_link_works_for_whom_it_is_shown(role: str, client_of: ClientOf, r
     client = client_of(role)
     seen: dict[str, int] = {}
     for name in ("list", "session", "step", "value", "compare"):
-        url = pages_of(run, 3)[name]
+        url = get_page_urls(run, 3)[name]
         for link in re.findall(r'<a [^>]*href="([^"#]+)"', body(client.get(url))):
             target = unescape(link)
             target = target if target.startswith("/") else f"{url.partition('?')[0]}{target}"

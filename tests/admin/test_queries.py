@@ -12,7 +12,7 @@ from django.db import connection, models
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.admin.example_runs import body, many_steps, pages_of, session_urls
+from tests.admin.example_runs import body, create_session_with_steps, get_page_urls, session_urls
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 
@@ -42,7 +42,7 @@ QUERIES = {
 
 
 def urls(session_id: str, count: int) -> dict[str, str]:
-    pages = pages_of(session_id, count // 2)
+    pages = get_page_urls(session_id, count // 2)
     del pages["download"]
     return pages | {
         "list, filtered": f"{pages['list']}?status=resumable&errors=no&updated=week&forked=no",
@@ -65,15 +65,15 @@ def counted(client: Client, session_id: str, count: int) -> dict[str, int]:
 
 
 def test_the_number_of_queries_is_the_same_at_10_and_100_steps(root: Client) -> None:
-    many_steps("many-10", 10)
-    many_steps("many-100", 100)
+    create_session_with_steps("many-10", 10)
+    create_session_with_steps("many-100", 100)
     assert counted(root, "many-10", 10) == QUERIES
     assert counted(root, "many-100", 100) == QUERIES
 
 
 @pytest.mark.vendor("sqlite")
 def test_the_number_of_queries_is_the_same_at_10_000_steps(root: Client) -> None:
-    many_steps("many-10000", 10_000)
+    create_session_with_steps("many-10000", 10_000)
     assert counted(root, "many-10000", 10_000) == QUERIES
 
 
@@ -81,7 +81,7 @@ def test_the_number_of_queries_is_the_same_at_10_000_steps(root: Client) -> None
     "count", [10, 100, pytest.param(10_100, marks=pytest.mark.vendor("sqlite"))]
 )
 def test_the_list_takes_as_many_queries_whatever_its_length(root: Client, count: int) -> None:
-    many_steps("many-first", 10)
+    create_session_with_steps("many-first", 10)
     sessions = [Session(id=f"s{number:06}", status="resumable") for number in range(count)]
     Session.objects.bulk_create(sessions, batch_size=500)
     numbers = counted(root, "many-first", 10)
@@ -114,7 +114,7 @@ SHOWS_A_STATE = {"step", "value", "compare", "raw"}
 
 
 def test_only_pages_that_show_a_state_read_one(root: Client) -> None:
-    many_steps("many", 60)
+    create_session_with_steps("many", 60)
     with lists_that_refuse_more():
         for name, url in urls("many", 60).items():
             with CaptureQueriesContext(connection) as captured:
@@ -132,7 +132,7 @@ def test_only_pages_that_show_a_state_read_one(root: Client) -> None:
 
 
 def test_a_download_reads_one_state_at_a_time(root: Client) -> None:
-    many_steps("many", 20)
+    create_session_with_steps("many", 20)
     response = root.get(session_urls.get_url("download", "many"))
     with CaptureQueriesContext(connection) as captured:
         lines = iter(response.streaming_content)  # type: ignore[attr-defined]

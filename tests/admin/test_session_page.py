@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
-from tests.admin.example_runs import START, body, many_steps, session_urls
+from tests.admin.example_runs import START, body, create_session_with_steps, session_urls
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import ErrorEvent, VersionedState, WeaveError
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -34,7 +34,7 @@ def follow(client: Client, url: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [1, 49, 50, 51, 100, 137])
 def test_pages_lead_through_all_steps_and_back(root: Client, count: int) -> None:
-    many_steps("run", count)
+    create_session_with_steps("run", count)
     context = shown(root, "run")
     assert context["newer_url"] is None
     down = [numbers(context)]
@@ -51,7 +51,7 @@ def test_pages_lead_through_all_steps_and_back(root: Client, count: int) -> None
 
 
 def test_every_step_knows_the_one_before_it_on_every_page(root: Client) -> None:
-    many_steps("run", 120)
+    create_session_with_steps("run", 120)
     for query in ({}, {"before": "70"}, {"after": "10"}, {"node": "plan"}):
         context = shown(root, "run", **query)
         assert {row["since"] for row in context["steps"] if row["step"] > 1} == {"1.0 s"}
@@ -61,7 +61,7 @@ def test_every_step_knows_the_one_before_it_on_every_page(root: Client) -> None:
 
 
 def test_a_step_saved_after_its_successor_says_so_across_pages(root: Client) -> None:
-    many_steps("run", 60)
+    create_session_with_steps("run", 60)
     Step.objects.filter(step=10).update(created_at=START + timedelta(seconds=11.5))
     for query in ({}, {"before": "10"}, {"before": "30"}, {"after": "3"}, {"after": "9"}):
         rows = {row["step"]: row["is_late"] for row in shown(root, "run", **query)["steps"]}
@@ -73,7 +73,7 @@ def test_a_step_saved_after_its_successor_says_so_across_pages(root: Client) -> 
 
 
 def test_a_page_after_a_step_that_is_gone_still_shows_what_comes_after(root: Client) -> None:
-    many_steps("run", 60)
+    create_session_with_steps("run", 60)
     Step.objects.filter(step=20).delete()
     context = shown(root, "run", after="20")
     assert numbers(context) == list(range(60, 20, -1))
@@ -83,7 +83,7 @@ def test_a_page_after_a_step_that_is_gone_still_shows_what_comes_after(root: Cli
 
 def test_a_node_is_searched_in_bounded_windows(root: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr("weavegraph_checkpoints.admin.queries.NODE_SEARCH_SIZE", 30)
-    many_steps("run", 100)
+    create_session_with_steps("run", 100)
     Step.objects.filter(step=5).update(ran_nodes=["Custom:rare"])
     Step.objects.filter(step=50).update(skipped_nodes=["Custom:rare"])
     context = shown(root, "run", node="rare")
@@ -111,7 +111,7 @@ def test_the_header_says_where_the_run_stands(root: Client, run: str) -> None:
 def test_errors_are_found_in_long_and_sparse_histories(
     root: Client, stride: int, expected: tuple[int, int]
 ) -> None:
-    many_steps("run", 900)
+    create_session_with_steps("run", 900)
     Step.objects.filter(step__gte=250).update(error_count=1)
     Step.objects.filter(step__gte=701).update(error_count=3)
     if stride > 1:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.admin.example_runs import a_run, body, many_steps, session_urls
+from tests.admin.example_runs import a_run, body, create_session_with_steps, session_urls
 from tests.strategies import a_checkpoint, a_full_checkpoint, an_error_event
 from weavegraph_checkpoints import Message, VersionedState, WeaveError, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -62,7 +62,7 @@ def test_the_next_error_is_where_there_are_more(
 
 
 def test_the_next_error_is_found_in_a_long_history(root: Client) -> None:
-    many_steps("run", 900)
+    create_session_with_steps("run", 900)
     Step.objects.filter(step__gte=333).update(error_count=1)
     Step.objects.filter(step__gte=777).update(error_count=2)
     for step, expected in ((1, 333), (332, 333), (333, 777), (500, 777), (776, 777), (800, 800)):
@@ -128,7 +128,7 @@ def test_a_large_state_is_shown_only_when_asked_for(root: Client) -> None:
 
 
 def test_a_step_that_someone_else_wrote_without_counts_is_shown(root: Client) -> None:
-    many_steps("run", 3, message_count=None, error_count=None, state_bytes=None)
+    create_session_with_steps("run", 3, message_count=None, error_count=None, state_bytes=None)
     assert "hi" in body(root.get(session_urls.get_step_url("run", 2)))
     assert root.get(session_urls.get_session_url("run")).status_code == 200
     assert "identical" in body(root.get(session_urls.get_url("compare", "run")))

@@ -1,4 +1,4 @@
-"""Every text that people read can be translated, and counts have their plural forms."""
+"""All texts of the pages are translatable, and counts have plural forms."""
 
 from __future__ import annotations
 

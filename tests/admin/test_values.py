@@ -17,14 +17,14 @@ from weavegraph_checkpoints.admin.presenters.values import (
 )
 
 
-def nested(levels: int) -> Any:
+def build_nested_list(levels: int) -> Any:
     value: Any = []
     for _ in range(levels):
         value = [value]
     return value
 
 
-def test_values_that_look_alike_are_told_apart() -> None:
+def test_similar_values_look_different() -> None:
     lines = build_value_tree([1, 1.0, "1", True, "true", None, "", 0.0, -0.0, [], {}], ())
     assert [line.text for line in lines] == [
         "1",
@@ -41,7 +41,7 @@ def test_values_that_look_alike_are_told_apart() -> None:
     ]
 
 
-def test_three_levels_are_open() -> None:
+def test_three_levels_are_expanded() -> None:
     lines = build_value_tree({"a": {"b": {"c": {"d": 1}}}}, ("extra", "map"))
     assert [(line.kind, line.label, line.is_open) for line in lines if line.label] == [
         ("open", '"a"', True),
@@ -52,14 +52,14 @@ def test_three_levels_are_open() -> None:
     assert lines[2].pointer == "/extra/map/a/b/c"
 
 
-def test_every_value_that_opens_closes_however_deep() -> None:
-    lines = build_value_tree(nested(200), ())
+def test_nesting_is_limited_and_balanced() -> None:
+    lines = build_value_tree(build_nested_list(200), ())
     assert sum(line.kind == "open" for line in lines) == MAX_DEPTH - 1
     assert sum(line.kind == "close" for line in lines) == MAX_DEPTH - 1
     assert [line.kind for line in lines].count("link") == 1
 
 
-def test_two_hundred_entries_are_shown_and_the_rest_has_a_page() -> None:
+def test_entries_after_the_first_200_are_linked() -> None:
     *shown, more = build_value_tree(list(range(500)), ("a",))
     assert len(shown) == MAX_ENTRIES
     assert (more.kind, more.count, more.text, more.pointer) == ("more", 300, "200", "/a")
@@ -68,20 +68,20 @@ def test_two_hundred_entries_are_shown_and_the_rest_has_a_page() -> None:
     assert len(build_value_tree(list(range(500)), ("a",), offset=400)) == 100
 
 
-def test_a_tree_of_many_branches_is_cut() -> None:
+def test_the_number_of_lines_is_limited() -> None:
     lines = build_value_tree([[list(range(150)) for _ in range(150)] for _ in range(150)], ())
     assert sum(line.kind in ("open", "leaf", "link") for line in lines) <= MAX_LINES
     assert len(lines) < 2 * MAX_LINES + 100
     assert lines[-1].kind == "more"
 
 
-def test_a_long_text_has_a_page_of_its_own() -> None:
+def test_a_long_text_is_truncated_and_linked() -> None:
     (line,) = build_value_tree({"a": "x" * 9_000}, ())
     assert (line.kind, line.count, len(line.text)) == ("link", 9_002, 200)
 
 
 @given(value=json_values(tuples=False))
-def test_any_value_has_a_tree_whose_pointers_lead_to_its_parts(value: Any) -> None:
+def test_the_pointers_of_a_tree_resolve(value: Any) -> None:
     lines = build_value_tree(value, ())
     assert sum(line.kind == "open" for line in lines) == sum(line.kind == "close" for line in lines)
     for line in lines:
@@ -97,7 +97,7 @@ def test_any_value_has_a_tree_whose_pointers_lead_to_its_parts(value: Any) -> No
     "pointer",
     ["a", "/b", "/a/3", "/a/-1", "/a/01x", "/a/x", "/a/٣", "/a/" + "9" * 5000, "/a/0/0", "//"],
 )
-def test_a_pointer_to_nothing_is_none(pointer: str) -> None:
+def test_an_unknown_pointer_is_none(pointer: str) -> None:
     assert resolve_json_pointer({"a": [1, 2, 3], "~/": 1}, pointer) is None
 
 
@@ -107,6 +107,6 @@ def test_pointers_escape_slashes_and_tildes() -> None:
     assert resolve_json_pointer([1], "") == ((), [1])
 
 
-def test_text_is_shown_in_its_own_script_and_control_characters_escaped() -> None:
+def test_only_control_characters_are_escaped() -> None:
     assert format_json("日本\0\n") == '"日本\\u0000\\n"'
     assert format_json("\u202ea\u2067") == '"\\u202ea\\u2067"'

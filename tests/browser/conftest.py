@@ -1,6 +1,6 @@
-"""A browser that looks at the admin, and tells what went wrong in it.
+"""A browser for the admin pages, which reports errors, dialogs and external requests.
 
-Playwright is imported where it is used: the ordinary tests collect this room too, and deselect it.
+Playwright is imported where it is used, because runs that deselect these tests collect them too.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 
 @dataclass
-class Faults:
-    """What no page may do."""
+class PageErrors:
+    """Script errors, dialogs, policy violations and external requests of the pages."""
 
     origin: str
     found: list[str] = field(default_factory=list)
@@ -68,18 +68,18 @@ Opener = Callable[..., "Page"]
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start Debian's Chromium, or the one that the environment names."""
+    """Start the browser in ``CHROMIUM``, or else the installed Chromium."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    assert path, f"None of {', '.join(NAMES)} is installed; name one in CHROMIUM."
+    assert path, f"Install one of {', '.join(NAMES)}, or set CHROMIUM to the path of a browser."
     return playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """The browser of all tests."""
     from playwright.sync_api import sync_playwright
 
-    # Playwright runs its loop in this thread, where Django would then refuse to query.
+    # Playwright runs an event loop in this thread, in which Django refuses to query.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
         browser = launch(playwright)
@@ -89,18 +89,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def faults(live_server: Any) -> Iterator[Faults]:
-    """What pages did that no page may do: nothing, when the test ends."""
-    faults = Faults(live_server.url)
-    yield faults
-    assert faults.found == []
+def page_errors(live_server: Any) -> Iterator[PageErrors]:
+    """The errors of all pages; the test fails if there are any."""
+    page_errors = PageErrors(live_server.url)
+    yield page_errors
+    assert page_errors.found == []
 
 
 @pytest.fixture
 def open_page(
-    transactional_db: None, browser: Browser, live_server: Any, faults: Faults
+    transactional_db: None, browser: Browser, live_server: Any, page_errors: PageErrors
 ) -> Iterator[Opener]:
-    """Open a page of the admin as a user of a role, in a window of its own."""
+    """Return a function that opens a page in a new window, signed in with a role."""
     contexts: list[BrowserContext] = []
 
     def open_page(
@@ -125,7 +125,7 @@ def open_page(
         cookie = {"name": name, "value": client.cookies[name].value, "url": live_server.url}
         context.add_cookies([cookie])  # type: ignore[list-item]
         page = context.new_page()
-        faults.watch(page)
+        page_errors.watch(page)
         page.goto(path)
         return page
 
@@ -134,6 +134,6 @@ def open_page(
         context.close()
 
 
-def overflows(page: Page) -> int:
-    """Return by how many pixels a page scrolls sideways."""
+def get_horizontal_overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than the window."""
     return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))

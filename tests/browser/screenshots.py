@@ -1,4 +1,4 @@
-"""Makes the pictures of the docs from a run of the demo: ``make screenshots``."""
+"""Take the screenshots of the docs from the demo: ``make screenshots``."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ LIGHT, DARK = "light", "dark"
 CLOSE_NAVIGATION = "localStorage.setItem('django.admin.navSidebarIsOpen', 'false')"
 
 
-def pictures(last_step: int, error_step: int) -> list[tuple[str, str, str, int]]:
-    """Return the name of each picture, its page, its theme and its height."""
+def get_screenshots(last_step: int, error_step: int) -> list[tuple[str, str, str, int]]:
+    """Return the name, URL, theme and height of each screenshot."""
     from tests.admin.example_runs import session_urls
 
     run = "demo-1"
-    killed = session_urls.get_session_url(run, before=last_step // 2 + 25)
+    interrupted = session_urls.get_session_url(run, before=last_step // 2 + 25)
     return [
         ("sessions", session_urls.get_changelist_url(), LIGHT, 470),
-        ("weave", killed, LIGHT, 720),
-        ("weave-dark", killed, DARK, 720),
+        ("weave", interrupted, LIGHT, 720),
+        ("weave-dark", interrupted, DARK, 720),
         ("step", session_urls.get_step_url(run, error_step), LIGHT, 720),
         ("compare", session_urls.get_compare_url(run, error_step - 1, error_step), LIGHT, 720),
     ]
 
 
 @contextmanager
-def served(folder: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
-    """Run the demo and serve its admin; give the URL, a cookie, the last step and an error's."""
-    os.environ["DATABASE_URL"] = f"sqlite:///{folder}/demo.sqlite3"
+def serve_demo(directory: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Run the demo and serve its admin.
+
+    Yield the URL, a session cookie, and the numbers of the last step and of the first with an
+    error.
+    """
+    os.environ["DATABASE_URL"] = f"sqlite:///{directory}/demo.sqlite3"
     os.environ["DJANGO_SETTINGS_MODULE"] = "example_project.settings"
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     import django
@@ -64,15 +68,15 @@ def served(folder: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
 
 
 def main(target: Path) -> None:
-    """Write all pictures into a folder."""
-    with tempfile.TemporaryDirectory() as folder, served(folder) as (url, cookie, steps):
+    """Write all screenshots to a directory."""
+    with tempfile.TemporaryDirectory() as directory, serve_demo(directory) as (url, cookie, steps):
         from playwright.sync_api import sync_playwright
 
         from tests.browser.conftest import launch
 
         with sync_playwright() as playwright:
             browser = launch(playwright)
-            for name, path, theme, height in pictures(*steps):
+            for name, path, theme, height in get_screenshots(*steps):
                 options: dict[str, Any] = {"color_scheme": theme, "base_url": url}
                 size = {"width": WIDTH, "height": height}
                 context = browser.new_context(viewport=size, **options)

@@ -1,4 +1,4 @@
-"""axe finds nothing in what we render, on any page, in either theme."""
+"""axe finds no accessibility violations in our markup, on any page, in either theme."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.admin.example_runs import a_run, many_steps, session_urls
+from tests.admin.example_runs import a_run, create_session_with_steps, session_urls
 from tests.browser.conftest import Opener
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import VersionedState
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 STOCK = {"label-title-only": "an icon is the only label of the search field"}
-"""What axe finds in the stock admin's own markup, by rule."""
+"""Violations in the markup of Django's admin, by rule."""
 
 OURS = "[class*=weave-]"
-"""Every element of ours, or one around it, has a class of this kind."""
+"""Our elements, or elements around them, have such a class."""
 
 IS_OURS = "([target, ours]) => document.querySelector(target).closest(ours) !== null"
 
@@ -32,14 +32,14 @@ def runs(transactional_db: None) -> None:
     for checkpoint in a_run("run"):
         DjangoCheckpointer().save(checkpoint)
     DjangoCheckpointer().fork_session("run", "fork", at_step=4)
-    many_steps("long", 120)
+    create_session_with_steps("long", 120)
     Session.objects.create(id="empty", owner="me")
     large = VersionedState.new_with_user_message("large " * 200_000)
     DjangoCheckpointer().save(a_checkpoint("large", 1, state=large))
 
 
-def findings(page: Page) -> list[tuple[bool, str, str]]:
-    """Return what axe finds: whether in our markup, the rule, and the element."""
+def run_axe(page: Page) -> list[tuple[bool, str, str]]:
+    """Return the violations: whether they are in our markup, the rule and the element."""
     from axe_playwright_python.sync_playwright import Axe
 
     return [
@@ -51,7 +51,7 @@ def findings(page: Page) -> list[tuple[bool, str, str]]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.usefixtures("runs")
-def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> None:
+def test_axe_finds_nothing_on_our_pages(open_page: Opener, theme: str) -> None:
     urls = [
         session_urls.get_changelist_url(),
         f"{session_urls.get_changelist_url()}?q=nothing",
@@ -77,7 +77,7 @@ def test_axe_finds_nothing_in_what_we_render(open_page: Opener, theme: str) -> N
     for url in urls:
         page.goto(url)
         page.evaluate("document.querySelectorAll('#content details').forEach((d) => d.open = true)")
-        for is_ours, rule, element in findings(page):
+        for is_ours, rule, element in run_axe(page):
             if is_ours:
                 ours.append((url, rule, element))
             else:
@@ -93,20 +93,20 @@ def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
     page.get_by_role("button", name="Fork").click()
     page.get_by_text("A session with this id already exists.").wait_for()
     assert page.get_by_label("New session id").get_attribute("aria-invalid") == "true"
-    assert [found for found in findings(page) if found[0]] == []
+    assert [found for found in run_axe(page) if found[0]] == []
 
 
 @pytest.mark.usefixtures("runs")
-def test_axe_finds_nothing_in_what_a_form_leads_to(open_page: Opener) -> None:
+def test_axe_finds_nothing_after_submitting_a_form(open_page: Opener) -> None:
     page = open_page(session_urls.get_url("prune"), theme="dark")
     page.get_by_label("Keep last").fill("2")
     page.get_by_role("button", name="Preview").click()
     page.get_by_role("heading", name="Most affected sessions").wait_for()
-    assert [found for found in findings(page) if found[0]] == []
+    assert [found for found in run_axe(page) if found[0]] == []
     page.get_by_role("button", name="Prune").click()
     page.get_by_text("Pruned ").wait_for()
     page.get_by_label("Select this object for an action").first.check()
     page.get_by_label("Action:").select_option("delete_selected")
     page.get_by_role("button", name="Run").click()
     page.get_by_role("button", name="Yes").wait_for()
-    assert [found for found in findings(page) if found[0]] == []
+    assert [found for found in run_axe(page) if found[0]] == []

@@ -1,11 +1,11 @@
-"""A hostile run is walked page by page: no dialog, no violation, no request of its own."""
+"""No page of a hostile run opens dialogs, violates the policy or sends requests."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.admin.hostile import SESSION_ID, a_hostile_run, pages_of_a_hostile_run
-from tests.browser.conftest import Opener, overflows
+from tests.admin.hostile import SESSION_ID, a_hostile_run, get_hostile_page_urls
+from tests.browser.conftest import Opener, get_horizontal_overflow
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 pytestmark = pytest.mark.browser
@@ -18,8 +18,8 @@ def hostile(transactional_db: None) -> None:
 
 
 @pytest.mark.usefixtures("hostile")
-def test_every_page_stays_what_it_is(open_page: Opener) -> None:
-    pages = pages_of_a_hostile_run(SESSION_ID)
+def test_hostile_text_does_not_change_the_pages(open_page: Opener) -> None:
+    pages = get_hostile_page_urls(SESSION_ID)
     page = open_page(pages[0])
     for url in pages:
         page.goto(url)
@@ -32,4 +32,4 @@ def test_every_page_stays_what_it_is(open_page: Opener) -> None:
         page.evaluate("document.querySelectorAll('#content details').forEach((d) => d.open = true)")
         for width in (1440, 360) if "weavegraph_checkpoints/session/_" in url else ():
             page.set_viewport_size({"width": width, "height": 900})
-            assert overflows(page) <= 0, (url, width)
+            assert get_horizontal_overflow(page) <= 0, (url, width)

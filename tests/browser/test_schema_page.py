@@ -1,16 +1,16 @@
-"""The page of the example project that describes the REST API."""
+"""The Swagger UI page of the example project."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.browser.conftest import Opener
-from tests.browser.policy import SCHEMA_PAGE
+from tests.browser.middleware import SCHEMA_PAGE
 
 pytestmark = [pytest.mark.browser, pytest.mark.urls("example_project.urls")]
 
 
-def test_it_shows_the_calls_and_asks_nobody_else(open_page: Opener) -> None:
+def test_the_page_lists_the_operations_without_external_requests(open_page: Opener) -> None:
     page = open_page(SCHEMA_PAGE)
     latest = page.locator("#operations-checkpoints-load_latest")
     latest.wait_for()

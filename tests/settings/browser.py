@@ -5,4 +5,4 @@ from __future__ import annotations
 from tests.settings.sqlite import *  # noqa: F403
 from tests.settings.sqlite import MIDDLEWARE
 
-MIDDLEWARE = ["tests.browser.policy.strict_policy", *MIDDLEWARE]
+MIDDLEWARE = ["tests.browser.middleware.content_security_policy", *MIDDLEWARE]

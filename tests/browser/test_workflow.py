@@ -1,11 +1,11 @@
-"""A person who has never seen the run finds why it failed, and goes on from before that."""
+"""Find a failed run, read its error, and resume it from an earlier step."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.admin.example_runs import session_urls
-from tests.browser.conftest import Opener, overflows
+from tests.browser.conftest import Opener, get_horizontal_overflow
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (
     Checkpoint,
@@ -26,7 +26,7 @@ FAILED = "orders/2026-11/run-317"
 
 @pytest.fixture
 def failed_among_500(transactional_db: None) -> None:
-    """Five hundred runs, one of which stopped with an error."""
+    """500 sessions, one of them with an error."""
     sessions = [
         Session(id=f"orders/2026-11/run-{number}", status="finished") for number in range(500)
     ]
@@ -63,12 +63,12 @@ def failed_among_500(transactional_db: None) -> None:
     [(1440, "light", True), (360, "dark", True), (1440, "dark", False), (360, "light", False)],
 )
 @pytest.mark.usefixtures("failed_among_500")
-def test_find_the_failed_run_read_why_and_go_on_before_it(
+def test_find_a_failed_run_read_its_error_and_fork_before_it(
     open_page: Opener, width: int, theme: str, script: bool
 ) -> None:
     page = open_page(session_urls.get_changelist_url(), width=width, theme=theme, script=script)
 
-    # Find it among 500.
+    # Find the failed run.
     if width == 360:
         page.get_by_role("link", name="Filters").click()
     page.get_by_role("link", name="has errors").click()
@@ -76,15 +76,15 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     page.locator("h1", has_text=FAILED).wait_for()
     page.locator(".weave-main-property", has_text="resumable").wait_for()
     page.locator(".weave-main-property", has_text="order").wait_for()
-    assert overflows(page) <= 0
+    assert get_horizontal_overflow(page) <= 0
 
-    # Read why.
+    # Read the error.
     page.get_by_role("link", name="newest error at step 4").click()
     page.get_by_role("heading", name="node order at step 4").wait_for()
     page.get_by_text("the supplier did not answer in 30 s").first.wait_for()
     page.get_by_text("connection reset by peer", exact=True).wait_for()
 
-    # Step back, and see what changed.
+    # Compare with the previous step.
     if script:
         page.keyboard.press("j")
         page.wait_for_url("**/steps/3/")
@@ -100,7 +100,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     assert summary.startswith("+1 message, 1 extra changed, 1 error added, +")
     page.get_by_text("thought 3", exact=True).wait_for()
 
-    # Fork where it was still well.
+    # Fork before the error.
     page.get_by_role("link", name="Step 3").click()
     page.get_by_role("link", name="Fork here").click()
     assert page.get_by_label("At step").input_value() == "3"
@@ -109,7 +109,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
     page.get_by_text(f"Forked from {FAILED} at step 3.").wait_for()
     page.locator("h1", has_text="second-try").wait_for()
 
-    # Resume.
+    # Resume the fork.
     checkpointer = DjangoCheckpointer()
     latest = checkpointer.load_latest("second-try")
     assert latest is not None
@@ -122,7 +122,7 @@ def test_find_the_failed_run_read_why_and_go_on_before_it(
 
 
 @pytest.mark.usefixtures("failed_among_500")
-def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> None:
+def test_compare_two_selected_steps(open_page: Opener) -> None:
     page = open_page(session_urls.get_session_url(FAILED))
     page.get_by_role("radio", name="From 1", exact=True).check()
     page.get_by_role("radio", name="To 5", exact=True).check()
@@ -133,7 +133,7 @@ def test_two_steps_are_chosen_in_the_list_and_compared(open_page: Opener) -> Non
 
 
 @pytest.mark.usefixtures("failed_among_500")
-def test_keys_do_nothing_in_inputs_or_with_modifiers(open_page: Opener) -> None:
+def test_shortcuts_are_ignored_in_fields_and_with_modifiers(open_page: Opener) -> None:
     page = open_page(session_urls.get_step_url(FAILED, 3))
     for chord in ("Control+k", "Alt+k", "Meta+k", "x"):
         page.keyboard.press(chord)
@@ -151,7 +151,7 @@ def test_keys_do_nothing_in_inputs_or_with_modifiers(open_page: Opener) -> None:
 
 
 @pytest.mark.usefixtures("failed_among_500")
-def test_the_order_of_tabs_is_that_of_the_page(open_page: Opener) -> None:
+def test_the_tab_order_follows_the_page(open_page: Opener) -> None:
     page = open_page(session_urls.get_session_url(FAILED))
     page.locator("a.weave-button", has_text="Newest step").focus()
     names = []
@@ -170,7 +170,7 @@ def test_the_order_of_tabs_is_that_of_the_page(open_page: Opener) -> None:
 
 
 @pytest.mark.usefixtures("failed_among_500")
-def test_the_raw_json_is_copied(open_page: Opener) -> None:
+def test_copy_the_raw_json(open_page: Opener) -> None:
     page = open_page(session_urls.get_step_url(FAILED, 3))
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
