@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
-from tests.commands.running import Terminal, run
+from tests.commands.runner import Terminal, run
 from tests.health.corrupting import dropped_triggers, set_session, set_step
 from weavegraph_checkpoints import health
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer

@@ -9,7 +9,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from tests.builders import save_history
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.service.statements import captured
 from tests.triggers.helpers import STEP, create_session
 from weavegraph_checkpoints import VersionedState, serde

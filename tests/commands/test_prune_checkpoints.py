@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tests.commands.processes import on_a_terminal
-from tests.commands.running import Ran, Terminal, run
+from tests.commands.runner import CommandResult, Terminal, run
 from tests.pruning.histories import History, plain, plant, stored
 from weavegraph_checkpoints import pruning
 from weavegraph_checkpoints.management import base
@@ -157,8 +157,8 @@ def test_control_and_bidi_characters_are_escaped(db: None, arguments: list[str])
 
 
 def test_verbosity_0_prints_nothing(table: dict[str, History]) -> None:
-    assert run(COMMAND, "--keep-last=1", "--dry-run", verbosity=0) == Ran(0, "", "")
-    assert run(COMMAND, "--keep-last=1", verbosity=0) == Ran(0, "", "")
+    assert run(COMMAND, "--keep-last=1", "--dry-run", verbosity=0) == CommandResult(0, "", "")
+    assert run(COMMAND, "--keep-last=1", verbosity=0) == CommandResult(0, "", "")
     assert sizes()["fresh"] == 1
 
 
@@ -339,7 +339,7 @@ def test_sigint_ends_with_a_summary(
     assert ran.err == "interrupted: run the command again to continue\n"
     assert ran.lines[-1] == "pruned 4 steps and 0 sessions"
     assert sum(sizes().values()) == 13 - 4
-    assert run(COMMAND, "--batch-size=2", verbosity=0) == Ran(130, "", "")
+    assert run(COMMAND, "--batch-size=2", verbosity=0) == CommandResult(130, "", "")
 
 
 def test_sigint_ends_a_dry_run_with_a_summary(

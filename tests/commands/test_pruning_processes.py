@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import orphans, wrong_snapshots
 from tests.commands.processes import STUCK_AFTER_SECONDS, start
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.pruning.histories import plain, plant, stored
 from weavegraph_checkpoints.models import Session, Step
 

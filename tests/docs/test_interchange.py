@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.docs.markdown import ROOT, names, page, rows
 from tests.docs.test_names import shape, written
 from tests.interchange.crate import REAL_FILE

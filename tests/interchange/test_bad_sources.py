@@ -17,7 +17,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from tests.builders import a_history, everything_stored
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.interchange.crate import crate_file, crate_save, opened, rows_of
 from tests.interchange.stored import assert_stored, by_session, histories, history
 from weavegraph_checkpoints import Checkpoint

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.assertions import checkpoint_as_read
 from tests.builders import orphans, wrong_snapshots
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.interchange.crate import REAL_FILE, crate_file, opened, rows_of
 from tests.interchange.stored import assert_stored, by_session, histories
 from tests.strategies import a_full_checkpoint, checkpoints

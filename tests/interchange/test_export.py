@@ -11,7 +11,7 @@ from django.core.management import CommandError
 from django.db import connection
 
 from tests.builders import a_history, everything_stored, save_history
-from tests.commands.running import Terminal, run
+from tests.commands.runner import Terminal, run
 from tests.interchange.crate import REAL_FILE, crate_file, crate_save, opened, rows_of
 from tests.interchange.stored import assert_stored, by_session, history
 from tests.strategies import an_error_event

@@ -18,7 +18,7 @@ from django.forms.models import model_to_dict
 from example_project.database_url import parse_database_url
 from tests.assertions import assert_same
 from tests.builders import everything_stored, save_history, wrong_snapshots
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.interchange.crate import REAL_FILE, crate_file, recorded_histories
 from tests.interchange.stored import assert_stored, by_session, histories
 from tests.scratch import migrate

@@ -11,7 +11,7 @@ from django.core.management import CommandError
 from django.test import override_settings
 
 from tests.builders import a_history, everything_stored, save_history, wrong_snapshots
-from tests.commands.running import Terminal, run
+from tests.commands.runner import Terminal, run
 from tests.interchange.crate import crate_file, crate_save, opened, times_of
 from tests.interchange.stored import assert_stored, by_session, histories, history
 from weavegraph_checkpoints import Checkpoint, NodeKind, VersionedState

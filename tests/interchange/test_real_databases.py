@@ -16,7 +16,7 @@ import pytest
 from django.core.management import CommandError
 
 from tests.builders import everything_stored, wrong_snapshots
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.interchange.crate import REAL_DUMP, REAL_FILE, read_by_crate, rows_of, times_of
 from tests.interchange.stored import assert_as_read_by_crate
 from weavegraph_checkpoints.interchange import open_source

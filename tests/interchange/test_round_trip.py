@@ -10,7 +10,7 @@ from django.db import connection
 from hypothesis import given, settings
 
 from tests.assertions import checkpoint_as_read
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.interchange.crate import REAL_FILE, crate_file, recorded_histories
 from tests.interchange.stored import assert_stored, by_session, histories
 from tests.strategies import checkpoints

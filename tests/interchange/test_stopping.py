@@ -15,7 +15,7 @@ from django.db import connection
 
 from tests.builders import a_history, everything_stored, wrong_snapshots
 from tests.commands.processes import STUCK_AFTER_SECONDS, start
-from tests.commands.running import run
+from tests.commands.runner import run
 from tests.interchange.crate import crate_file, rows_of, times_of
 from tests.interchange.stored import assert_stored, by_session
 from weavegraph_checkpoints import Checkpoint, VersionedState

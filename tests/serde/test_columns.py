@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from tests.assertions import as_read, assert_same, checkpoint_as_read
-from tests.serde.planting import nested
+from tests.serde.nested_values import nest
 from tests.strategies import (
     LONGEST_INTEGER,
     a_checkpoint,
@@ -136,13 +136,13 @@ def test_any_document_comes_back_exactly(value: Any) -> None:
 
 def test_a_document_may_be_as_deep_as_a_state_that_holds_200_levels() -> None:
     checkpoint = a_full_checkpoint()
-    checkpoint.state.extra.map["deep"] = nested(199)[0]
+    checkpoint.state.extra.map["deep"] = nest(199)[0]
     document = loads_json(dumps_state(checkpoint.state))
     assert_same(loads_json(dumps_json(document)), document)
 
 
 def test_a_deeper_document_is_refused() -> None:
-    value, keys = nested(211)
+    value, keys = nest(211)
     assert dumps_json(value[0]) == "[" * 210 + "0" + "]" * 210
     with pytest.raises(SerializationError) as refusal:
         dumps_json(value)

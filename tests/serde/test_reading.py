@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.assertions import assert_same
-from tests.serde.planting import FEWER_EXAMPLES, Key, nested, path_to, planted
+from tests.serde.nested_values import FEWER_EXAMPLES, Key, build_path, nest, values_containing
 from tests.strategies import LONGEST_INTEGER, a_checkpoint, a_full_checkpoint, json_values
 from weavegraph_checkpoints import (
     AppScope,
@@ -81,7 +81,7 @@ OBJECTS = [
 
 
 def path_id(keys: Sequence[Key]) -> str:
-    return path_to("$", keys)
+    return build_path("$", keys)
 
 
 def with_value(keys: Sequence[Key], value: Any) -> dict[str, Any]:
@@ -141,14 +141,14 @@ def test_escapes_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "value"), LOCATIONS[1:], ids=[path_to("$", keys) for keys, _ in LOCATIONS[1:]]
+    ("keys", "value"), LOCATIONS[1:], ids=[build_path("$", keys) for keys, _ in LOCATIONS[1:]]
 )
 def test_a_wrong_type_anywhere_is_named_by_its_path(keys: tuple[Key, ...], value: Any) -> None:
     right = {TYPE_NAMES[type(value)]} | ({"null"} if keys[-1] == "cause" else set())
     for name, samples in SAMPLES.items():
         for sample in samples:
             if name not in right:
-                assert path_refused(with_value(keys, sample)) == path_to("$", keys)
+                assert path_refused(with_value(keys, sample)) == build_path("$", keys)
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "object"])
@@ -175,7 +175,7 @@ def test_an_integer_outside_its_range_is_named_by_its_path(
     for edge in (0, maximum):
         assert isinstance(loads(json.dumps(with_value(keys, edge))), Checkpoint)
     for beyond in (-1, maximum + 1, LONGEST_INTEGER):
-        assert path_refused(with_value(keys, beyond)) == path_to("$", keys)
+        assert path_refused(with_value(keys, beyond)) == build_path("$", keys)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_an_integer_outside_its_range_is_named_by_its_path(
     ],
 )
 def test_a_text_outside_its_range_is_named_by_its_path(keys: tuple[Key, ...], value: str) -> None:
-    assert path_refused(with_value(keys, value)) == path_to("$", keys)
+    assert path_refused(with_value(keys, value)) == build_path("$", keys)
 
 
 def test_u0000_in_the_keys_of_versions_seen_is_refused() -> None:
@@ -231,7 +231,7 @@ def test_u0000_in_the_keys_of_versions_seen_is_refused() -> None:
     ids=path_id,
 )
 def test_what_may_not_be_missing_is_named_by_its_path(keys: tuple[Key, ...]) -> None:
-    assert path_refused(without(*keys)) == path_to("$", keys)
+    assert path_refused(without(*keys)) == build_path("$", keys)
 
 
 def test_of_a_checkpoint_four_fields_suffice() -> None:
@@ -344,11 +344,11 @@ def test_unknown_nodes_are_custom_nodes() -> None:
 def test_numbers_that_cannot_be_held_are_named_by_their_path(
     name: str, keys: tuple[Key, ...], data: st.DataObject
 ) -> None:
-    value, below = data.draw(planted("@bad@", tuples=False))
+    value, below = data.draw(values_containing("@bad@", tuples=False))
     value, below = {"a b": [0, value]}, ["a b", 1, *below]
     text = json.dumps(with_value(keys, value)).replace('"@bad@"', BAD_NUMBERS[name])
-    assert refused(text).path == path_to("$", [*keys, *below])
-    assert refused(text.encode()).path == path_to("$", [*keys, *below])
+    assert refused(text).path == build_path("$", [*keys, *below])
+    assert refused(text.encode()).path == build_path("$", [*keys, *below])
 
 
 def test_a_long_integer_that_can_be_held_is_not_taken_for_one_that_cannot() -> None:
@@ -368,13 +368,13 @@ def test_the_first_of_several_bad_numbers_is_named() -> None:
 def test_level_201_is_refused_on_reading_too(keys: tuple[Key, ...], kind: str) -> None:
     outer = {"k": "@deep@"} if keys[-1] == "map" else ["@deep@"]
     for levels in (200, 201):
-        value, below = nested(levels - 1, kind)
+        value, below = nest(levels - 1, kind)
         text = json.dumps(with_value(keys, outer)).replace('"@deep@"', json.dumps(value))
         if levels == 200:
             assert isinstance(loads(text), Checkpoint)
         else:
             first: Key = "k" if keys[-1] == "map" else 0
-            assert refused(text).path == path_to("$", [*keys, first, *below[:-1]])
+            assert refused(text).path == build_path("$", [*keys, first, *below[:-1]])
 
 
 def test_a_chain_of_more_than_200_causes_is_refused_on_reading_too() -> None:
@@ -383,7 +383,7 @@ def test_a_chain_of_more_than_200_causes_is_refused_on_reading_too() -> None:
         error = {"message": "", "cause": error}
     assert isinstance(loads(json.dumps(with_value((*EVENT, "error"), error))), Checkpoint)
     error = {"message": "", "cause": error}
-    expected = path_to("$", [*EVENT, "error"]) + ".cause" * 201
+    expected = build_path("$", [*EVENT, "error"]) + ".cause" * 201
     assert path_refused(with_value((*EVENT, "error"), error)) == expected
 
 

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.serde.planting import (
+from tests.serde.nested_values import (
     FEWER_EXAMPLES,
-    PLACES,
+    FREE_VALUE_PATHS,
     Key,
-    checkpoint_with,
-    nested,
-    path_to,
-    planted,
+    build_checkpoint,
+    build_path,
+    nest,
+    values_containing,
 )
 from tests.strategies import LONGEST_INTEGER, a_checkpoint, an_error_event
 from weavegraph_checkpoints import (
@@ -160,7 +160,7 @@ NOT_TEXT_KEYS: dict[str, Any] = {
 
 def refused(place: str, value: Any) -> SerializationError:
     """Return how ``dumps`` refuses a value at a place; ``dumps_state`` agrees."""
-    checkpoint = checkpoint_with(place, value)
+    checkpoint = build_checkpoint(place, value)
     with pytest.raises(SerializationError) as refusal:
         dumps(checkpoint)
     for root in ("$", "$.state", "$.x[0]"):
@@ -177,7 +177,7 @@ def path_refused(state: VersionedState) -> str:
     return refusal.value.path
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", FREE_VALUE_PATHS)
 @pytest.mark.parametrize("name", NOT_JSON)
 def test_what_is_not_json_is_refused_at_every_place(place: str, name: str) -> None:
     refusal = refused(place, NOT_JSON[name])
@@ -187,42 +187,42 @@ def test_what_is_not_json_is_refused_at_every_place(place: str, name: str) -> No
 
 @pytest.mark.parametrize("name", NOT_JSON)
 @FEWER_EXAMPLES
-@given(data=st.data(), place=st.sampled_from(list(PLACES)))
+@given(data=st.data(), place=st.sampled_from(list(FREE_VALUE_PATHS)))
 def test_what_is_not_json_is_refused_at_any_depth(
     name: str, data: st.DataObject, place: str
 ) -> None:
-    value, keys = data.draw(planted(NOT_JSON[name]))
-    assert refused(place, value).path == path_to(f"$.state{place}", keys)
+    value, keys = data.draw(values_containing(NOT_JSON[name]))
+    assert refused(place, value).path == build_path(f"$.state{place}", keys)
 
 
 @pytest.mark.parametrize("name", NOT_TEXT_KEYS)
 @FEWER_EXAMPLES
-@given(data=st.data(), place=st.sampled_from(list(PLACES)))
+@given(data=st.data(), place=st.sampled_from(list(FREE_VALUE_PATHS)))
 def test_keys_that_are_not_text_are_refused_by_the_path_of_their_object(
     name: str, data: st.DataObject, place: str
 ) -> None:
-    value, keys = data.draw(planted({"a": 1, NOT_TEXT_KEYS[name]: 2, "b": 3}))
-    assert refused(place, value).path == path_to(f"$.state{place}", keys)
+    value, keys = data.draw(values_containing({"a": 1, NOT_TEXT_KEYS[name]: 2, "b": 3}))
+    assert refused(place, value).path == build_path(f"$.state{place}", keys)
 
 
 @pytest.mark.parametrize("lone", LONE_SURROGATES)
 @FEWER_EXAMPLES
-@given(data=st.data(), place=st.sampled_from(list(PLACES)))
+@given(data=st.data(), place=st.sampled_from(list(FREE_VALUE_PATHS)))
 def test_lone_surrogates_in_values_are_refused_at_any_depth(
     lone: str, data: st.DataObject, place: str
 ) -> None:
-    value, keys = data.draw(planted(lone))
-    assert refused(place, value).path == path_to(f"$.state{place}", keys)
+    value, keys = data.draw(values_containing(lone))
+    assert refused(place, value).path == build_path(f"$.state{place}", keys)
 
 
 @pytest.mark.parametrize("lone", LONE_SURROGATES)
 @FEWER_EXAMPLES
-@given(data=st.data(), place=st.sampled_from(list(PLACES)))
+@given(data=st.data(), place=st.sampled_from(list(FREE_VALUE_PATHS)))
 def test_lone_surrogates_in_keys_are_refused_by_the_path_of_their_object(
     lone: str, data: st.DataObject, place: str
 ) -> None:
-    value, keys = data.draw(planted({"a": 1, lone: {"x": 1}, "b": 3}))
-    assert refused(place, value).path == path_to(f"$.state{place}", keys)
+    value, keys = data.draw(values_containing({"a": 1, lone: {"x": 1}, "b": 3}))
+    assert refused(place, value).path == build_path(f"$.state{place}", keys)
 
 
 @pytest.mark.parametrize("key", [1, None, b"a", Text("z"), *LONE_SURROGATES])
@@ -232,32 +232,35 @@ def test_a_bad_key_of_the_extras_is_refused_by_the_path_of_the_map(key: Any) -> 
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple", "object", "mixed"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", FREE_VALUE_PATHS)
 def test_level_201_is_refused_wherever_it_is(place: str, kind: str) -> None:
     levels = 199 if "extra" in place else 200
-    value, keys = nested(levels + 1, kind)
-    assert refused(place, value).path == path_to(f"$.state{place}", keys[:-1])
+    value, keys = nest(levels + 1, kind)
+    assert refused(place, value).path == build_path(f"$.state{place}", keys[:-1])
 
 
 @pytest.mark.parametrize("empty", [[], {}, ()])
 def test_an_empty_container_is_a_level_too(empty: Any) -> None:
-    value, keys = nested(200, inside=empty)
+    value, keys = nest(200, inside=empty)
     place = ".errors.items[1].context"
-    assert refused(place, value).path == path_to(f"$.state{place}", keys)
+    assert refused(place, value).path == build_path(f"$.state{place}", keys)
 
 
 @FEWER_EXAMPLES
-@given(plant=planted(nested(201, "mixed")[0]), place=st.sampled_from(list(PLACES)))
+@given(
+    value_and_keys=values_containing(nest(201, "mixed")[0]),
+    place=st.sampled_from(list(FREE_VALUE_PATHS)),
+)
 def test_deep_nesting_is_refused_at_the_level_that_is_too_deep(
-    plant: tuple[Any, list[Key]], place: str
+    value_and_keys: tuple[Any, list[Key]], place: str
 ) -> None:
-    value, keys = plant
+    value, keys = value_and_keys
     levels = 199 if "extra" in place else 200
-    whole_way = [*keys, *nested(201, "mixed")[1]]
-    assert refused(place, value).path == path_to(f"$.state{place}", whole_way[:levels])
+    whole_way = [*keys, *nest(201, "mixed")[1]]
+    assert refused(place, value).path == build_path(f"$.state{place}", whole_way[:levels])
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", FREE_VALUE_PATHS)
 def test_a_value_that_holds_itself_is_refused(place: str) -> None:
     loop: list[Any] = []
     loop.append(loop)
@@ -265,7 +268,7 @@ def test_a_value_that_holds_itself_is_refused(place: str) -> None:
 
 
 def test_far_too_deep_values_are_refused_without_a_recursion_error() -> None:
-    assert "deep" in refused(".errors.items[1].context", nested(100_000)[0]).message
+    assert "deep" in refused(".errors.items[1].context", nest(100_000)[0]).message
 
 
 def test_the_first_of_several_bad_values_is_named() -> None:

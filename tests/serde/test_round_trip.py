@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.assertions import as_read, assert_same, checkpoint_as_read, state_as_read
-from tests.serde.planting import PLACES, checkpoint_with, nested, planted
+from tests.serde.nested_values import FREE_VALUE_PATHS, build_checkpoint, nest, values_containing
 from tests.strategies import (
     EDGE_FLOATS,
     EDGE_INTEGERS,
@@ -68,10 +68,12 @@ def test_any_json_value_comes_back(value: Any) -> None:
     assert_same(extra_read_back(value), as_read(value))
 
 
-@pytest.mark.parametrize("place", PLACES)
-@given(plant=planted([1, 1.0, True, None, "", {}, []]))
-def test_values_come_back_from_every_place(place: str, plant: tuple[Any, list[Any]]) -> None:
-    checkpoint = checkpoint_with(place, plant[0])
+@pytest.mark.parametrize("place", FREE_VALUE_PATHS)
+@given(value_and_keys=values_containing([1, 1.0, True, None, "", {}, []]))
+def test_values_come_back_from_every_place(
+    place: str, value_and_keys: tuple[Any, list[Any]]
+) -> None:
+    checkpoint = build_checkpoint(place, value_and_keys[0])
     assert_same(loads(dumps(checkpoint)), checkpoint_as_read(checkpoint))
 
 
@@ -144,17 +146,17 @@ def test_the_order_of_keys_is_kept() -> None:
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple", "object", "mixed"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", FREE_VALUE_PATHS)
 def test_200_levels_come_back_from_every_place(place: str, kind: str) -> None:
     levels = 199 if "extra" in place else 200
-    checkpoint = checkpoint_with(place, nested(levels, kind)[0])
+    checkpoint = build_checkpoint(place, nest(levels, kind)[0])
     assert_same(loads(dumps(checkpoint)), checkpoint_as_read(checkpoint))
     state = dumps_state(checkpoint.state)
     assert_same(loads_state(state), state_as_read(checkpoint.state))
 
 
 def test_200_levels_below_a_chain_of_200_causes_come_back() -> None:
-    error = WeaveError(message="root", details=nested(200)[0])
+    error = WeaveError(message="root", details=nest(200)[0])
     for _ in range(200):
         error = WeaveError(message="", cause=error)
     checkpoint = a_checkpoint(state=VersionedState.new(errors=[an_error_event(error=error)]))

@@ -11,8 +11,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from tests.builders import everything_stored, save_history, wrong_snapshots
-from tests.service.mixture import Around, signed
 from tests.service.racing import race
+from tests.service.random_calls import CallContext, build_checkpoint
 from tests.service.statements import captured
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (
@@ -29,17 +29,19 @@ from weavegraph_checkpoints.signals import checkpoint_saved
 RACERS = 8
 ROUNDS = 6
 
-CALLERS: dict[str, Around] = {"autocommit": nullcontext, "in atomic()": transaction.atomic}
-EITHER_WAY = pytest.mark.parametrize("around", CALLERS.values(), ids=CALLERS)
+CALLERS: dict[str, CallContext] = {"autocommit": nullcontext, "in atomic()": transaction.atomic}
+EITHER_WAY = pytest.mark.parametrize("call_context", CALLERS.values(), ids=CALLERS)
 
 
 @EITHER_WAY
 @pytest.mark.parametrize("step", [0, 1, 3, 9])
-def test_a_new_step_is_saved(checkpointer: DjangoCheckpointer, around: Around, step: int) -> None:
+def test_a_new_step_is_saved(
+    checkpointer: DjangoCheckpointer, call_context: CallContext, step: int
+) -> None:
     save_history(checkpointer, "session", [2, 4])
     Session.objects.create(id="empty")
     for session_id in ("session", "empty", "new"):
-        with around():
+        with call_context():
             checkpointer.save(a_checkpoint(session_id, step), replace=False)
         assert checkpointer.load(session_id, step) == a_checkpoint(session_id, step)
     assert wrong_snapshots() == []
@@ -49,11 +51,11 @@ def test_a_new_step_is_saved(checkpointer: DjangoCheckpointer, around: Around, s
 @pytest.mark.parametrize("owner", [None, ""])
 @pytest.mark.parametrize("step", [0, 1, 2])
 def test_an_existing_step_is_refused_and_nothing_is_written(
-    checkpointer: DjangoCheckpointer, around: Around, step: int, owner: str | None
+    checkpointer: DjangoCheckpointer, call_context: CallContext, step: int, owner: str | None
 ) -> None:
     save_history(checkpointer, "session", [0, 1, 2])
     before = everything_stored()
-    with around(), pytest.raises(StepExists) as refused:
+    with call_context(), pytest.raises(StepExists) as refused:
         DjangoCheckpointer(owner=owner).save(
             a_checkpoint(step=step, state=VersionedState.new_with_user_message("other")),
             replace=False,
@@ -137,19 +139,21 @@ def assert_one_appended(results: list[Any], session_id: str, step: int, *, store
     assert len(winners) == 1, results
     losers = [result for result in results if result is not None]
     assert {type(result) for result in losers} == {StepExists}, results
-    assert DjangoCheckpointer().load(session_id, step) == signed(session_id, step, winners[0])
+    assert DjangoCheckpointer().load(session_id, step) == build_checkpoint(
+        session_id, step, winners[0]
+    )
     assert Session.objects.get(id=session_id).revision == stored
     assert Step.objects.filter(session=session_id).count() == stored
 
 
 @EITHER_WAY
 def test_of_threads_that_append_the_same_step_one_wins(
-    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], around: Around
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], call_context: CallContext
 ) -> None:
     def appending(session_id: str, step: int) -> Callable[[int], None]:
         def save(racer: int) -> None:
-            with around():
-                DjangoCheckpointer().save(signed(session_id, step, racer), replace=False)
+            with call_context():
+                DjangoCheckpointer().save(build_checkpoint(session_id, step, racer), replace=False)
 
         return save
 
@@ -164,15 +168,15 @@ def test_of_threads_that_append_the_same_step_one_wins(
 
 @EITHER_WAY
 def test_appends_and_replacing_saves_race_without_a_deadlock(
-    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], around: Around
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], call_context: CallContext
 ) -> None:
     def save(racer: int) -> int:
         refused = 0
         for step in range(10):
-            with around():
+            with call_context():
                 try:
                     DjangoCheckpointer().save(
-                        signed(f"s{step % 3}", step, racer), replace=racer % 2 == 0
+                        build_checkpoint(f"s{step % 3}", step, racer), replace=racer % 2 == 0
                     )
                 except StepExists:
                     refused += 1

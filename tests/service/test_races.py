@@ -14,8 +14,8 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.builders import orphans, save_history, wrong_snapshots
-from tests.service.mixture import Around, Mixture, signed
 from tests.service.racing import alias_like, assert_one_won, race, wait_for_waiters
+from tests.service.random_calls import CallContext, RandomCalls, build_checkpoint
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import (
     ConcurrencyConflict,
@@ -28,55 +28,57 @@ from weavegraph_checkpoints.models import Session, Step
 RACERS = 8
 ROUNDS = 6
 
-CALLERS: dict[str, Around] = {"by themselves": nullcontext, "in atomic()": transaction.atomic}
-EITHER_WAY = pytest.mark.parametrize("around", CALLERS.values(), ids=CALLERS)
+CALLERS: dict[str, CallContext] = {"by themselves": nullcontext, "in atomic()": transaction.atomic}
+EITHER_WAY = pytest.mark.parametrize("call_context", CALLERS.values(), ids=CALLERS)
 
 
-def assert_signed(using: str, session_id: str, step: int, winner: int) -> None:
+def assert_saved_by(using: str, session_id: str, step: int, winner: int) -> None:
     checkpointer = DjangoCheckpointer(using)
-    saved = signed(session_id, step, winner)
+    saved = build_checkpoint(session_id, step, winner)
     assert checkpointer.load(session_id, step) == saved
     latest = checkpointer.load_latest(session_id)
     assert latest is not None
     assert (latest.step, latest.state) == (step, saved.state)
 
 
-def race_to(session_id: str, step: int, expected: int, around: Around, *, stored: int) -> None:
+def race_to(
+    session_id: str, step: int, expected: int, call_context: CallContext, *, stored: int
+) -> None:
     """Let racers save the same step after the same one."""
 
     def save(racer: int) -> None:
-        with around():
+        with call_context():
             DjangoCheckpointer().save_with_concurrency_check(
-                signed(session_id, step, racer), expected
+                build_checkpoint(session_id, step, racer), expected
             )
 
     results = race(RACERS, save)
     winner = assert_one_won(
         results, session_id, expected, step=step, stored=stored, using="default"
     )
-    assert_signed("default", session_id, step, winner)
+    assert_saved_by("default", session_id, step, winner)
 
 
 @EITHER_WAY
 def test_of_threads_that_expect_the_same_one_wins(
-    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], around: Around
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], call_context: CallContext
 ) -> None:
     for attempt in range(ROUNDS):
         born, from_zero = f"born {attempt}", f"zero {attempt}"
-        race_to(born, 1, 0, around, stored=1)
-        race_to(born, 2, 1, around, stored=2)
-        race_to(born, 9, 2, around, stored=3)
-        race_to(from_zero, 0, 0, around, stored=1)
-        race_to(from_zero, 1, 0, around, stored=2)
+        race_to(born, 1, 0, call_context, stored=1)
+        race_to(born, 2, 1, call_context, stored=2)
+        race_to(born, 9, 2, call_context, stored=3)
+        race_to(from_zero, 0, 0, call_context, stored=1)
+        race_to(from_zero, 1, 0, call_context, stored=2)
         Session.objects.create(id=f"empty {attempt}")
-        race_to(f"empty {attempt}", 0, 0, around, stored=1)
+        race_to(f"empty {attempt}", 0, 0, call_context, stored=1)
     assert warnings == []
     assert wrong_snapshots() == []
 
 
 @EITHER_WAY
 def test_of_threads_that_save_different_steps_after_the_same_one_wins(
-    checkpointer: DjangoCheckpointer, around: Around
+    checkpointer: DjangoCheckpointer, call_context: CallContext
 ) -> None:
     for attempt in range(ROUNDS):
         for stored, expected in ((1, 0), (2, 100)):
@@ -84,28 +86,28 @@ def test_of_threads_that_save_different_steps_after_the_same_one_wins(
             steps = [101 + racer if expected else 100 for racer in range(RACERS)]
 
             def save(racer: int, session_id=session_id, steps=steps, expected=expected) -> None:
-                with around():
+                with call_context():
                     DjangoCheckpointer().save_with_concurrency_check(
-                        signed(session_id, steps[racer], racer), expected
+                        build_checkpoint(session_id, steps[racer], racer), expected
                     )
 
             results = race(RACERS, save)
             winner = results.index(None)
             step = steps[winner]
             assert_one_won(results, session_id, expected, step=step, stored=stored, using="default")
-            assert_signed("default", session_id, step, winner)
+            assert_saved_by("default", session_id, step, winner)
 
 
 @EITHER_WAY
 def test_of_threads_that_fork_onto_one_target_one_wins(
-    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], around: Around
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], call_context: CallContext
 ) -> None:
     save_history(checkpointer, "source", range(1, 6))
     for attempt in range(ROUNDS):
         target = f"fork {attempt}"
 
         def fork(racer: int, target=target) -> int:
-            with around():
+            with call_context():
                 return DjangoCheckpointer().fork_session("source", target).step
 
         results = race(RACERS, fork)
@@ -118,13 +120,13 @@ def test_of_threads_that_fork_onto_one_target_one_wins(
 
 @EITHER_WAY
 def test_of_threads_that_delete_one_session_one_did(
-    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], around: Around
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], call_context: CallContext
 ) -> None:
     for _ in range(ROUNDS):
         save_history(checkpointer, "session", [1, 2, 3])
 
         def delete(racer: int) -> bool:
-            with around():
+            with call_context():
                 return DjangoCheckpointer().delete_session("session")
 
         assert sorted(race(RACERS, delete)) == [False] * (RACERS - 1) + [True]
@@ -133,10 +135,10 @@ def test_of_threads_that_delete_one_session_one_did(
 
 
 def run_mixtures(
-    racers: int, calls: int, around: Around, using: str = "default"
+    racers: int, calls: int, call_context: CallContext, using: str = "default"
 ) -> set[type[Exception]]:
     """Run mixtures in threads; return the kinds of errors, all of them of the contract."""
-    results = race(racers, lambda racer: Mixture(racer, around, using).run(calls))
+    results = race(racers, lambda racer: RandomCalls(racer, call_context, using).run(calls))
     failures = [result for result in results if isinstance(result, Exception)]
     assert failures == []
     return {kind for result in results for kind in result}
@@ -144,9 +146,9 @@ def run_mixtures(
 
 @EITHER_WAY
 def test_any_calls_side_by_side_raise_what_the_contract_names_alone(
-    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], around: Around
+    checkpointer: DjangoCheckpointer, warnings: list[logging.LogRecord], call_context: CallContext
 ) -> None:
-    kinds = run_mixtures(racers=6, calls=60, around=around)
+    kinds = run_mixtures(racers=6, calls=60, call_context=call_context)
     assert kinds <= {ConcurrencyConflict, SessionNotFound, SessionExists}
     assert [record.getMessage() for record in warnings] == []
     assert orphans() == []
@@ -161,7 +163,7 @@ def test_several_sessions_in_the_order_of_their_ids_never_deadlock(
         for step in range(10):
             with transaction.atomic():
                 for session_id in sorted(chooser.sample("abcdef", 3)):
-                    DjangoCheckpointer().save(signed(session_id, step, racer))
+                    DjangoCheckpointer().save(build_checkpoint(session_id, step, racer))
 
     assert race(6, save_several) == [None] * 6
     assert warnings == []
@@ -173,7 +175,7 @@ def test_savers_of_one_new_session_all_succeed(
 ) -> None:
     def save(racer: int) -> None:
         for attempt in range(ROUNDS):
-            DjangoCheckpointer().save(signed(f"s{attempt}", racer, racer))
+            DjangoCheckpointer().save(build_checkpoint(f"s{attempt}", racer, racer))
 
     assert race(RACERS, save) == [None] * RACERS
     for attempt in range(ROUNDS):
@@ -190,7 +192,7 @@ def test_conflicts_at_a_birth_that_is_rolled_back_are_no_deadlock(
     save_history(checkpointer, "z", [1])
 
     def save(racer: int) -> None:
-        DjangoCheckpointer().save_with_concurrency_check(signed("born", 5, racer), 4)
+        DjangoCheckpointer().save_with_concurrency_check(build_checkpoint("born", 5, racer), 4)
 
     results: list[Any] = []
     racers = threading.Thread(target=lambda: results.extend(race(4, save)))
@@ -235,7 +237,7 @@ def test_under_stronger_isolation_one_wins_too(
 
             def save(racer: int, session_id=session_id, step=step, expected=expected) -> None:
                 DjangoCheckpointer(isolated).save_with_concurrency_check(
-                    signed(session_id, step, racer), expected
+                    build_checkpoint(session_id, step, racer), expected
                 )
 
             results = race(RACERS, save)
@@ -243,7 +245,7 @@ def test_under_stronger_isolation_one_wins_too(
             winner = assert_one_won(
                 results, session_id, expected, step=step, stored=stored, using="default"
             )
-            assert_signed("default", session_id, step, winner)
+            assert_saved_by("default", session_id, step, winner)
     assert lost == ROUNDS * 3 * (RACERS - 1)
     assert {record.levelname for record in warnings} <= {"WARNING"}
 

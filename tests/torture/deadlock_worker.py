@@ -12,7 +12,7 @@ django.setup()
 
 from django.db import Error, OperationalError, transaction  # noqa: E402
 
-from tests.service.mixture import Mixture  # noqa: E402
+from tests.service.random_calls import RandomCalls  # noqa: E402
 from tests.torture.journal import DEADLOCK  # noqa: E402
 from weavegraph_checkpoints.retries import is_transient  # noqa: E402
 
@@ -36,12 +36,12 @@ def make_calls(seed: str, calls: int, where: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     handler, logger = RetryCounter(counts), logging.getLogger("weavegraph_checkpoints")
     logger.addHandler(handler)
-    mixture = Mixture(
+    random_calls = RandomCalls(
         seed, nullcontext if where == AUTOCOMMIT else transaction.atomic, sessions=SESSIONS
     )
     for _ in range(calls):
         try:
-            counts.update(kind.__name__ for kind in mixture.run(1))
+            counts.update(kind.__name__ for kind in random_calls.run(1))
         except Error as error:
             is_deadlock = isinstance(error, OperationalError) and is_transient(error)
             kind = f"{DEADLOCK} {where}" if is_deadlock else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Runs a command as ``manage.py`` would, inside the process of the tests."""
+"""Run a command as ``manage.py`` would, in the process of the tests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from django.core.management import call_command
 
 
 class Terminal(StringIO):
-    """A stream that says that someone is looking."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command printed, and its exit status."""
 
     status: int
@@ -29,12 +29,12 @@ class Ran:
         return self.out.splitlines()
 
 
-def run(command: str, *args: str, stderr: StringIO | None = None, **options: Any) -> Ran:
-    """Run a command; ``CommandError`` passes."""
+def run(command: str, *args: str, stderr: StringIO | None = None, **options: Any) -> CommandResult:
+    """Run a command. ``CommandError`` propagates."""
     out, err = StringIO(), StringIO() if stderr is None else stderr
     status = 0
     try:
         call_command(command, *args, stdout=out, stderr=err, **options)
     except SystemExit as end:
         status = int(end.code or 0)
-    return Ran(status, out.getvalue(), err.getvalue())
+    return CommandResult(status, out.getvalue(), err.getvalue())

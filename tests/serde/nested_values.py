@@ -1,4 +1,4 @@
-"""Plants a value at any depth inside JSON, and tells the path that leads to it."""
+"""JSON values that contain a given value at any depth, with the path to it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from weavegraph_checkpoints import Checkpoint, Message, VersionedState, WeaveErr
 Key = str | int
 
 FEWER_EXAMPLES = settings(max_examples=max(1, settings().max_examples // 3))
-"""For properties that are tested of many kinds of values, one test each."""
+"""For properties that are tested once for each kind of value."""
 
 
-def path_to(root: str, keys: Sequence[Key]) -> str:
+def build_path(root: str, keys: Sequence[Key]) -> str:
     """Return the path of a value: names as ``.name``, other keys as JSON in brackets."""
     path = root
     for key in keys:
@@ -31,10 +31,10 @@ def path_to(root: str, keys: Sequence[Key]) -> str:
 
 
 @st.composite
-def planted(
+def values_containing(
     draw: st.DrawFn, thing: Any, *, tuples: bool = True, max_depth: int = 6
 ) -> tuple[Any, list[Key]]:
-    """Return a JSON value that holds ``thing``, and the keys that lead to it."""
+    """Return a JSON value that contains ``thing``, and the keys that lead to it."""
     value, keys = thing, list[Key]()
     for _ in range(draw(st.integers(0, max_depth))):
         around = draw(st.lists(json_scalars(), max_size=3))
@@ -53,8 +53,8 @@ def planted(
     return value, keys
 
 
-def nested(levels: int, kind: str = "list", inside: Any = 0) -> tuple[Any, list[Key]]:
-    """Return ``inside`` within so many containers, and the keys that lead to it."""
+def nest(levels: int, kind: str = "list", inside: Any = 0) -> tuple[Any, list[Key]]:
+    """Return ``inside`` in ``levels`` containers, and the keys that lead to it."""
     value = inside
     keys: list[Key] = []
     for level in range(levels):
@@ -86,15 +86,15 @@ def _in_cause(value: Any) -> VersionedState:
     return VersionedState.new(errors=[an_error_event(error=error)])
 
 
-PLACES: dict[str, Callable[[Any], VersionedState]] = {
+FREE_VALUE_PATHS: dict[str, Callable[[Any], VersionedState]] = {
     '.extra.map["a b"]': _in_extra,
     ".errors.items[1].context": _in_context,
     ".errors.items[0].error.details": _in_details,
     ".errors.items[0].error.cause.cause.cause.details": _in_cause,
 }
-"""Every place where a state holds a free value, by its path below the state."""
+"""All fields of a state that take any JSON value, by path; each builds a state."""
 
 
-def checkpoint_with(place: str, value: Any) -> Checkpoint:
-    """Return a checkpoint with ``value`` at a place."""
-    return a_checkpoint(state=PLACES[place](value))
+def build_checkpoint(place: str, value: Any) -> Checkpoint:
+    """Return a checkpoint with ``value`` at a path of ``FREE_VALUE_PATHS``."""
+    return a_checkpoint(state=FREE_VALUE_PATHS[place](value))
