@@ -21,6 +21,8 @@ DATA = Path(__file__).parent.parent / "data"
 REAL_FILE = DATA / "weavegraph.sqlite3"
 REAL_DUMP = DATA / "weavegraph.postgres.sql"
 
+NO_RECORDED_RUNS = "WEAVEGRAPH_TEST_DATA names no directory with trajectories/runs.jsonl.gz"
+
 
 def read_by_crate(kind: str) -> dict[str, Any]:
     """Return what the crate read back from the real databases, by session."""

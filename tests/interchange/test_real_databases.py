@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from django.core.management import CommandError
 
 from tests.builders import everything_stored, wrong_snapshots
 from tests.commands.runner import run
+from tests.databases import get_server_url
 from tests.interchange.crate import REAL_DUMP, REAL_FILE, read_by_crate, rows_of, times_of
 from tests.interchange.stored import assert_as_read_by_crate
 from weavegraph_checkpoints.interchange import open_source
@@ -24,15 +24,17 @@ from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
 
-SERVER = os.environ.get("TEST_POSTGRES_URL", "")
+SERVER = get_server_url("postgresql")
 
-if SERVER:
+if find_spec("psycopg"):
     import psycopg
 
 
 @pytest.fixture
 def real_url() -> Iterator[str]:
-    """A PostgreSQL database with the dump of the crate's, dropped at the end."""
+    """The URL of a PostgreSQL database with the dump of the crate; dropped at the end."""
+    if not SERVER:
+        pytest.skip("needs a PostgreSQL server: set TEST_POSTGRES_URL")
     name = f"test_weavegraph_crate_{uuid4().hex}"
     url = urlunsplit(urlsplit(SERVER)._replace(path=f"/{name}"))
     with psycopg.connect(SERVER, autocommit=True) as server:
@@ -94,80 +96,84 @@ def assert_clean() -> None:
     )
 
 
-if SERVER:
+def test_the_postgresql_database_is_read_as_the_crate_read_it(real_url: str) -> None:
+    run("import_weavegraph", real_url)
+    assert_as_read_by_crate(read_by_crate("postgres"))
+    assert wrong_snapshots() == []
+    assert_clean()
+    before = everything_stored()
+    ran = run("import_weavegraph", real_url)
+    assert "imported 0 steps into 22 sessions (0 new)" in ran.out
+    assert everything_stored() == before
 
-    def test_the_postgresql_database_is_read_as_the_crate_read_it(real_url: str) -> None:
-        run("import_weavegraph", real_url)
-        assert_as_read_by_crate(read_by_crate("postgres"))
-        assert wrong_snapshots() == []
-        assert_clean()
-        before = everything_stored()
-        ran = run("import_weavegraph", real_url)
-        assert "imported 0 steps into 22 sessions (0 new)" in ran.out
-        assert everything_stored() == before
 
-    def test_the_times_of_postgresql_come_in_to_the_microsecond(real_url: str) -> None:
-        run("import_weavegraph", real_url)
-        with psycopg.connect(real_url) as connection:
-            rows = connection.execute("SELECT id, created_at, updated_at FROM sessions").fetchall()
-        assert stored_times() == {key: (created, updated) for key, created, updated in rows}
-        assert any(updated.microsecond % 1000 for _, _, updated in rows)
+def test_the_times_of_postgresql_come_in_to_the_microsecond(real_url: str) -> None:
+    run("import_weavegraph", real_url)
+    with psycopg.connect(real_url) as connection:
+        rows = connection.execute("SELECT id, created_at, updated_at FROM sessions").fetchall()
+    assert stored_times() == {key: (created, updated) for key, created, updated in rows}
+    assert any(updated.microsecond % 1000 for _, _, updated in rows)
 
-    def test_large_floats_that_jsonb_wrote_as_integers_come_back(real_url: str) -> None:
-        values = '{"a": 1e23, "b": -1.7976931348623157e308, "c": 18446744073709551615, "d": 1e15}'
-        with psycopg.connect(real_url) as connection:
-            connection.execute(
-                "UPDATE steps SET state_json = jsonb_set(state_json, '{extra,map}', %s)"
-                " WHERE session_id = 'zero'",
-                [values],
-            )
-        run("import_weavegraph", real_url, "--session", "zero")
-        state = Step.objects.get(session_id="zero").state
-        # What is within 64 bits may have been an integer, and stays one.
-        assert repr(state["extra"]["map"]) == repr(
-            {"a": 1e23, "b": -1.7976931348623157e308, "c": 2**64 - 1, "d": 10**15}
+
+def test_large_floats_that_jsonb_wrote_as_integers_come_back(real_url: str) -> None:
+    values = '{"a": 1e23, "b": -1.7976931348623157e308, "c": 18446744073709551615, "d": 1e15}'
+    with psycopg.connect(real_url) as connection:
+        connection.execute(
+            "UPDATE steps SET state_json = jsonb_set(state_json, '{extra,map}', %s)"
+            " WHERE session_id = 'zero'",
+            [values],
         )
+    run("import_weavegraph", real_url, "--session", "zero")
+    state = Step.objects.get(session_id="zero").state
+    # What is within 64 bits may have been an integer, and stays one.
+    assert repr(state["extra"]["map"]) == repr(
+        {"a": 1e23, "b": -1.7976931348623157e308, "c": 2**64 - 1, "d": 10**15}
+    )
 
-    def test_a_long_session_of_postgresql(real_url: str) -> None:
-        with psycopg.connect(real_url) as connection:
-            connection.execute(
-                "INSERT INTO steps SELECT session_id, n, created_at, state_json, frontier_json,"
-                " versions_seen_json, ran_nodes_json, skipped_nodes_json, updated_channels_json"
-                " FROM steps, generate_series(1, 2500) AS n WHERE session_id = 'zero'"
-            )
-        ran = run("import_weavegraph", real_url, "--session", "zero")
-        assert "imported 2501 steps into 1 session (1 new)" in ran.out
-        assert Session.objects.get().last_step == 2500
 
-    @pytest.mark.parametrize("time", ["infinity", "10000-01-01 00:00:00+00", "0044-03-15 BC"])
-    def test_a_time_that_has_no_year_here_is_refused(real_url: str, time: str) -> None:
-        with psycopg.connect(real_url) as connection:
-            connection.execute(
-                "UPDATE steps SET created_at = %s WHERE session_id = 'late' AND step = 3", [time]
-            )
-        with pytest.raises(CommandError, match=r"session 'late', step 3: .*\(at \$\.created_at\)"):
-            run("import_weavegraph", real_url)
-        assert not Session.objects.filter(id="late").exists()
-        ran = run("import_weavegraph", real_url, "--skip-invalid")
-        assert "left out: session 'late', step 3" in ran.err
-        assert Session.objects.count() == 21
+def test_a_long_session_of_postgresql(real_url: str) -> None:
+    with psycopg.connect(real_url) as connection:
+        connection.execute(
+            "INSERT INTO steps SELECT session_id, n, created_at, state_json, frontier_json,"
+            " versions_seen_json, ran_nodes_json, skipped_nodes_json, updated_channels_json"
+            " FROM steps, generate_series(1, 2500) AS n WHERE session_id = 'zero'"
+        )
+    ran = run("import_weavegraph", real_url, "--session", "zero")
+    assert "imported 2501 steps into 1 session (1 new)" in ran.out
+    assert Session.objects.get().last_step == 2500
 
-    def test_the_source_is_only_read(real_url: str) -> None:
-        with (
-            open_source(real_url) as source,
-            pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
-        ):
-            source.connection.execute("DELETE FROM steps")  # type: ignore[attr-defined]
 
-    def test_another_schema_of_postgresql_is_refused(real_url: str) -> None:
-        with psycopg.connect(real_url) as connection:
-            connection.execute("ALTER TABLE steps DROP COLUMN ran_nodes_json")
-        with pytest.raises(CommandError, match="'steps' has no column 'ran_nodes_json'"):
-            run("import_weavegraph", real_url)
-        with psycopg.connect(real_url) as connection:
-            connection.execute("DROP TABLE steps")
-        with pytest.raises(CommandError, match="no table 'steps'"):
-            run("import_weavegraph", real_url)
+@pytest.mark.parametrize("time", ["infinity", "10000-01-01 00:00:00+00", "0044-03-15 BC"])
+def test_a_time_that_has_no_year_here_is_refused(real_url: str, time: str) -> None:
+    with psycopg.connect(real_url) as connection:
+        connection.execute(
+            "UPDATE steps SET created_at = %s WHERE session_id = 'late' AND step = 3", [time]
+        )
+    with pytest.raises(CommandError, match=r"session 'late', step 3: .*\(at \$\.created_at\)"):
+        run("import_weavegraph", real_url)
+    assert not Session.objects.filter(id="late").exists()
+    ran = run("import_weavegraph", real_url, "--skip-invalid")
+    assert "left out: session 'late', step 3" in ran.err
+    assert Session.objects.count() == 21
+
+
+def test_the_source_is_only_read(real_url: str) -> None:
+    with (
+        open_source(real_url) as source,
+        pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+    ):
+        source.connection.execute("DELETE FROM steps")  # type: ignore[attr-defined]
+
+
+def test_another_schema_of_postgresql_is_refused(real_url: str) -> None:
+    with psycopg.connect(real_url) as connection:
+        connection.execute("ALTER TABLE steps DROP COLUMN ran_nodes_json")
+    with pytest.raises(CommandError, match="'steps' has no column 'ran_nodes_json'"):
+        run("import_weavegraph", real_url)
+    with psycopg.connect(real_url) as connection:
+        connection.execute("DROP TABLE steps")
+    with pytest.raises(CommandError, match="no table 'steps'"):
+        run("import_weavegraph", real_url)
 
 
 @pytest.mark.skipif(

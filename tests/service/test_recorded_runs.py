@@ -45,7 +45,7 @@ def recorded_runs() -> Iterator[dict[str, Any]]:
     folder = os.environ.get("WEAVEGRAPH_TEST_DATA")
     path = Path(folder or ".") / "trajectories" / "runs.jsonl.gz"
     if not folder or not path.exists():
-        pytest.skip("WEAVEGRAPH_TEST_DATA names no folder with trajectories/runs.jsonl.gz")
+        pytest.skip("WEAVEGRAPH_TEST_DATA names no directory with trajectories/runs.jsonl.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
