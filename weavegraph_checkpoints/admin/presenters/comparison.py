@@ -24,7 +24,7 @@ from weavegraph_checkpoints.domain.paths import join_json_path
 MAX_ROWS = 200
 """Changes that are shown in one section."""
 MAX_DIFF_WORDS = 400
-"""Average words of two texts up to which they are compared by words, and not by lines."""
+"""Two texts with more words than this on average are compared by lines."""
 MAX_TEXT_LENGTH = 2_000
 MAX_EQUAL_LENGTH = 200
 """Characters that are shown of unchanged text."""
@@ -72,24 +72,15 @@ class TextRun(NamedTuple):
     """Number of characters at its end that are not shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(NamedTuple):
     """The first changes of a section, as text to display, and the number of all changes."""
 
     rows: list[Row]
     """Each has a ``kind``: ``added``, ``removed`` or ``changed``."""
     counts: Mapping[str, int]
     """Number of changes of each kind, and their ``total``."""
-
-    @property
-    def total(self) -> int:
-        """Number of changes."""
-        return self.counts["total"]
-
-    @property
-    def hidden(self) -> int:
-        """Number of changes that are not shown."""
-        return self.total - len(self.rows)
+    hidden: int
+    """Number of changes that are not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +103,7 @@ class Comparison:
     def is_empty(self) -> bool:
         """Whether nothing changed."""
         sections = (self.messages, self.errors, self.extras, self.versions)
-        return not self.lists and not any(section.total for section in sections)
+        return not self.lists and not any(section.counts["total"] for section in sections)
 
 
 def compare_checkpoints(before: Checkpoint, after: Checkpoint) -> Comparison:
@@ -183,7 +174,7 @@ def _build_section(found: Iterable[tuple[Any, ...]], build_row: Callable[..., Ro
     counts = Counter(kind for kind, *_details in changed)
     counts["total"] = len(changed)
     rows = [{"kind": kind, **build_row(*details)} for kind, *details in changed[:MAX_ROWS]]
-    return Section(rows=rows, counts=counts)
+    return Section(rows, counts, hidden=len(changed) - len(rows))
 
 
 def _build_run(kind: str, text: str) -> TextRun:

@@ -32,27 +32,20 @@ class Cell(NamedTuple):
     """Whether the node is in the frontier after the step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One node, in its encoded form such as ``Custom:plan``, and its cells."""
 
     node: str
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(NamedTuple):
     """One step of the weave."""
 
     step: int
     has_new_errors: bool
-    gap: timedelta | None
-    """The time since the previous step if it is more than ten times the median."""
-
-    @property
-    def gap_text(self) -> str:
-        """The gap as text, empty if there is none."""
-        return "" if self.gap is None else format_duration(self.gap)
+    gap: str
+    """The time since the previous step, only if it is more than ten times the median."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +75,7 @@ class Weave:
     @property
     def has_gaps(self) -> bool:
         """Whether there is a long gap before a step."""
-        return any(column.gap is not None for column in self.columns)
+        return any(column.gap for column in self.columns)
 
 
 def build_weave(steps: Sequence[StepDelta], *, max_nodes: int | None = MAX_NODES) -> Weave:
@@ -111,12 +104,10 @@ def _build_columns(steps: Sequence[StepDelta]) -> Iterator[Column]:
     gaps = [step.since.total_seconds() for step in steps if step.since is not None]
     usual = timedelta(seconds=median(gaps or [0]))
     for step in steps:
-        is_long = step.since is not None and timedelta(0) < usual * LONG_GAP_FACTOR < step.since
-        yield Column(
-            step=step.step,
-            has_new_errors=(step.error_delta or 0) > 0,
-            gap=step.since if is_long else None,
-        )
+        gap = step.since or timedelta(0)
+        is_long = timedelta(0) < usual * LONG_GAP_FACTOR < gap
+        has_new_errors = (step.error_delta or 0) > 0
+        yield Column(step.step, has_new_errors, format_duration(gap) if is_long else "")
 
 
 def build_cell_symbols() -> dict[tuple[bool, ...], SafeString]:
