@@ -178,10 +178,6 @@ torture-short: $(READY) ## Only the kills and races of make torture (2 minutes)
 screenshots: $(STAMPS)/browser ## Take the screenshots of docs/admin.md again, from a run of the demo
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-.PHONY: bench-admin
-bench-admin: $(READY) ## Measure the admin pages, and update the table of docs/admin.md
-	$(BIN)/python -m benchmarks.admin
-
 .PHONY: matrix
 matrix: $(STAMPS)/matrix ## Test each installed Python with each Django on SQLite, and Django 5.2 on the servers
 	@pythons=$$(.ci/find-python --all); \
@@ -198,21 +194,8 @@ matrix: $(STAMPS)/matrix ## Test each installed Python with each Django on SQLit
 # --- the benchmarks ---------------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(READY) $(STAMPS)/bench ## Compare the app with its peers, and measure it at 1 000 000 steps (BENCH_ARGS=--only=peers)
-	$(BIN)/python benchmarks/performance.py $(BENCH_ARGS)
-
-.PHONY: bench-pruning
-bench-pruning: $(READY) ## Measure pruning at up to 1 000 000 steps, and update docs/retention-benchmark.md
-	$(BIN)/python benchmarks/pruning.py --write
-
-.PHONY: bench-interchange
-bench-interchange: $(READY) ## Measure import, export, dumpdata and loaddata, and update docs/interchange.md
-	$(BIN)/python benchmarks/interchange.py --write
-
-.PHONY: bench-api
-bench-api: $(READY) $(STAMPS)/bench ## Compare the REST API with plain views, and update the tables of docs/rest.md
-	$(BIN)/python benchmarks/api_load.py --write
-	$(BIN)/python benchmarks/api.py --write
+bench: $(READY) $(STAMPS)/bench ## Run the benchmarks, and write benchmarks/RESULTS.md (BENCH_ARGS=--only=peers)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 # --- the checks -------------------------------------------------------------------------------
 

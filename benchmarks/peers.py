@@ -1,358 +1,215 @@
-"""Measures the candidates side by side: calls, bytes, memory, many processes, and where time goes.
-
-Each function is a part of ``benchmarks/performance.py``, runs in a process of its own, and returns
-what ``benchmarks/report.py`` prints.
-"""
+"""Compare this app with LangGraph's checkpointers and with the bare database drivers."""
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
-import random
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from itertools import chain, count
-from statistics import median
+from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
-from benchmarks import candidates
-from benchmarks.candidates import Bare, Candidate, Place
-from benchmarks.running import alone, peak, resident
-from benchmarks.workloads import SEED, Prose, Workload, conversation, workloads
-from weavegraph_checkpoints import Checkpoint, conf, serde
-from weavegraph_checkpoints.serde.values import state_document
+from benchmarks import harness
+from benchmarks.candidates import SERVERS, build_candidates, get_bytes_on_disk
+from benchmarks.harness import RESULTS, ROOT, format_ms, format_table
+from benchmarks.workloads import Workload, build_workloads
+from weavegraph_checkpoints import Checkpoint, serde
 
-CALLS_IN_TURN = 100
+CALLS_PER_TURN = 100
 CHECKED_SESSIONS = 2
 READ_SESSIONS = 10
-PAGE = 25
-LONG_PAGE = 1000
-PROCESSES = 8
-
-Works = dict[str, list[Callable[[], Any]]]
-"""Per candidate the calls that it is asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How much is measured."""
-
-    servers: tuple[str, ...]
-    workloads: str
-    rounds: int
-    scale: float
-    """Below 1, smaller workloads."""
-    seconds: float
-    """How long the processes save at once."""
-    sizes: tuple[int, ...]
-    """Steps, of the small and of the large database."""
+PAGE_SIZE = 25
+OPERATIONS = {
+    "save": "save",
+    "save_checked": "save with check",
+    "load_latest": "load latest",
+    "page": "page of 25",
+    "page_of_node": "page of 25 of a node",
+    "fork": "fork of 100 steps",
+}
+APP_NAMES = {name: f"this app ({each.server})" for name, each in build_candidates(SERVERS).items()}
+"""Per candidate the one that it is compared with."""
 
 
 @contextmanager
-def set_up(effort: Effort) -> Iterator[dict[str, Candidate]]:
-    """Make the databases, open the candidates, and drop all at the end."""
-    with tempfile.TemporaryDirectory(prefix="weavegraph-benchmark-") as folder:
-        found = candidates.places(effort.servers, folder)
-        measured = candidates.use(found)
+def open_candidates(servers: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Create the databases, open the candidates, and drop the databases at the end."""
+    candidates = build_candidates(servers)
+    names = {each.alias: each.server for each in candidates.values()}
+    with harness.temporary_databases(names):
         try:
-            for candidate in measured.values():
-                candidates.create_database(candidate.place.alias)
+            for candidate in candidates.values():
                 candidate.create()
                 candidate.open()
-            yield measured
+            yield candidates
         finally:
-            for candidate in measured.values():
+            for candidate in candidates.values():
                 candidate.close()
-                candidates.drop_database(candidate.place.alias)
 
 
 # Calls
 
+Calls = dict[str, list[Callable[[], Any]]]
+"""The calls of each candidate."""
+Rounds = Mapping[str, Sequence[float]]
+"""By candidate: for each round, the median seconds of its calls."""
+Timings = Mapping[str, Rounds]
+"""By operation."""
 
-class Rounds:
-    """The candidates take turns at the same work; each call is timed."""
 
-    def __init__(self, measured: dict[str, Candidate]) -> None:
-        self.measured = measured
-        self.wall: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-        """Per operation and candidate: for each round, seconds of each call."""
-        self.processor: dict[tuple[str, str], list[float]] = defaultdict(list)
-        """The same, summed."""
+class Stopwatch:
+    """Times each call while the candidates take turns."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._turn = 0
 
-    def each(self, operation: str, works: Works) -> None:
-        """Let each candidate do its share of an operation, in pieces, in turn."""
-        names = list(works)
+    def run_round(self, operation: str, calls: Calls) -> None:
+        """Run a round of an operation: up to 100 calls of each candidate at a time."""
+        names = list(calls)
+        seconds: dict[str, list[float]] = {name: [] for name in names}
         gc.collect()
         gc.freeze()
-        for name in names:
-            self.wall[operation, name].append([])
-            self.processor[operation, name].append(0)
-        for start in range(0, max(map(len, works.values())), CALLS_IN_TURN):
+        for start in range(0, max(map(len, calls.values())), CALLS_PER_TURN):
             self._turn += 1
             first = self._turn % len(names)
             for name in names[first:] + names[:first]:
-                self._turn_of(operation, name, works[name][start : start + CALLS_IN_TURN])
+                _time_calls(calls[name][start : start + CALLS_PER_TURN], seconds[name])
         gc.unfreeze()
-
-    def _turn_of(self, operation: str, name: str, calls: Sequence[Callable[[], Any]]) -> None:
-        spent = self.wall[operation, name][-1]
-        clock = time.perf_counter
-        before = time.process_time()
-        for call in calls:
-            began = clock()
-            call()
-            spent.append(clock() - began)
-        self.processor[operation, name][-1] += time.process_time() - before
-
-    def figures(self) -> dict[str, dict[str, Any]]:
-        """Return per operation and candidate the median of each round, and processor times."""
-        result: dict[str, dict[str, Any]] = defaultdict(dict)
-        for (operation, name), rounds in self.wall.items():
-            used = self.processor[operation, name]
-            result[operation][name] = {
-                "rounds": [median(spent) for spent in rounds],
-                "processor": median(
-                    total / len(spent) for total, spent in zip(used, rounds, strict=True)
-                ),
-                "calls": sum(map(len, rounds)),
-            }
-        return result
+        for name in names:
+            self.timings[operation][name].append(median(seconds[name]))
 
 
-def calls(effort: Effort) -> dict[str, Any]:
-    """Measure every operation on every workload, and the bytes that (a) takes."""
-    result: dict[str, Any] = {"workloads": {}}
-    with set_up(effort) as measured:
-        result["durability"] = {
-            name: candidates.durability(candidate) for name, candidate in measured.items()
-        }
-        for workload in workloads(effort.scale):
-            if workload.key not in effort.workloads:
-                continue
+def _time_calls(calls: Sequence[Callable[[], Any]], seconds: list[float]) -> None:
+    clock = time.perf_counter
+    for call in calls:
+        began = clock()
+        call()
+        seconds.append(clock() - began)
+
+
+def measure_calls(servers: Sequence[str], quick: bool) -> dict[Path, str]:
+    """Measure every operation on every workload, and the bytes that a workload takes."""
+    sections, timings = [], {}
+    rounds, scale = (2, 0.1) if quick else (5, 1.0)
+    with open_candidates(servers) as candidates:
+        for workload in build_workloads(scale):
             print(f"workload ({workload.key}): {workload.title}", flush=True)
-            result["workloads"][workload.key] = _measured(workload, measured, effort.rounds)
-    return result
+            # (b) has more calls in two rounds than the others in five.
+            number = max(rounds // 2, 1) if workload.key == "b" else rounds
+            timings[workload.key], sizes = _measure_workload(workload, candidates, number)
+            sections.append(format_workload(workload, timings[workload.key], sizes))
+    return {RESULTS: "\n\n".join(sections), **format_summaries(timings["a"])}
 
 
-def _measured(workload: Workload, measured: dict[str, Candidate], count: int) -> dict[str, Any]:
-    rounds = Rounds(measured)
+def _measure_workload(
+    workload: Workload, candidates: dict[str, Any], rounds: int
+) -> tuple[Timings, dict[str, int]]:
+    stopwatch = Stopwatch()
     sizes: dict[str, int] = {}
-    # Recorded runs are many: half the rounds are more calls than the others make.
-    for number in range(max(count // 2, 1) if workload.key == "b" else count):
+    for number in range(rounds):
         prefix = f"{workload.key}{number}/"
-        before = {name: candidates.bytes_on_disk(each.place) for name, each in measured.items()}
-        rounds.each("save", _saves(workload.sessions, measured, prefix, "save"))
+        before = {name: get_bytes_on_disk(each) for name, each in candidates.items()}
+        stopwatch.run_round("save", _build_saves(workload.sessions, candidates, prefix, "save"))
         if number == 0:
             sizes = {
-                name: candidates.bytes_on_disk(each.place) - before[name]
-                for name, each in measured.items()
+                name: get_bytes_on_disk(each) - before[name] for name, each in candidates.items()
             }
-        _others(workload, rounds, prefix)
-    states = [
-        len(serde.dumps_state(checkpoint.state))
-        for session in workload.sessions
-        for checkpoint in session
-    ]
-    return {
-        "title": workload.title,
-        "steps": workload.steps,
-        "state_bytes": sum(states) / len(states),
-        "bytes": sizes,
-        "operations": rounds.figures(),
-    }
+        few = workload.sessions[:CHECKED_SESSIONS]
+        saves = _build_saves(few, candidates, f"{prefix}checked/", "save_checked")
+        stopwatch.run_round("save_checked", saves)
+        ids = [prefix + session[0].session_id for session in workload.sessions[:READ_SESSIONS]]
+        for operation, repeats, arguments in (
+            ("load_latest", 100, ()),
+            ("page", 30, (PAGE_SIZE,)),
+            ("page_of_node", 30, (workload.node, PAGE_SIZE)),
+        ):
+            asked = (ids * repeats)[:repeats]
+            calls = {
+                name: [partial(getattr(each, operation), session, *arguments) for session in asked]
+                for name, each in candidates.items()
+            }
+            stopwatch.run_round(operation, calls)
+        if workload.key == "a":
+            calls = {
+                name: [partial(each.fork, source, f"{source}/fork") for source in ids[:3]]
+                for name, each in candidates.items()
+                if hasattr(each, "fork")
+            }
+            stopwatch.run_round("fork", calls)
+    return stopwatch.timings, sizes
 
 
-def _saves(
+def _build_saves(
     sessions: Sequence[Sequence[Checkpoint]],
-    measured: dict[str, Candidate],
+    candidates: dict[str, Any],
     prefix: str,
     operation: str,
-) -> Works:
+) -> Calls:
     return {
         name: [
             partial(getattr(candidate, operation), prepared)
             for session in sessions
-            for prepared in candidate.prepared(prefix + session[0].session_id, session)
+            for prepared in candidate.prepare(prefix + session[0].session_id, session)
         ]
-        for name, candidate in measured.items()
-        if candidate.offers(operation)
+        for name, candidate in candidates.items()
+        if hasattr(candidate, operation)
     }
 
 
-def _others(workload: Workload, rounds: Rounds, prefix: str) -> None:
-    """Check, read and fork what was saved."""
-    measured = rounds.measured
-    few = workload.sessions[:CHECKED_SESSIONS]
-    rounds.each("save_checked", _saves(few, measured, f"{prefix}checked/", "save_checked"))
-    ids = [prefix + session[0].session_id for session in workload.sessions[:READ_SESSIONS]]
-    for operation, times, arguments in (
-        ("load_latest", 100, ()),
-        ("page", 30, (PAGE,)),
-        ("page_of_node", 30, (workload.node, PAGE)),
-    ):
-        asked = (ids * times)[:times]
-        works = {
-            name: [partial(getattr(each, operation), session, *arguments) for session in asked]
-            for name, each in measured.items()
-        }
-        rounds.each(operation, works)
-    if workload.key == "a":
-        works = {
-            name: [partial(each.fork, source, f"{source}/fork") for source in ids[:3]]
-            for name, each in measured.items()
-            if each.offers("fork")
-        }
-        rounds.each("fork", works)
+# Reports
 
 
-# Memory
+def format_cell(rounds: Rounds, name: str, spread: bool) -> str:
+    """Return the median in ms, the minimum and maximum, and its ratio to this app's median."""
+    if name not in rounds:
+        return "–"
+    middle, least, most = (format_ms(f(rounds[name])) for f in (median, min, max))
+    parts, app = [middle], APP_NAMES[name]
+    if spread:
+        parts.append(f"({least}–{most})")
+    if name != app and app in rounds:
+        parts.append(f"×{median(rounds[name]) / median(rounds[app]):.2f}")
+    return " ".join(parts)
 
 
-def memory(effort: Effort) -> dict[str, Any]:
-    """Measure what a page of 1 000 takes above the idle process, each in its own."""
-    steps = next(each for each in workloads(1.0) if each.key == "c").sessions[0]
-    with set_up(effort) as measured:
-        for candidate in measured.values():
-            for prepared in candidate.prepared("long", steps):
-                candidate.save(prepared)
-        return {
-            "state_bytes": sum(len(serde.dumps_state(each.state)) for each in steps) / len(steps),
-            "bytes": {
-                name: alone(_page_memory, candidate.place) for name, candidate in measured.items()
-            },
-        }
+def format_timings(
+    timings: Timings, names: Iterable[str], sizes: Mapping[str, int] | None = None
+) -> str:
+    """Return a table of candidates and operations, in full if the sizes are given too."""
+    heads = ["ms per call", *(OPERATIONS[each] for each in timings)]
+    rows = [
+        [name, *(format_cell(rounds, name, sizes is not None) for rounds in timings.values())]
+        for name in names
+    ]
+    if sizes is not None:
+        heads.append("MB on disk")
+        rows = [[*row, f"{sizes[row[0]] / 1e6:.1f}"] for row in rows]
+    return format_table(heads, rows)
 
 
-def _page_memory(place: Place) -> int:
-    (candidate,) = candidates.use([place]).values()
-    candidate.open()
-    candidate.page("long", 1)
-    idle = max(resident(), peak())
-    page = candidate.page("long", LONG_PAGE)
-    assert len(page) == LONG_PAGE
-    return peak() - idle
+def format_workload(workload: Workload, timings: Timings, sizes: Mapping[str, int]) -> str:
+    """Return the section of a workload."""
+    states = [len(serde.dumps_state(step.state)) for each in workload.sessions for step in each]
+    return (
+        f"### ({workload.key}) {workload.title}\n\n{len(states):,} steps,"
+        f" {mean(states) / 1000:.1f} kB per state on average.\n\n"
+        + format_timings(timings, sizes, sizes)
+    )
 
 
-# Many processes
-
-
-def processes(effort: Effort) -> dict[str, Any]:
-    """Count how many saves a second 8 processes make into 8 sessions, in turn."""
-    context = multiprocessing.get_context("spawn")
-    with set_up(effort) as measured:
-        places = [candidate.place for candidate in measured.values()]
-        pipes = [context.Pipe() for _ in range(PROCESSES)]
-        workers = [
-            context.Process(target=_saver, args=(number, places, pipe[1]), daemon=True)
-            for number, pipe in enumerate(pipes)
-        ]
-        for worker in workers:
-            worker.start()
-        ours = [pipe[0] for pipe in pipes]
-        for connection in ours:
-            connection.recv()
-        rates: dict[str, list[float]] = {name: [] for name in measured}
-        for number in range(effort.rounds):
-            for name in measured:
-                for connection in ours:
-                    connection.send((name, number, effort.seconds))
-                for connection in ours:
-                    connection.recv()
-                for connection in ours:
-                    connection.send("go")
-                rates[name].append(sum(connection.recv() for connection in ours))
-        for connection in ours:
-            connection.send(None)
-        for worker in workers:
-            worker.join()
-    return {"rates": rates, "processes": PROCESSES, "seconds": effort.seconds}
-
-
-def _saver(number: int, places: list[Place], pipe: Any) -> None:
-    measured = candidates.use(places)
-    steps = conversation("run", 100, 2, 134, Prose(random.Random(SEED + number)))
-    for candidate in measured.values():
-        candidate.open()
-    pipe.send("ready")
-    while (order := pipe.recv()) is not None:
-        name, turn, seconds = order
-        candidate = measured[name]
-        sessions = (
-            candidate.prepared(f"process-{number}/{turn}/{again}", steps) for again in count()
-        )
-        saves = chain.from_iterable(sessions)
-        candidate.save(next(saves))
-        pipe.send("ready")
-        pipe.recv()
-        pipe.send(_rate(candidate, saves, seconds))
-    for candidate in measured.values():
-        candidate.close()
-
-
-def _rate(candidate: Candidate, saves: Iterator[Any], seconds: float) -> float:
-    saved, began = 0, time.perf_counter()
-    spent = 0.0
-    while spent < seconds:
-        candidate.save(next(saves))
-        saved += 1
-        spent = time.perf_counter() - began
-    return saved / spent
-
-
-# Where the time of a save goes
-
-
-def breakdown(effort: Effort) -> dict[str, Any]:
-    """Take a save apart: checks and JSON, Django, trigger, commit, and the rest."""
-    steps = next(each for each in workloads(effort.scale) if each.key == "a").sessions
-    result = {}
-    with set_up(effort) as measured:
-        for server in effort.servers:
-            by_kind = {
-                each.place.kind: each for each in measured.values() if each.place.server == server
-            }
-            app, bare = by_kind["app"], by_kind["bare"]
-            assert isinstance(bare, Bare)
-            result[server] = _parts(app, bare, steps, effort.rounds)
-    return result
-
-
-def _parts(app: Candidate, bare: Bare, steps: Any, rounds: int) -> dict[str, float]:
-    from weavegraph_checkpoints import triggers
-    from weavegraph_checkpoints.backends.rows import StepRow
-
-    times: dict[str, list[float]] = defaultdict(list)
-    variants = ["bare", "bare without trigger"]
-    if bare.place.server != "MariaDB":
-        variants.append("bare without trigger and fsync")
-    for number, session in ((number, each) for number in range(rounds) for each in steps):
-        for variant in variants:
-            if "without trigger" in variant:
-                triggers.remove(using=bare.place.alias)
-            with bare.without_fsync() if "fsync" in variant else nullcontext():
-                times[variant] += _spent(bare, session, f"{variant} {number}/")
-            triggers.install(using=bare.place.alias)
-        times["app"] += _spent(app, session, f"{number}/")
-        for checkpoint in session:
-            began = time.perf_counter()
-            StepRow.from_checkpoint(checkpoint, conf.max_state_bytes())
-            row = time.perf_counter()
-            bare.encode(state_document(checkpoint.state)).decode()
-            times["row"].append(row - began)
-            times["encode"].append(time.perf_counter() - row)
-    return {name: median(calls) for name, calls in times.items()}
-
-
-def _spent(candidate: Candidate, session: Sequence[Checkpoint], prefix: str) -> list[float]:
-    spent = []
-    for each in candidate.prepared(prefix + session[0].session_id, session):
-        began = time.perf_counter()
-        candidate.save(each)
-        spent.append(time.perf_counter() - began)
-    return spent
+def format_summaries(timings: Timings) -> dict[Path, str]:
+    """Return the tables of the README and of docs/performance.md, and the plot."""
+    names = list(timings["save"])
+    short = [name for name in names if "bare" not in name and "," not in name]
+    plotted = {OPERATIONS[each]: timings[each] for each in ("save", "load_latest", "page")}
+    return {
+        ROOT / "README.md": format_timings(timings, short),
+        ROOT / "docs" / "performance.md": format_timings(timings, names),
+        ROOT / "docs" / "images" / "performance.svg": harness.plot_bars(
+            "Milliseconds per call, medians", plotted
+        ),
+    }

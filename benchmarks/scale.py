@@ -1,388 +1,240 @@
-"""Measures every call of the service, and the lists of sessions, at 10 000 and 1 000 000 steps."""
+"""Measure how calls, pruning and interchange grow with the size of the tables."""
 
 from __future__ import annotations
 
-import json
 import random
-import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count, islice
+from importlib import import_module
+from io import StringIO
+from itertools import count, product
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 
-from benchmarks import candidates, loading
-from benchmarks.peers import Effort
-from benchmarks.workloads import SEED, Prose, small
+from benchmarks import harness
+from benchmarks.harness import RESULTS, Databases, format_ms, format_table, time_call
+from benchmarks.workloads import SEED, Prose, build_steps
 from weavegraph_checkpoints import Checkpoint, NodeKind, StepQuery
 
-STEPS_A_SESSION = 100
-STATE_CHARACTERS = 900
-STATES = 200
-RARE_EVERY = 40
-DEEP = "deep"
-LISTED = 50
+STEPS_PER_SESSION = 100
+RARE_NODE_EVERY = 40
 REPEATS = 41
-FEW_REPEATS = 7
-ROWS_AT_ONCE = 5000
-DEPTHS = (0, 0.01, 0.1, 0.5, 0.99)
-
-Call = Callable[[], Any]
-Making = Callable[["Calls"], Iterator[Call]]
+LIST_PAGE_SIZE = 50
+MAX_EXCHANGED_STEPS = 100_000
 
 
-def scale(effort: Effort) -> dict[str, Any]:
-    """Measure on each server: the small database beside the large one."""
-    small_size, large_size = effort.sizes
-    result: dict[str, Any] = {
-        "sizes": list(effort.sizes),
-        "steps_a_session": STEPS_A_SESSION,
-        "deep_steps": large_size // 10,
-        "state_bytes": 0,
-        "filled": {},
-        "caches": {},
-        "servers": {},
-    }
-    with tempfile.TemporaryDirectory(prefix="weavegraph-benchmark-") as folder:
-        databases = {}
-        for server in effort.servers:
-            for suffix in ("small", "large"):
-                database = loading.own_database(server, folder, f"_{suffix}")
-                database["NAME"] = database["TEST"]["NAME"]
-                databases[f"{server}-{suffix}"] = database
-        candidates.configure(databases)
-        for server in effort.servers:
-            aliases = f"{server}-small", f"{server}-large"
-            try:
-                for alias in aliases:
-                    candidates.create_database(alias)
-                    candidates.create_tables(alias)
-                fill(aliases[0], small_size // STEPS_A_SESSION)
-                began = time.perf_counter()
-                result["state_bytes"] = fill(
-                    aliases[1], large_size // STEPS_A_SESSION, deep=large_size // 10
-                )
-                result["filled"][server] = time.perf_counter() - began
-                result["caches"][server] = candidates.cache(server, aliases[1])
-                print(f"{server}: filled in {result['filled'][server]:.0f} s", flush=True)
-                result["servers"][server] = _measured(*map(Calls, aliases), large_size // 10)
-            finally:
-                for alias in aliases:
-                    candidates.drop_database(alias)
-    return result
+def fill_sessions(alias: str, steps: int, steps_per_session: int, characters: int) -> None:
+    """Fill the tables with sessions of the same length, a multiple of 100."""
+    template = [
+        replace(step, ran_nodes=["escalate"]) if step.step % RARE_NODE_EVERY == 0 else step
+        for step in build_steps(
+            "template", 100, 1, characters, Prose(random.Random(SEED)), growing=False
+        )
+    ]
+    ids, offsets = range(steps // steps_per_session), range(0, steps_per_session, 100)
+    copies = [(get_id(number), offset) for number, offset in product(ids, offsets)]
+    harness.fill(alias, template, copies)
 
 
-# Filling
-
-
-def fill(alias: str, sessions: int, *, deep: int = 0) -> int:
-    """Fill the empty tables by plain SQL, and return the bytes of a state on average."""
-    from weavegraph_checkpoints import triggers
-    from weavegraph_checkpoints.backends.base import SESSION, STEP
-
-    connection = connections[alias]
-    prose = Prose(random.Random(SEED))
-    states = [_state(prose) for _ in range(STATES)]
-    shapes = [(_session(number), STEPS_A_SESSION) for number in range(sessions)]
-    if deep:
-        shapes.append((DEEP, deep))
-    now = datetime.now(UTC)
-    triggers.remove(using=alias)
-    _insert(
-        connection,
-        f"{SESSION} (id, owner, concurrency_limit, created_at, updated_at, last_step, revision,"
-        " status, forked_from, last_message_count, last_error_count, last_state_bytes,"
-        " last_frontier, last_versions_seen, last_state)",
-        (
-            _session_row(connection, name, steps, now - timedelta(seconds=position), states)
-            for position, (name, steps) in enumerate(shapes)
-        ),
-    )
-    _insert(
-        connection,
-        f"{STEP} (session_id, step, created_at, message_count, error_count, state_bytes,"
-        " frontier, ran_nodes, skipped_nodes, updated_channels, versions_seen, state)",
-        (
-            _step_row(connection, name, step, now - timedelta(seconds=steps - step), states)
-            for name, steps in shapes
-            for step in range(1, steps + 1)
-        ),
-    )
-    triggers.install(using=alias)
-    loading.settle(connection)
-    return round(sum(map(len, states)) / len(states))
-
-
-def _session(number: int) -> str:
+def get_id(number: int) -> str:
+    """Return the id of a session."""
     return f"session-{number:07}"
-
-
-def _state(prose: Prose) -> str:
-    item = {"role": "assistant", "content": prose.of(STATE_CHARACTERS)}
-    return json.dumps(
-        {
-            "messages": {"version": 1, "items": [item]},
-            "extra": {"version": 1, "map": {"budget": 0.5}},
-            "errors": {"version": 1, "items": []},
-        },
-        separators=(",", ":"),
-    )
-
-
-def _ran(step: int) -> str:
-    if step % RARE_EVERY == 0:
-        return '["Custom:escalate"]'
-    return f'["Custom:{("plan", "act", "review")[step % 3]}"]'
-
-
-def _session_row(
-    connection: Any, name: str, steps: int, at: datetime, states: list[str]
-) -> tuple[Any, ...]:
-    instant = loading.instant(connection, at)
-    state = states[steps % STATES]
-    status = "finished" if name[-1] in "0123456" else "resumable"
-    counts = (steps, steps, status, "", 1, 0, len(state))
-    return name, "", 1, instant, instant, *counts, '["Custom:act"]', "{}", state
-
-
-def _step_row(
-    connection: Any, name: str, step: int, at: datetime, states: list[str]
-) -> tuple[Any, ...]:
-    state = states[step % STATES]
-    small_columns = (1, 0, len(state), '["Custom:act"]', _ran(step), "[]", '["messages"]', "{}")
-    return name, step, loading.instant(connection, at), *small_columns, state
-
-
-def _insert(connection: Any, into: str, rows: Iterator[tuple[Any, ...]]) -> None:
-    """Insert many rows: by COPY where there is one."""
-    with transaction.atomic(connection.alias), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {into} FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            return
-        if connection.vendor == "mysql":
-            cursor.execute("SET SESSION unique_checks = 0, foreign_key_checks = 0")
-        marks = ", ".join(["%s"] * (into.count(",") + 1))
-        while batch := list(islice(rows, ROWS_AT_ONCE)):
-            cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", batch)
-        if connection.vendor == "mysql":
-            cursor.execute("SET SESSION unique_checks = 1, foreign_key_checks = 1")
 
 
 # Calls
 
 
-class Calls:
-    """What is asked of one database; each call of a kind asks for another session."""
+class Target:
+    """Builds calls on a filled database, each on a random session."""
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, steps: int) -> None:
         from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
         from weavegraph_checkpoints.models import Session
 
         self.alias = alias
-        self.checkpointer = DjangoCheckpointer(using=alias)
+        self.service = DjangoCheckpointer(using=alias)
         self.sessions = Session.objects.using(alias)
-        self.size = self.sessions.exclude(id=DEEP).count()
-        self._chance = random.Random(SEED)
+        self.size = steps // STEPS_PER_SESSION
+        self.listed = self.sessions.newest_first().defer_state()
+        self.last_offset = max(self.size - LIST_PAGE_SIZE, 0)
+        self.forks, self.deleted_forks = count(), count()
+        self._random = random.Random(SEED)
         self._prose = Prose(random.Random(SEED))
 
-    def ids(self) -> Iterator[str]:
-        """Yield ids at random."""
-        while True:
-            yield _session(self._chance.randrange(self.size))
+    def get_random_id(self) -> str:
+        """Return the id of a session."""
+        return get_id(self._random.randrange(self.size))
 
-    def checkpoints(self) -> Iterator[Checkpoint]:
-        """Yield the next step of sessions at random."""
-        for session_id in self.ids():
-            (newest,) = small(session_id, 1, STATE_CHARACTERS, self._prose)
-            yield Checkpoint(
-                session_id=session_id,
-                step=self.sessions.values_list("last_step", flat=True).get(id=session_id) + 1,
-                state=newest.state,
-                frontier=newest.frontier,
-                versions_seen=newest.versions_seen,
-                ran_nodes=newest.ran_nodes,
-                updated_channels=newest.updated_channels,
-            )
+    def build_next(self) -> Checkpoint:
+        """Return the next step of a session."""
+        session_id = self.get_random_id()
+        (checkpoint,) = build_steps(session_id, 1, 1, 900, self._prose)
+        last = self.sessions.values_list("last_step", flat=True).get(id=session_id)
+        return replace(checkpoint, step=last + 1, created_at=datetime.now(UTC))
 
-    def saves(self) -> Iterator[Call]:
-        """Save a new step."""
-        for checkpoint in self.checkpoints():
-            yield partial(self.checkpointer.save, checkpoint)
+    def build_checked_save(self) -> Callable[[], Any]:
+        """Return a save that checks the last step."""
+        checkpoint = self.build_next()
+        save = self.service.save_with_concurrency_check
+        return partial(save, checkpoint, checkpoint.step - 1)
 
-    def checked_saves(self) -> Iterator[Call]:
-        """Save a new step after the expected one."""
-        save = self.checkpointer.save_with_concurrency_check
-        for checkpoint in self.checkpoints():
-            yield partial(save, checkpoint, checkpoint.step - 1)
-
-    def latest(self) -> Iterator[Call]:
-        """Load the newest step."""
-        return (partial(self.checkpointer.load_latest, each) for each in self.ids())
-
-    def loads(self) -> Iterator[Call]:
-        """Load a step in the middle."""
-        return (partial(self.checkpointer.load, each, 50) for each in self.ids())
-
-    def pages(self, **query: Any) -> Iterator[Call]:
-        """Read a page of steps."""
-        asked = StepQuery(limit=25, **query)
-        return (partial(self.checkpointer.query_steps, each, asked) for each in self.ids())
-
-    def forks(self) -> Iterator[Call]:
-        """Copy a session of 100 steps."""
-        for number, each in zip(count(), self.ids(), strict=False):
-            yield partial(self.checkpointer.fork_session, each, f"fork-{number}", at_step=100)
-
-    def deletes(self) -> Iterator[Call]:
-        """Delete what was forked."""
-        return (partial(self.checkpointer.delete_session, f"fork-{each}") for each in count())
-
-    def listed(self) -> Iterator[Call]:
-        """List the ids of all sessions."""
-        while True:
-            yield self.checkpointer.list_sessions
-
-    def lists(self, narrow: Callable[[Any], Any], *, late: bool = False) -> Iterator[Call]:
-        """Read a page of sessions, as the API does."""
-        start = max(self.size - LISTED, 0) if late else 0
-        found = narrow(self.sessions.newest_first().defer_state())[start : start + LISTED]
-        while True:
-            yield lambda: list(found.all())
+    def build_query(self, **query: Any) -> Callable[[], Any]:
+        """Return a read of a page of 25 steps."""
+        page = StepQuery(limit=25, **query)
+        return partial(self.service.query_steps, self.get_random_id(), page)
 
 
-KINDS: dict[str, Making] = {
-    "save": lambda calls: calls.saves(),
-    "save_with_concurrency_check": lambda calls: calls.checked_saves(),
-    "load_latest": lambda calls: calls.latest(),
-    "load": lambda calls: calls.loads(),
-    "query_steps, newest 25": lambda calls: calls.pages(),
-    "query_steps, offset 75": lambda calls: calls.pages(offset=75),
-    "query_steps, max_step 50": lambda calls: calls.pages(max_step=50),
-    "query_steps, a frequent node": lambda calls: calls.pages(ran_node=NodeKind.custom("plan")),
-    "query_steps, a rare node": lambda calls: calls.pages(ran_node=NodeKind.custom("escalate")),
-    "fork_session": lambda calls: calls.forks(),
-    "delete_session": lambda calls: calls.deletes(),
-    "list_sessions": lambda calls: calls.listed(),
-    "sessions, newest 50": lambda calls: calls.lists(lambda found: found),
-    "sessions of a status": lambda calls: calls.lists(
-        lambda found: found.filter(status="finished")
+CALLS: dict[str, Callable[[Target], Callable[[], Any]]] = {
+    "save": lambda on: partial(on.service.save, on.build_next()),
+    "save_with_concurrency_check": lambda on: on.build_checked_save(),
+    "load_latest": lambda on: partial(on.service.load_latest, on.get_random_id()),
+    "load": lambda on: partial(on.service.load, on.get_random_id(), 50),
+    "query_steps, newest 25": lambda on: on.build_query(),
+    "query_steps, offset 75": lambda on: on.build_query(offset=75),
+    "query_steps, max_step 50": lambda on: on.build_query(max_step=50),
+    "query_steps, a frequent node": lambda on: on.build_query(ran_node=NodeKind.custom("plan")),
+    "query_steps, a rare node": lambda on: on.build_query(ran_node=NodeKind.custom("escalate")),
+    "fork_session": lambda on: partial(
+        on.service.fork_session, on.get_random_id(), f"fork-{next(on.forks)}", at_step=100
     ),
-    "sessions by the start of the id": lambda calls: calls.lists(
-        lambda found: found.with_id_prefix("session-00000")
+    "delete_session": lambda on: partial(
+        on.service.delete_session, f"fork-{next(on.deleted_forks)}"
     ),
-    "sessions, the last page by offset": lambda calls: calls.lists(lambda found: found, late=True),
+    "list_sessions": lambda on: on.service.list_sessions,
+    "sessions, newest 50": lambda on: partial(list, on.listed[:LIST_PAGE_SIZE]),
+    "sessions by status": lambda on: partial(
+        list, on.listed.filter(status="finished")[:LIST_PAGE_SIZE]
+    ),
+    "sessions by id prefix": lambda on: partial(
+        list, on.listed.with_id_prefix("session-00000")[:LIST_PAGE_SIZE]
+    ),
+    "sessions, last page by offset": lambda on: partial(list, on.listed[on.last_offset :]),
 }
 
 
-def _measured(few: Calls, many: Calls, deep_steps: int) -> dict[str, Any]:
-    result: dict[str, Any] = {"calls": {}, "plans": {}}
-    for name, make in KINDS.items():
-        repeats = FEW_REPEATS if name == "list_sessions" else REPEATS
-        making = make(few), make(many)
-        queries = [
-            _queries(each.alias, next(calls))
-            for each, calls in zip((few, many), making, strict=True)
-        ]
-        spent: tuple[list[float], list[float]] = ([], [])
-        for turn in range(repeats):
-            for side in (0, 1) if turn % 2 else (1, 0):
-                call = next(making[side])
-                began = time.perf_counter()
-                call()
-                spent[side].append(time.perf_counter() - began)
-        result["calls"][name] = {
-            "seconds": [median(each) for each in spent],
-            "queries": [len(each) for each in queries],
-        }
-        result["plans"][name] = [
-            step for statement in queries[1] for step in _plan(many.alias, *statement)
-        ]
-    result["depths"] = _depths(many, deep_steps)
-    return result
+def measure_scale(servers: Sequence[str], quick: bool) -> dict[Path, str]:
+    """Measure every call of the service at 10 000 and at 1 000 000 steps."""
+    sizes = (1000, 10_000) if quick else (10_000, 1_000_000)
+    names = {f"{server}-{size}": server for server in servers for size in sizes}
+    rows = [[call] for call in CALLS]
+    with harness.temporary_databases(names):
+        for server in servers:
+            targets = []
+            for size in sizes:
+                alias = f"{server}-{size}"
+                harness.create_tables(alias)
+                fill_sessions(alias, size, STEPS_PER_SESSION, 900)
+                targets.append(Target(alias, size))
+            for row, build in zip(rows, CALLS.values(), strict=True):
+                row += _measure_call(build, targets)
+    heads = [
+        f"{server}: {head}"
+        for server in servers
+        for head in (*(f"{size:,}" for size in sizes), "×", "queries")
+    ]
+    return {RESULTS: format_table(["milliseconds at steps", *heads], rows)}
 
 
-def _queries(alias: str, call: Call) -> list[tuple[str, Any]]:
-    """Return the statements of a call."""
-    heard: list[tuple[str, Any]] = []
-    with connections[alias].execute_wrapper(candidates.listener(heard)):
-        call()
-    return heard
+def _measure_call(build: Callable[[Target], Callable[[], Any]], targets: list[Target]) -> list[str]:
+    queries = []
+    for target in targets:
+        call = build(target)
+        with harness.record_statements(target.alias) as statements:
+            call()
+        queries.append(str(len(statements)))
+    seconds: dict[Target, list[float]] = {target: [] for target in targets}
+    for turn in range(REPEATS):
+        for target in targets if turn % 2 else reversed(targets):
+            seconds[target].append(time_call(build(target)))
+    small, large = map(median, seconds.values())
+    return [format_ms(small), format_ms(large), f"{large / small:.2f}", "/".join(queries)]
 
 
-def _depths(calls: Calls, steps: int) -> dict[str, dict[str, float]]:
-    """Measure a page of 25 at some depths of the long session."""
-    checkpointer = calls.checkpointer
-    backend = checkpointer._for_read()
-
-    def rows(max_step: int) -> Any:
-        condition = "session_id = %s AND step <= %s ORDER BY step DESC LIMIT %s OFFSET %s"
-        return tuple(backend._checkpoints(DEEP, condition, [DEEP, max_step, 25, 0]))
-
-    found = {}
-    for share in DEPTHS:
-        depth = int(steps * share)
-        by_step = StepQuery(limit=25, max_step=steps - depth)
-        by_offset = StepQuery(limit=25, offset=depth)
-        works: dict[str, Call] = {
-            "rows by max_step": partial(rows, steps - depth),
-            "call by max_step": partial(checkpointer.query_steps, DEEP, by_step),
-            "call by offset": partial(checkpointer.query_steps, DEEP, by_offset),
-        }
-        found[str(depth)] = {name: _median(work) for name, work in works.items()}
-    return found
+# Pruning and interchange
 
 
-def _median(work: Call) -> float:
-    spent = []
-    for _ in range(FEW_REPEATS * 2):
-        began = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - began)
-    return median(spent)
+def measure_pruning(servers: Sequence[str], quick: bool) -> dict[Path, str]:
+    """Measure prunes, exports and imports, each in its own process."""
+    heads = ["database", "sessions × steps", "operation", "steps", "seconds", "steps/s"]
+    sizes = (1000,) if quick else (10_000, 100_000, 1_000_000)
+    rows = [row for each in servers for row in harness.run_alone(_operate, each, sizes)]
+    return {RESULTS: format_table([*heads, "MB above idle"], rows, texts=3)}
 
 
-# Plans
+def _operate(server: str, sizes: tuple[int, ...]) -> list[list[str]]:
+    rows = []
+    with harness.temporary_databases({"default": server}) as databases:
+        harness.create_tables("default")
+        version = connections["default"].get_database_version()
+        name = f"{server} {'.'.join(map(str, version))}"
+        for steps, length in ((steps, n) for n in (STEPS_PER_SESSION, None) for steps in sizes):
+            length = length or steps
+            fill_sessions("default", steps, length, 300)
+            connections["default"].close()
+            path = f"{tempfile.mkdtemp()}/history.sqlite3"
+            for operation in OPERATIONS:
+                if steps > MAX_EXCHANGED_STEPS and operation in ("export", "import"):
+                    continue
+                done, seconds, memory = harness.run_alone(_measure, databases, operation, path)
+                row = [name, f"{steps // length:,} × {length:,}", operation, f"{done:,}"]
+                row += [f"{seconds:.2f}", f"{done / seconds:,.0f}", f"{memory / 1e6:.0f}"]
+                rows.append(row)
+                print(*row, sep=" | ", flush=True)
+    return rows
 
 
-def _plan(alias: str, sql: str, parameters: Any) -> list[str]:
-    """Return in short how a statement is run."""
-    if not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", sql):
-        return []
-    connection = connections[alias]
-    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-    with connection.cursor() as cursor:
-        cursor.execute(f"{explain} {sql}", parameters)
-        rows = cursor.fetchall()
-        names = [column[0] for column in cursor.description]
-    return list(dict.fromkeys(SHORT[connection.vendor](rows, names)))
+def _measure(databases: Databases, operation: str, path: str) -> tuple[int, float, int]:
+    """Return the steps, the seconds, and the bytes above the idle process."""
+    harness.configure(databases, WEAVEGRAPH_CHECKPOINTS={"RETENTION": [{"keep_last": 10}]})
+    import_module("weavegraph_checkpoints.interchange")
+    connections["default"].ensure_connection()
+    idle, began = harness.get_resident_memory(), time.perf_counter()
+    steps = OPERATIONS[operation](path)
+    return steps, time.perf_counter() - began, max(harness.get_peak_memory() - idle, 0)
 
 
-def _of_sqlite(rows: list[Any], names: list[str]) -> Iterator[str]:
-    return (
-        row[3].replace("weavegraph_checkpoints_", "") for row in rows if "SCAN CONST" not in row[3]
-    )
+def _prune(*, dry_run: bool = False, **policy: Any) -> int:
+    from weavegraph_checkpoints.domain.retention import RetentionPolicy
+    from weavegraph_checkpoints.pruning import prune
+
+    return prune(RetentionPolicy(**policy), dry_run=dry_run).steps
 
 
-def _of_postgresql(rows: list[Any], names: list[str]) -> Iterator[str]:
-    for (line,) in rows:
-        node = line.partition("(cost")[0].replace("->", "").strip()
-        if "(cost" in line and ("Scan" in node or "Sort" in node):
-            yield node.replace("weavegraph_checkpoints_", "")
+def _export(path: str) -> int:
+    from weavegraph_checkpoints.interchange import export_history
+
+    return export_history(path).steps
 
 
-def _of_mariadb(rows: list[Any], names: list[str]) -> Iterator[str]:
-    for row in rows:
-        found = dict(zip(names, row, strict=True))
-        if found["rows"] is not None:
-            table = found["table"].replace("weavegraph_checkpoints_", "")
-            yield f"{table}: {found['type']} by {found['key']}, {found['rows']} rows"
+def _import(path: str) -> int:
+    from weavegraph_checkpoints.interchange import import_history, open_source
+
+    with open_source(path) as source:
+        return import_history(source).added
 
 
-SHORT = {"sqlite": _of_sqlite, "postgresql": _of_postgresql, "mysql": _of_mariadb}
+def _run_stats(path: str) -> int:
+    from django.core.management import call_command
+
+    from weavegraph_checkpoints.models import Step
+
+    call_command("checkpoint_stats", stdout=StringIO())
+    return Step.objects.count()
+
+
+OPERATIONS: dict[str, Callable[[str], int]] = {
+    "export": _export,
+    "checkpoint_stats": _run_stats,
+    "dry run, keep_last=10": lambda path: _prune(keep_last=10, dry_run=True),
+    "prune, keep_last=10": lambda path: _prune(keep_last=10),
+    "import": _import,
+    "prune, delete_inactive": lambda path: _prune(delete_inactive=timedelta(0)),
+}
+"""What is run on the filled tables, in this order; the import restores what was pruned."""

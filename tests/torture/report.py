@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.running import surroundings
+from benchmarks import harness
 
 ENVIRONMENT_VARIABLE = "WEAVEGRAPH_TORTURE_REPORT"
 """The path of the JSON Lines file that a run appends its figures to."""
@@ -32,7 +32,7 @@ def read(path: Path) -> list[Entry]:
 def describe_machine() -> str:
     """Return the date, the machine and its load."""
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    return f"{today}, {surroundings()}, load {os.getloadavg()[0]:.1f}"
+    return f"{today}, {harness.describe_machine()}, load {os.getloadavg()[0]:.1f}"
 
 
 def update_tables(page: str, entries: Iterable[Entry]) -> str:
