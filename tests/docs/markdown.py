@@ -123,7 +123,8 @@ def names(cell: str) -> list[str]:
 DOCS = [Page(path) for path in sorted((ROOT / "docs").rglob("*.md"))]
 README = Page(ROOT / "README.md")
 PAGES = [README, *DOCS]
-ALL = [*PAGES, Page(ROOT / "CONTRIBUTING.md"), Page(ROOT / "CHANGELOG.md")]
+RESULTS = Page(ROOT / "benchmarks" / "RESULTS.md")
+ALL = [*PAGES, RESULTS, Page(ROOT / "CONTRIBUTING.md"), Page(ROOT / "CHANGELOG.md")]
 
 
 def page(name: str) -> Page:
