@@ -24,7 +24,6 @@ from benchmarks.workloads import SEED, Prose, build_steps
 from weavegraph_checkpoints import Checkpoint, Message, VersionedState, serde
 
 LONG = "the-long-one"
-REPEATS = 15
 SENTENCE = "the plan, step by step: read the file, run the tests, and say “done” at the end.\n"
 SHAPES = {
     "small": (10, 1),
@@ -83,7 +82,7 @@ def _measure_pages(server: str, quick: bool) -> dict[str, list[str]]:
         from django.urls import reverse
 
         harness.create_tables("default")
-        sessions, steps = (10_000, 1000) if quick else (1_000_000, 100_000)
+        sessions, steps, rounds = (10_000, 1000, 3) if quick else (1_000_000, 100_000, 17)
         template = build_steps("template", 100, 1, 1800, Prose(random.Random(SEED)), growing=False)
         copies = [(LONG, offset) for offset in range(0, steps, 100)]
         harness.fill("default", template, copies, (f"run-{n}" for n in range(sessions)))
@@ -102,7 +101,7 @@ def _measure_pages(server: str, quick: bool) -> dict[str, list[str]]:
             client.put(f"/bare/answer-{key}/", client.get(url).content)
             pages[title] = url, f"/bare/answer-{key}/"
         rows = {
-            title: _compare(partial(client.get, url), partial(client.get, plain))
+            title: _compare(partial(client.get, url), partial(client.get, plain), rounds)
             for title, (url, plain) in pages.items()
         }
         document = json.loads(serde.dumps(build_checkpoint(20, 3)))
@@ -112,14 +111,15 @@ def _measure_pages(server: str, quick: bool) -> dict[str, list[str]]:
         rows[SAVE] = _compare(
             lambda: put(f"/api/sessions/{LONG}/steps/{next(numbers)}/"),
             lambda: put(f"/bare/{next(numbers)}/"),
+            rounds,
         )
         return rows
 
 
-def _compare(page: Callable[[], Any], plain: Callable[[], Any]) -> list[str]:
+def _compare(page: Callable[[], Any], plain: Callable[[], Any], rounds: int) -> list[str]:
     """Return the milliseconds of a page and of a plain one, which take turns, and the ratio."""
     seconds: list[list[float]] = [[], []]
-    for call, spent in [(page, seconds[0]), (plain, seconds[1])] * (REPEATS + 2):
+    for call, spent in [(page, seconds[0]), (plain, seconds[1])] * rounds:
         gc.collect()
         began = time.perf_counter()
         response = call()
