@@ -1,4 +1,4 @@
-"""Users of every kind, and sessions to look at."""
+"""Users with different permissions, and a session to browse."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ PERMISSIONS = {
 }
 ROLES = ("anonymous", "member", *PERMISSIONS, "superuser")
 
-ClientOf = Callable[[str], Client]
+MakeClient = Callable[[str], Client]
 
 
 @pytest.fixture
-def client_of(db: None) -> ClientOf:
-    """Return a client that is signed in as a user of a role."""
+def make_client(db: None) -> MakeClient:
+    """Return a function that returns a client logged in with a role."""
 
-    def client_of(role: str) -> Client:
+    def make_client(role: str) -> Client:
         client = Client()
         if role != "anonymous":
-            client.force_login(user_of(role))
+            client.force_login(get_user(role))
         return client
 
-    return client_of
+    return make_client
 
 
-def user_of(role: str) -> User:
-    """Return the user of a role; made when there is none."""
+def get_user(role: str) -> User:
+    """Return the user with a role; create it if necessary."""
     user, _made = User.objects.get_or_create(
         username=role,
         defaults={"is_staff": role != "member", "is_superuser": role == "superuser"},
@@ -47,14 +47,14 @@ def user_of(role: str) -> User:
 
 
 @pytest.fixture
-def root(client_of: ClientOf) -> Client:
-    """A client that may do everything."""
-    return client_of("superuser")
+def admin_client(make_client: MakeClient) -> Client:
+    """A client logged in as a superuser."""
+    return make_client("superuser")
 
 
 @pytest.fixture
 def run(db: None) -> str:
-    """A run of six steps with two errors; its id."""
+    """The id of a session of six steps with two errors."""
     for checkpoint in a_run("run/1"):
         DjangoCheckpointer().save(checkpoint)
     return "run/1"

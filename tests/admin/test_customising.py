@@ -1,4 +1,4 @@
-"""What a project may change: templates, which sessions are shown, permissions."""
+"""What a project can customise: templates, the queryset, permissions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from weavegraph_checkpoints.models import Session
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("two_owners")]
 
 
-class NarrowAdmin(SessionAdmin):
-    """Shows the sessions of one owner, lets nobody prune, and has a template of its own."""
+class RestrictedAdmin(SessionAdmin):
+    """Show the sessions of one owner, forbid pruning, and use a custom template."""
 
     session_template = "own.html"
 
@@ -34,7 +34,7 @@ class NarrowAdmin(SessionAdmin):
 
 
 site = admin.AdminSite(name="narrow")
-site.register(Session, NarrowAdmin)
+site.register(Session, RestrictedAdmin)
 urlpatterns = [
     path("narrow/", site.urls),
     path("admin/", admin.site.urls),
@@ -55,8 +55,8 @@ def two_owners(db: None) -> None:
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_narrowed_admin_narrows_every_page(root: Client) -> None:
-    listed = body(root.get(session_urls.get_changelist_url()))
+def test_a_restricted_queryset_restricts_every_page(admin_client: Client) -> None:
+    listed = body(admin_client.get(session_urls.get_changelist_url()))
     assert "of-me" in listed
     assert "of-you" not in listed
     for session_id, status in (("of-me", 200), ("of-you", 404)):
@@ -70,33 +70,33 @@ def test_a_narrowed_admin_narrows_every_page(root: Client) -> None:
             session_urls.get_url("delete", session_id),
             session_urls.get_url("history", session_id),
         ):
-            assert root.get(url).status_code == status, url
-    page = root.get(session_urls.get_compare_url("of-me", 1, 2, "of-you"))
+            assert admin_client.get(url).status_code == status, url
+    page = admin_client.get(session_urls.get_compare_url("of-me", 1, 2, "of-you"))
     assert "The session to compare with does not exist." in body(page)
-    assert root.get(session_urls.get_url("prune")).status_code == 403
+    assert admin_client.get(session_urls.get_url("prune")).status_code == 403
 
 
 @pytest.mark.usefixtures("narrow")
-def test_links_stay_in_their_site(root: Client) -> None:
+def test_links_stay_in_their_admin_site(admin_client: Client) -> None:
     assert session_urls.get_session_url("of-me").startswith("/narrow/")
-    html = body(root.get(session_urls.get_step_url("of-me", 3)))
+    html = body(admin_client.get(session_urls.get_step_url("of-me", 3)))
     assert 'href="/narrow/' in html
     assert 'href="/admin/' not in html
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_template_can_be_replaced(root: Client, tmp_path: Any, settings: Any) -> None:
+def test_a_template_can_be_replaced(admin_client: Client, tmp_path: Any, settings: Any) -> None:
     (tmp_path / "own.html").write_text(
         '{% extends "admin/weavegraph_checkpoints/session/session.html" %}'
         "{% block content %}<p>Ours.</p>{{ block.super }}{% endblock %}"
     )
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
-    html = body(root.get(session_urls.get_session_url("of-me")))
+    html = body(admin_client.get(session_urls.get_session_url("of-me")))
     assert "<p>Ours.</p>" in html
     assert "The weave" in html
 
 
-def test_every_page_has_a_template_of_its_own_name() -> None:
+def test_every_template_attribute_names_a_template() -> None:
     names = [name for name in vars(BaseSessionAdmin) if name.endswith("_template")]
     assert len(names) == 9
     for name in names:

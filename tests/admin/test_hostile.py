@@ -1,4 +1,4 @@
-"""What a checkpoint holds is text, whatever it says."""
+"""Text from a checkpoint is always shown as text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Structure = list[tuple[str, tuple[str, ...]]]
 
 
 class Outline(HTMLParser):
-    """The elements of a page, with the names of their attributes."""
+    """Collect the elements of a page with the names of their attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,52 +57,54 @@ def save(session_id: str, change: object = None) -> str:
     return session_id
 
 
-def test_a_hostile_run_makes_the_same_elements_as_a_harmless_one(root: Client) -> None:
-    hostile = [outline(body(root.get(url))) for url in get_hostile_page_urls(save(SESSION_ID))]
+def test_hostile_text_adds_no_elements(admin_client: Client) -> None:
+    hostile = [
+        outline(body(admin_client.get(url))) for url in get_hostile_page_urls(save(SESSION_ID))
+    ]
     DjangoCheckpointer().delete_session(SESSION_ID)
     twin = save(make_harmless(SESSION_ID), make_harmless)
     pages = get_hostile_page_urls(twin)
     node = make_harmless(SCRIPT)
     pages[2] = session_urls.get_session_url(twin, node=node)
     for url, elements in zip(pages, hostile, strict=True):
-        assert outline(body(root.get(url))) == elements, url
+        assert outline(body(admin_client.get(url))) == elements, url
 
 
-def test_the_harmless_twins_of_the_texts_differ() -> None:
+def test_harmless_texts_are_distinct() -> None:
     assert len({make_harmless(text) for text in TEXTS}) == len(TEXTS)
 
 
-def test_hostile_text_is_there_escaped_and_nowhere_raw(root: Client) -> None:
+def test_hostile_text_is_escaped_everywhere(admin_client: Client) -> None:
     save(SESSION_ID)
     for url in get_hostile_page_urls(SESSION_ID):
-        response = root.get(url)
+        response = admin_client.get(url)
         assert response.status_code == 200, url
         html = body(response)
         for text in TEXTS:
             assert text == escape(text) or text not in html, url
         assert "\0" not in html, url
-    html = body(root.get(session_urls.get_step_url(SESSION_ID, 1)))
+    html = body(admin_client.get(session_urls.get_step_url(SESSION_ID, 1)))
     assert "&lt;script&gt;alert(&#x27;script&#x27;)&lt;/script&gt;" in html
     assert "{{ request.user.password }}" in html
     assert r"a\u0000b" in html
 
 
-def test_no_name_turns_what_stands_around_it(root: Client) -> None:
+def test_names_do_not_change_the_direction_of_the_text_around_them(admin_client: Client) -> None:
     save(SESSION_ID)
     for url in (*get_hostile_page_urls(SESSION_ID), session_urls.get_url("delete", SESSION_ID)):
-        names = re.findall(r"<bdi[^>]*>([^<]*)</bdi>", body(root.get(url)))
+        names = re.findall(r"<bdi[^>]*>([^<]*)</bdi>", body(admin_client.get(url)))
         assert names, url
         for name in names:
             opened = sum(name.count(mark) for mark in "\u2066\u2067\u2068")
             assert opened == name.count("\u2069"), url
-    question = body(root.get(session_urls.get_url("delete", SESSION_ID)))
+    question = body(admin_client.get(session_urls.get_url("delete", SESSION_ID)))
     assert "\u2068&lt;script" in question
     assert "\u2067" not in question
 
 
-def test_the_download_of_a_hostile_run_is_a_file_with_a_clean_name(root: Client) -> None:
+def test_downloads_have_safe_file_names(admin_client: Client) -> None:
     save(SESSION_ID)
-    response = root.get(session_urls.get_url("raw", SESSION_ID, 1))
+    response = admin_client.get(session_urls.get_url("raw", SESSION_ID, 1))
     assert response["Content-Disposition"].startswith('attachment; filename="script-alert')
     assert response["Content-Type"] == "application/json"
     assert response["X-Content-Type-Options"] == "nosniff"
@@ -116,7 +118,7 @@ def test_the_download_of_a_hostile_run_is_a_file_with_a_clean_name(root: Client)
     [".", "..", "a/b", "a//b/", "_2E", "%2e%2e", "a b", " ", "a\nb", "a\r\x85\u2028b", "?#&=+;",
      "add", "prune", "steps", "日本", "😀" * 255, "\\", '"', "x/steps/1", "a_b:c"],
 )  # fmt: skip
-def test_every_id_has_its_pages(root: Client, session_id: str) -> None:
+def test_every_session_id_has_pages(admin_client: Client, session_id: str) -> None:
     checkpointer = DjangoCheckpointer()
     for checkpoint in a_hostile_run(session_id, make_harmless)[:2]:
         checkpointer.save(checkpoint)
@@ -131,7 +133,7 @@ def test_every_id_has_its_pages(root: Client, session_id: str) -> None:
     ):
         assert "/./" not in url
         assert "/../" not in url
-        response = root.get(url)
+        response = admin_client.get(url)
         assert response.status_code == 200, url
-    listed = body(root.get(session_urls.get_changelist_url()))
+    listed = body(admin_client.get(session_urls.get_changelist_url()))
     assert f'href="{session_urls.get_session_url(session_id)}"'.replace("&", "&amp;") in listed

@@ -1,4 +1,4 @@
-"""Whatever one asks for, the answer is a page, a redirect or a refusal, never a fault."""
+"""No parameter and no form causes a server error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARAMETERS = (
     "after", "nodes", "messages", "whole", "from", "to", "other", "at", "offset",
 )
 # fmt: on
-AWKWARD = (
+UNUSUAL_VALUES = (
     "",
     "0",
     "1",
@@ -52,27 +52,27 @@ AWKWARD = (
     "😀",
     "x" * 9000,
 )
-values = st.sampled_from(AWKWARD) | st.text(st.characters(codec="utf-8"), max_size=20)
+values = st.sampled_from(UNUSUAL_VALUES) | st.text(st.characters(codec="utf-8"), max_size=20)
 queries = st.dictionaries(st.sampled_from(PARAMETERS), values, max_size=4)
-careless = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+reuse_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def names_of_pages() -> list[str]:
+def get_page_names() -> list[str]:
     return list(get_page_urls("run/1", 3))
 
 
-@careless
+@reuse_fixtures
 @given(data=st.data())
-def test_any_parameter_of_any_page(root: Client, run: str, data: st.DataObject) -> None:
-    url = get_page_urls(run, 3)[data.draw(st.sampled_from(names_of_pages()))].partition("?")[0]
-    response = root.get(url, data.draw(queries))
+def test_any_parameter_of_any_page(admin_client: Client, run: str, data: st.DataObject) -> None:
+    url = get_page_urls(run, 3)[data.draw(st.sampled_from(get_page_names()))].partition("?")[0]
+    response = admin_client.get(url, data.draw(queries))
     assert response.status_code < 500
     body(response)
 
 
-@careless
+@reuse_fixtures
 @given(data=st.data())
-def test_any_form(root: Client, run: str, data: st.DataObject) -> None:
+def test_any_form(admin_client: Client, run: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["list", "fork", "prune"]))
     fields = {
         "list": ["action", "_selected_action", "index", "select_across", "post", "_save"],
@@ -85,34 +85,40 @@ def test_any_form(root: Client, run: str, data: st.DataObject) -> None:
         "delete_inactive": values | st.just("100w"),
     }
     form = {field: data.draw(choices.get(field, values)) for field in fields}
-    assert root.post(get_page_urls(run, 3)[name], form).status_code < 500
+    assert admin_client.post(get_page_urls(run, 3)[name], form).status_code < 500
 
 
-@careless
+@reuse_fixtures
 @given(
     session_id=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300),
     step=st.integers(0, 2**70),
 )
-def test_any_session_and_step_that_are_not_there(root: Client, session_id: str, step: int) -> None:
+def test_missing_sessions_and_steps_are_404(
+    admin_client: Client, session_id: str, step: int
+) -> None:
     segment = quote(session_id, safe="")
     for page in ("change", "delete", "history", "compare", "fork", "download"):
-        assert root.get(f"{BASE}{segment}/{page}/", follow=True).status_code == 404
+        assert admin_client.get(f"{BASE}{segment}/{page}/", follow=True).status_code == 404
     for page in ("", "raw/", "value/"):
-        assert root.get(f"{BASE}{segment}/steps/{step}/{page}", follow=True).status_code == 404
+        assert (
+            admin_client.get(f"{BASE}{segment}/steps/{step}/{page}", follow=True).status_code == 404
+        )
 
 
 @pytest.mark.parametrize("step", ["0", "7", str(2**63), "9" * 4000, "9" * 5000, "-1", "x", "1.0"])
 @pytest.mark.parametrize("page", ["", "raw/", "value/"])
-def test_a_step_that_is_not_there_is_404(root: Client, run: str, step: str, page: str) -> None:
+def test_a_missing_step_is_404(admin_client: Client, run: str, step: str, page: str) -> None:
     session = session_urls.get_session_url(run).removesuffix("change/")
-    assert root.get(f"{session}steps/{step}/{page}", follow=True).status_code == 404
+    assert admin_client.get(f"{session}steps/{step}/{page}", follow=True).status_code == 404
 
 
 @pytest.mark.parametrize(
     "at", ["/nothing", "extra", "/messages/items/-1", "/extra/map/deep/list/3"]
 )
-def test_a_value_that_is_not_there_is_404(root: Client, run: str, at: str) -> None:
-    assert root.get(session_urls.get_url("value", run, 3, query={"at": at})).status_code == 404
+def test_a_missing_value_is_404(admin_client: Client, run: str, at: str) -> None:
+    assert (
+        admin_client.get(session_urls.get_url("value", run, 3, query={"at": at})).status_code == 404
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,17 +130,17 @@ def test_a_value_that_is_not_there_is_404(root: Client, run: str, at: str) -> No
         ({"node": "a\0b"}, "This is not a valid node name."),
     ],
 )
-def test_nonsense_is_the_page_with_a_message(
-    root: Client, run: str, query: dict[str, str], message: str
+def test_invalid_parameters_show_the_page_with_a_message(
+    admin_client: Client, run: str, query: dict[str, str], message: str
 ) -> None:
-    html = body(root.get(session_urls.get_session_url(run), query))
+    html = body(admin_client.get(session_urls.get_session_url(run), query))
     assert message in html
     assert "The weave" in html
 
 
-def test_a_page_of_the_list_that_is_not_there_is_the_first(root: Client, run: str) -> None:
+def test_a_missing_page_of_the_list_shows_the_first(admin_client: Client, run: str) -> None:
     for page in ("99", "-3", "0"):
-        response = root.get(session_urls.get_changelist_url(), {"p": page})
+        response = admin_client.get(session_urls.get_changelist_url(), {"p": page})
         assert response.status_code == 200
         assert run in body(response)
 
@@ -146,7 +152,7 @@ def test_a_page_of_the_list_that_is_not_there_is_the_first(root: Client, run: st
         ({"other": "nobody"}, "The session to compare with does not exist."),
     ],
 )
-def test_a_comparison_of_nonsense_says_so(
-    root: Client, run: str, query: dict[str, str], message: str
+def test_invalid_comparisons_show_a_message(
+    admin_client: Client, run: str, query: dict[str, str], message: str
 ) -> None:
-    assert message in body(root.get(session_urls.get_url("compare", run), query))
+    assert message in body(admin_client.get(session_urls.get_url("compare", run), query))

@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 from django.test import Client
 
-from tests.admin.conftest import ROLES, ClientOf
+from tests.admin.conftest import ROLES, MakeClient
 from tests.admin.example_runs import BASE, body, get_page_urls, session_urls
 from tests.builders import everything_stored
 
@@ -16,7 +16,7 @@ VIEWERS = {"viewer", "forker", "deleter", "superuser"}
 FORKERS = {"forker", "superuser"}
 DELETERS = {"deleter", "superuser"}
 
-MAY_GET = {
+ALLOWED_ROLES = {
     "list": VIEWERS,
     "session": VIEWERS,
     "session, one node": VIEWERS,
@@ -56,21 +56,23 @@ def expected(role: str, allowed: set[str]) -> str:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_who_may_see_each_page(role: str, client_of: ClientOf, run: str) -> None:
-    client = client_of(role)
+def test_permissions_of_each_page(role: str, make_client: MakeClient, run: str) -> None:
+    client = make_client(role)
     pages = get_page_urls(run, 3)
-    assert pages.keys() == MAY_GET.keys()
+    assert pages.keys() == ALLOWED_ROLES.keys()
     assert {name: outcome(role, client.get(url)) for name, url in pages.items()} == {
-        name: expected(role, MAY_GET[name]) for name in pages
+        name: expected(role, ALLOWED_ROLES[name]) for name in pages
     }
 
 
 @pytest.mark.parametrize("action", POSTS)
 @pytest.mark.parametrize("role", ROLES)
-def test_who_may_do_each_action(role: str, action: str, client_of: ClientOf, run: str) -> None:
+def test_permissions_of_each_action(
+    role: str, action: str, make_client: MakeClient, run: str
+) -> None:
     allowed, data = POSTS[action]
     before = everything_stored()
-    response = client_of(role).post(get_page_urls(run, 3)[action], data)
+    response = make_client(role).post(get_page_urls(run, 3)[action], data)
     changed = everything_stored() != before
     assert changed == (role in allowed)
     if action != "list":
@@ -78,8 +80,8 @@ def test_who_may_do_each_action(role: str, action: str, client_of: ClientOf, run
 
 
 @pytest.mark.parametrize("action", POSTS)
-def test_an_action_without_a_token_is_refused(action: str, client_of: ClientOf, run: str) -> None:
-    client = client_of("superuser")
+def test_actions_require_a_csrf_token(action: str, make_client: MakeClient, run: str) -> None:
+    client = make_client("superuser")
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
     before = everything_stored()
@@ -88,24 +90,26 @@ def test_an_action_without_a_token_is_refused(action: str, client_of: ClientOf, 
 
 
 @pytest.mark.parametrize("action", ["fork", "delete", "prune"])
-def test_to_look_at_an_action_changes_nothing(action: str, root: Client, run: str) -> None:
+def test_get_requests_change_nothing(action: str, admin_client: Client, run: str) -> None:
     before = everything_stored()
     url = get_page_urls(run, 3)[action]
-    assert root.get(url, POSTS[action][1]).status_code == 200
-    assert root.put(url).status_code in (200, 405)
-    assert root.delete(url).status_code in (200, 405)
+    assert admin_client.get(url, POSTS[action][1]).status_code == 200
+    assert admin_client.put(url).status_code in (200, 405)
+    assert admin_client.delete(url).status_code in (200, 405)
     assert everything_stored() == before
 
 
 @pytest.mark.parametrize("page", ["step", "value", "raw", "compare", "download"])
-def test_pages_that_only_show_take_no_post(page: str, root: Client, run: str) -> None:
-    assert root.post(get_page_urls(run, 3)[page]).status_code == 405
-    assert root.head(get_page_urls(run, 3)[page]).status_code == 200
+def test_read_only_pages_refuse_post(page: str, admin_client: Client, run: str) -> None:
+    assert admin_client.post(get_page_urls(run, 3)[page]).status_code == 405
+    assert admin_client.head(get_page_urls(run, 3)[page]).status_code == 200
 
 
 @pytest.mark.parametrize("role", sorted(VIEWERS))
-def test_every_link_works_for_whom_it_is_shown(role: str, client_of: ClientOf, run: str) -> None:
-    client = client_of(role)
+def test_links_appear_only_with_permission_to_follow_them(
+    role: str, make_client: MakeClient, run: str
+) -> None:
+    client = make_client(role)
     seen: dict[str, int] = {}
     for name in ("list", "session", "step", "value", "compare"):
         url = get_page_urls(run, 3)[name]
@@ -123,9 +127,9 @@ def test_every_link_works_for_whom_it_is_shown(role: str, client_of: ClientOf, r
     assert session_urls.get_url("download", run) in seen
 
 
-def test_sessions_cannot_be_added_or_changed(root: Client, run: str) -> None:
+def test_sessions_cannot_be_added_or_changed(admin_client: Client, run: str) -> None:
     before = everything_stored()
-    assert root.get(f"{BASE}add/").status_code == 403
-    assert root.post(f"{BASE}add/", {"id": "new"}).status_code == 403
-    root.post(session_urls.get_session_url(run), {"owner": "me", "_save": "Save"})
+    assert admin_client.get(f"{BASE}add/").status_code == 403
+    assert admin_client.post(f"{BASE}add/", {"id": "new"}).status_code == 403
+    admin_client.post(session_urls.get_session_url(run), {"owner": "me", "_save": "Save"})
     assert everything_stored() == before

@@ -19,7 +19,7 @@ from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 pytestmark = pytest.mark.django_db
 
 SIGNED_IN = 2
-"""Queries of the sign-in: the session of the browser, and the user."""
+"""Queries that authenticate the request: the browser session and the user."""
 
 QUERIES = {
     "list": 3,
@@ -38,10 +38,10 @@ QUERIES = {
     "delete": 3,
     "prune": 0,
 }
-"""Queries of each page, without those of the sign-in."""
+"""Queries of each page, without those that authenticate."""
 
 
-def urls(session_id: str, count: int) -> dict[str, str]:
+def get_urls(session_id: str, count: int) -> dict[str, str]:
     pages = get_page_urls(session_id, count // 2)
     del pages["download"]
     return pages | {
@@ -52,9 +52,9 @@ def urls(session_id: str, count: int) -> dict[str, str]:
     }
 
 
-def counted(client: Client, session_id: str, count: int) -> dict[str, int]:
+def count_queries(client: Client, session_id: str, count: int) -> dict[str, int]:
     numbers = {}
-    for name, url in urls(session_id, count).items():
+    for name, url in get_urls(session_id, count).items():
         client.get(url)
         with CaptureQueriesContext(
             connection,
@@ -64,36 +64,38 @@ def counted(client: Client, session_id: str, count: int) -> dict[str, int]:
     return numbers
 
 
-def test_the_number_of_queries_is_the_same_at_10_and_100_steps(root: Client) -> None:
+def test_the_number_of_queries_is_the_same_at_10_and_100_steps(admin_client: Client) -> None:
     create_session_with_steps("many-10", 10)
     create_session_with_steps("many-100", 100)
-    assert counted(root, "many-10", 10) == QUERIES
-    assert counted(root, "many-100", 100) == QUERIES
+    assert count_queries(admin_client, "many-10", 10) == QUERIES
+    assert count_queries(admin_client, "many-100", 100) == QUERIES
 
 
 @pytest.mark.vendor("sqlite")
-def test_the_number_of_queries_is_the_same_at_10_000_steps(root: Client) -> None:
+def test_the_number_of_queries_is_the_same_at_10_000_steps(admin_client: Client) -> None:
     create_session_with_steps("many-10000", 10_000)
-    assert counted(root, "many-10000", 10_000) == QUERIES
+    assert count_queries(admin_client, "many-10000", 10_000) == QUERIES
 
 
 @pytest.mark.parametrize(
     "count", [10, 100, pytest.param(10_100, marks=pytest.mark.vendor("sqlite"))]
 )
-def test_the_list_takes_as_many_queries_whatever_its_length(root: Client, count: int) -> None:
+def test_the_number_of_queries_does_not_depend_on_the_number_of_sessions(
+    admin_client: Client, count: int
+) -> None:
     create_session_with_steps("many-first", 10)
     sessions = [Session(id=f"s{number:06}", status="resumable") for number in range(count)]
     Session.objects.bulk_create(sessions, batch_size=500)
-    numbers = counted(root, "many-first", 10)
+    numbers = count_queries(admin_client, "many-first", 10)
     assert numbers == QUERIES
-    text = body(root.get(session_urls.get_changelist_url()))
+    text = body(admin_client.get(session_urls.get_changelist_url()))
     assert text.count('name="_selected_action"') == min(count + 1, 25)
     assert ("10,000+" in text) == (count > 10_000)
 
 
 @contextmanager
-def lists_that_refuse_more() -> Iterator[None]:
-    """Make what lists read refuse to read a deferred column, where Django has it."""
+def forbid_deferred_loading() -> Iterator[None]:
+    """Raise an error when a list loads a deferred column, if Django supports it."""
     refuse = getattr(models, "FETCH_RAISE", None)
     if refuse is None:
         yield
@@ -113,12 +115,12 @@ def lists_that_refuse_more() -> Iterator[None]:
 SHOWS_A_STATE = {"step", "value", "compare", "raw"}
 
 
-def test_only_pages_that_show_a_state_read_one(root: Client) -> None:
+def test_only_pages_that_show_a_state_load_one(admin_client: Client) -> None:
     create_session_with_steps("many", 60)
-    with lists_that_refuse_more():
-        for name, url in urls("many", 60).items():
+    with forbid_deferred_loading():
+        for name, url in get_urls("many", 60).items():
             with CaptureQueriesContext(connection) as captured:
-                assert root.get(url).status_code == 200, name
+                assert admin_client.get(url).status_code == 200, name
             selected = [query["sql"].partition(" FROM ")[0] for query in captured]
             quote = connection.ops.quote_name
             reads = [
@@ -131,9 +133,9 @@ def test_only_pages_that_show_a_state_read_one(root: Client) -> None:
             assert len(loads) == {"compare": 2}.get(name, int(name in SHOWS_A_STATE)), name
 
 
-def test_a_download_reads_one_state_at_a_time(root: Client) -> None:
+def test_a_download_loads_one_state_at_a_time(admin_client: Client) -> None:
     create_session_with_steps("many", 20)
-    response = root.get(session_urls.get_url("download", "many"))
+    response = admin_client.get(session_urls.get_url("download", "many"))
     with CaptureQueriesContext(connection) as captured:
         lines = iter(response.streaming_content)  # type: ignore[attr-defined]
         next(lines)

@@ -14,14 +14,14 @@ from weavegraph_checkpoints.models import Step
 pytestmark = pytest.mark.django_db
 
 
-def saved(**fields: Any) -> str:
+def save_step(**fields: Any) -> str:
     DjangoCheckpointer().save(a_checkpoint("run", 1, **fields))
     return session_urls.get_step_url("run", 1)
 
 
-def test_everything_of_a_step_is_shown(root: Client) -> None:
+def test_all_fields_of_a_step_are_shown(admin_client: Client) -> None:
     DjangoCheckpointer().save(a_full_checkpoint(session_id="full", step=1))
-    html = body(root.get(session_urls.get_step_url("full", 1)))
+    html = body(admin_client.get(session_urls.get_step_url("full", 1)))
     for text in (
         "node Custom:fetch at step 3",
         "the scheduler at step 4",
@@ -38,8 +38,8 @@ def test_everything_of_a_step_is_shown(root: Client) -> None:
         assert text in html, text
 
 
-def test_the_neighbours_are_links_with_keys(root: Client, run: str) -> None:
-    html = body(root.get(session_urls.get_step_url(run, 4)))
+def test_links_to_adjacent_steps_have_keyboard_shortcuts(admin_client: Client, run: str) -> None:
+    html = body(admin_client.get(session_urls.get_step_url(run, 4)))
     for url, keys in (
         (session_urls.get_step_url(run, 3), "ArrowLeft j"),
         (session_urls.get_step_url(run, 5), "ArrowRight k"),
@@ -47,103 +47,101 @@ def test_the_neighbours_are_links_with_keys(root: Client, run: str) -> None:
         (session_urls.get_step_url(run, 4, go="error"), "e"),
     ):
         assert f'href="{url}" data-weave-keys="{keys}"' in html
-    first, last = (body(root.get(session_urls.get_step_url(run, step))) for step in (1, 6))
+    first, last = (body(admin_client.get(session_urls.get_step_url(run, step))) for step in (1, 6))
     assert "ArrowLeft" not in first
     assert "ArrowRight" not in last
     assert 'data-weave-keys="e"' not in last
 
 
 @pytest.mark.parametrize(("step", "expected"), [(1, 3), (2, 3), (3, 5), (4, 5), (5, 5), (6, 6)])
-def test_the_next_error_is_where_there_are_more(
-    root: Client, run: str, step: int, expected: int
-) -> None:
-    response = root.get(session_urls.get_step_url(run, step, go="error"))
+def test_next_error(admin_client: Client, run: str, step: int, expected: int) -> None:
+    response = admin_client.get(session_urls.get_step_url(run, step, go="error"))
     assert response["Location"] == session_urls.get_step_url(run, expected)
 
 
-def test_the_next_error_is_found_in_a_long_history(root: Client) -> None:
+def test_next_error_in_a_long_history(admin_client: Client) -> None:
     create_session_with_steps("run", 900)
     Step.objects.filter(step__gte=333).update(error_count=1)
     Step.objects.filter(step__gte=777).update(error_count=2)
     for step, expected in ((1, 333), (332, 333), (333, 777), (500, 777), (776, 777), (800, 800)):
-        response = root.get(session_urls.get_step_url("run", step, go="error"))
+        response = admin_client.get(session_urls.get_step_url("run", step, go="error"))
         assert response["Location"] == session_urls.get_step_url("run", expected)
 
 
-def test_new_errors_and_the_newest_are_open_and_older_ones_folded(root: Client, run: str) -> None:
-    context = root.get(session_urls.get_step_url(run, 5)).context
+def test_new_errors_and_the_newest_are_expanded(admin_client: Client, run: str) -> None:
+    context = admin_client.get(session_urls.get_step_url(run, 5)).context
     assert [(error["number"], error["is_new"]) for error in context["errors"]] == [
         (2, True),
         (1, False),
     ]
-    html = body(root.get(session_urls.get_step_url(run, 5)))
+    html = body(admin_client.get(session_urls.get_step_url(run, 5)))
     assert html.count("<details><summary><bdi>connect timed out</bdi></summary>") == 1
-    html = body(root.get(session_urls.get_step_url(run, 6)))
+    html = body(admin_client.get(session_urls.get_step_url(run, 6)))
     assert html.count("<details><summary><bdi>connect timed out</bdi></summary>") == 1
 
 
-def test_many_errors_are_cut_until_all_are_asked_for(root: Client) -> None:
-    url = saved(state=VersionedState.new(errors=[an_error_event()] * 70))
-    context = root.get(url).context
+def test_long_lists_of_errors_are_truncated(admin_client: Client) -> None:
+    url = save_step(state=VersionedState.new(errors=[an_error_event()] * 70))
+    context = admin_client.get(url).context
     assert (len(context["errors"]), context["errors_hidden"]) == (50, 20)
-    assert len(root.get(f"{url}?errors=all").context["errors"]) == 70
+    assert len(admin_client.get(f"{url}?errors=all").context["errors"]) == 70
 
 
-def test_a_long_chain_of_causes_is_cut(root: Client) -> None:
+def test_long_chains_of_causes_are_truncated(admin_client: Client) -> None:
     error = WeaveError(message="root")
     for number in range(60):
         error = WeaveError(message=str(number), cause=error)
-    url = saved(state=VersionedState.new(errors=[an_error_event(error=error)]))
-    assert "More causes are in the raw JSON." in body(root.get(url))
+    url = save_step(state=VersionedState.new(errors=[an_error_event(error=error)]))
+    assert "More causes are in the raw JSON." in body(admin_client.get(url))
 
 
-def test_messages_that_came_with_the_step_are_marked(root: Client, run: str) -> None:
-    messages = root.get(session_urls.get_step_url(run, 4)).context["conversation"].messages
+def test_new_messages_are_marked(admin_client: Client, run: str) -> None:
+    messages = admin_client.get(session_urls.get_step_url(run, 4)).context["conversation"].messages
     assert [message["is_new"] for message in messages] == [False, False, False, True]
 
 
-def test_earlier_messages_are_a_link_away(root: Client) -> None:
+def test_links_to_earlier_and_later_messages(admin_client: Client) -> None:
     messages = [Message.user(f"message-{number}-") for number in range(120)]
-    url = saved(state=VersionedState.new(messages=messages))
-    response = root.get(url)
+    url = save_step(state=VersionedState.new(messages=messages))
+    response = admin_client.get(url)
     assert response.context["conversation"].messages[0]["content"] == "message-70-"
     assert '<a href="?messages=70">70 earlier messages</a>' in body(response)
-    response = root.get(url, {"messages": "70"})
+    response = admin_client.get(url, {"messages": "70"})
     assert response.context["conversation"].messages[-1]["content"] == "message-69-"
     assert '<a href="?messages=120">50 later messages</a>' in body(response)
 
 
-def test_a_large_state_is_shown_only_when_asked_for(root: Client) -> None:
+def test_a_large_state_is_shown_only_on_request(admin_client: Client) -> None:
     errors = [an_error_event(error=WeaveError(message="out of memory"))]
-    url = saved(
+    url = save_step(
         state=VersionedState.new([Message.user("secret " * 200_000)], {"k": 1}, errors=errors)
     )
-    html = body(root.get(url))
+    html = body(admin_client.get(url))
     assert "out of memory" in html
     assert "Show anyway" in html
     assert "secret" not in html
-    html = body(root.get(url, {"whole": "yes"}))
+    html = body(admin_client.get(url, {"whole": "yes"}))
     assert html.count("secret") >= 200_000
     assert 'id="weave-raw"' not in html
 
 
-def test_a_step_that_someone_else_wrote_without_counts_is_shown(root: Client) -> None:
+def test_steps_without_counts_are_shown(admin_client: Client) -> None:
     create_session_with_steps("run", 3, message_count=None, error_count=None, state_bytes=None)
-    assert "hi" in body(root.get(session_urls.get_step_url("run", 2)))
-    assert root.get(session_urls.get_session_url("run")).status_code == 200
-    assert "identical" in body(root.get(session_urls.get_url("compare", "run")))
+    assert "hi" in body(admin_client.get(session_urls.get_step_url("run", 2)))
+    assert admin_client.get(session_urls.get_session_url("run")).status_code == 200
+    assert "identical" in body(admin_client.get(session_urls.get_url("compare", "run")))
 
 
-def test_the_raw_json_is_exactly_what_is_persisted(root: Client, run: str) -> None:
+def test_the_raw_json_is_the_persisted_json(admin_client: Client, run: str) -> None:
     checkpoint = DjangoCheckpointer().load(run, 4)
     assert checkpoint is not None
-    response = root.get(session_urls.get_url("raw", run, 4))
+    response = admin_client.get(session_urls.get_url("raw", run, 4))
     assert response.content == serde.dumps(checkpoint)
     assert response["Content-Disposition"] == 'attachment; filename="run-1-4.json"'
 
 
-def test_a_download_holds_every_step_oldest_first(root: Client, run: str) -> None:
-    response = root.get(session_urls.get_url("download", run))
+def test_a_download_contains_every_step_oldest_first(admin_client: Client, run: str) -> None:
+    response = admin_client.get(session_urls.get_url("download", run))
     assert response["Content-Disposition"] == 'attachment; filename="run-1.jsonl"'
     assert response["X-Content-Type-Options"] == "nosniff"
     lines = body(response).splitlines()
@@ -160,16 +158,20 @@ def test_a_download_holds_every_step_oldest_first(root: Client, run: str) -> Non
         ("/errors/items/0/error/cause/details", "example.test"),
     ],
 )
-def test_a_value_of_the_state_has_a_page(root: Client, run: str, at: str, expected: str) -> None:
-    response = root.get(session_urls.get_url("value", run, 4, query={"at": at}))
+def test_a_value_of_the_state_has_a_page(
+    admin_client: Client, run: str, at: str, expected: str
+) -> None:
+    response = admin_client.get(session_urls.get_url("value", run, 4, query={"at": at}))
     assert response.status_code == 200
     assert expected in body(response).replace("&quot;", '"')
 
 
-def test_a_long_list_has_pages_of_two_hundred(root: Client) -> None:
-    saved(state=VersionedState.new(extra={"list": [f"item-{number}-" for number in range(450)]}))
+def test_long_lists_have_pages_of_200_entries(admin_client: Client) -> None:
+    save_step(
+        state=VersionedState.new(extra={"list": [f"item-{number}-" for number in range(450)]})
+    )
     url = session_urls.get_url("value", "run", 1, query={"at": "/extra/map/list", "offset": 200})
-    html = body(root.get(url))
+    html = body(admin_client.get(url))
     assert "item-200-" in html
     assert "item-199-" not in html
     assert "item-400-" not in html

@@ -33,20 +33,20 @@ def test_a_count_has_plural_forms(template: Path) -> None:
         assert ("{% plural %}" in inside) == (" count " in options), inside
 
 
-def test_every_template_can_be_read_by_makemessages() -> None:
+def test_makemessages_reads_every_template() -> None:
     marked = "".join(templatize(template.read_text()) for template in TEMPLATES.iterdir())
     assert "gettext" in marked
     assert "ngettext" in marked
 
 
-SAYS = re.compile(r"""(?:title|description|label|help_text|message)=f?["'][A-Za-z]""")
+UNMARKED_TEXT = re.compile(r"""(?:title|description|label|help_text|message)=f?["'][A-Za-z]""")
 
 
 @pytest.mark.parametrize(
     "module", sorted((PACKAGE / "admin").rglob("*.py")), ids=lambda path: path.name
 )
-def test_a_module_says_nothing_that_is_not_marked(module: Path) -> None:
-    assert not SAYS.findall(module.read_text())
+def test_texts_in_modules_are_marked_for_translation(module: Path) -> None:
+    assert not UNMARKED_TEXT.findall(module.read_text())
     for call in re.findall(r"messages\.(?:success|warning|error)\((.*?)\)\n", module.read_text()):
         assert (
             "_(" in call or "format_missing_step(" in call or "text %" in call or "gettext(" in call

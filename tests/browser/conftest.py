@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from tests.admin.conftest import user_of
+from tests.admin.conftest import get_user
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Playwright
@@ -120,7 +120,7 @@ def open_page(
         contexts.append(context)
         context.set_default_timeout(10_000)
         client = Client()
-        client.force_login(user_of(role))
+        client.force_login(get_user(role))
         name = settings.SESSION_COOKIE_NAME
         cookie = {"name": name, "value": client.cookies[name].value, "url": live_server.url}
         context.add_cookies([cookie])  # type: ignore[list-item]
