@@ -16,12 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from weavegraph_checkpoints.admin.base import BaseSessionAdmin
-from weavegraph_checkpoints.admin.changelist import (
-    FILTERS,
-    CappedPaginator,
-    SessionChangeList,
-    search_sessions,
-)
+from weavegraph_checkpoints.admin.changelist import FILTERS, CappedPaginator, SessionChangeList
 from weavegraph_checkpoints.admin.formatting import format_age_html, format_number_html
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
@@ -128,7 +123,12 @@ class SessionAdmin(BaseSessionAdmin):
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str
     ) -> tuple[QuerySet[Session], bool]:
         """Return the session with this id, or else those whose id begins with it."""
-        return search_sessions(queryset, search_term), False
+        if not search_term:
+            return queryset, False
+        exact = queryset.filter(pk=search_term)
+        if exact.exists():
+            return exact, False
+        return queryset.with_id_prefix(search_term), False  # type: ignore[attr-defined]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

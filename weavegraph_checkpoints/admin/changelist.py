@@ -84,14 +84,6 @@ class SessionChangeList(ChangeList):
         return shown
 
 
-def search_sessions(queryset: QuerySet[Session], term: str) -> QuerySet[Session]:
-    """Return the session with the id ``term``, or else those whose id begins with it."""
-    if not term:
-        return queryset
-    exact = queryset.filter(pk=term)
-    return exact if exact.exists() else queryset.with_id_prefix(term)  # type: ignore[attr-defined]
-
-
 class StatusFilter(admin.SimpleListFilter):
     """Filter by status."""
 
