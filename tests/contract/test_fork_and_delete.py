@@ -211,7 +211,7 @@ def test_a_source_that_vanishes_during_the_fork_is_not_found(django: DjangoCheck
 
 def test_a_fork_that_vanishes_before_it_is_read_is_not_found(django: DjangoCheckpointer) -> None:
     save_history(django, "source", [1, 2])
-    vanish = Interloper("SELECT last_step, updated_at", "fork")
+    vanish = Interloper("SELECT created_at, revision, updated_at, last_step", "fork")
     with connection.execute_wrapper(vanish), pytest.raises(SessionNotFound) as refused:
         django.fork_session("source", "fork")
     assert refused.value.session_id == "fork"

@@ -1,4 +1,4 @@
-"""The statements of the service, one class per database."""
+"""The SQL statements of the service, one class per database."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BACKENDS: dict[str, type[Backend]] = {
 
 
 def get_backend(connection: BaseDatabaseWrapper) -> Backend:
-    """Return the statements for a connection.
+    """Return the backend for a connection.
 
-    Raises Django's ``NotSupportedError`` for a database that the app does not support.
+    Raise Django's ``NotSupportedError`` for a database that the app does not support.
     """
     if not triggers.supports(connection):
         raise NotSupportedError(

@@ -1,4 +1,4 @@
-"""Whose sessions may be seen, and which may be saved into: as SQL, and of a locked row."""
+"""Which sessions an owner sees, and which sessions a step may be saved into."""
 
 from __future__ import annotations
 
@@ -6,23 +6,32 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from weavegraph_checkpoints.backends.rows import COLUMNS, StepRow
+from weavegraph_checkpoints.backends.rows import COLUMNS, LockedSession, StepRow
 from weavegraph_checkpoints.exceptions import ConcurrencyConflict, SessionNotFound
+from weavegraph_checkpoints.models import Session
 
 
 def owner_condition(owner: str | None) -> tuple[str, list[Any]]:
-    """Return the SQL that leaves the sessions of an owner, with its parameters."""
+    """Return the SQL condition on the owner of a session, and its parameters."""
     return ("", []) if owner is None else (" AND owner = %s", [owner])
 
 
-def check_writable(
-    found: tuple[str, int, bool] | None, row: StepRow, owner: str | None, expected: int | None
-) -> None:
-    """Check a locked session before a step is saved into it.
+def steps_condition(session_id: str, owner: str | None) -> tuple[str, list[Any]]:
+    """Return the SQL condition on the steps of a session of an owner, and its parameters."""
+    if owner is None:
+        return "session_id = %s", [session_id]
+    has_owner = f"EXISTS (SELECT 1 FROM {Session._meta.db_table} WHERE id = %s AND owner = %s)"
+    return f"session_id = %s AND {has_owner}", [session_id, session_id, owner]
 
-    ``found`` is its owner, its last step and whether it is empty; ``None`` for a session
-    that is missing and that ``expected`` forbids to create. Raises ``SessionNotFound``
-    and ``ConcurrencyConflict``.
+
+def check_writable(
+    found: LockedSession | None, row: StepRow, owner: str | None, expected: int | None
+) -> None:
+    """Check that a step may be saved into a locked session.
+
+    ``found`` is ``None`` for a session that does not exist and that must not be created
+    because a last step other than 0 is expected. Raise ``SessionNotFound`` or
+    ``ConcurrencyConflict``.
     """
     actual_owner, last_step, is_empty = found or (owner, 0, True)
     if owner not in (None, actual_owner):
@@ -34,9 +43,10 @@ def check_writable(
 def save_condition(
     connection: BaseDatabaseWrapper, row: StepRow, owner: str | None, expected: int | None
 ) -> tuple[str, dict[str, Any]]:
-    """Return the SQL of ``check_writable`` on a row of sessions, and all that a save names.
+    """Return the SQL condition that equals ``check_writable``, and the parameters of a save.
 
-    By names, because Django finds those without a regular expression on SQLite.
+    They are named because Django converts named placeholders for SQLite without a regular
+    expression.
     """
     condition = ""
     parameters = dict(zip(COLUMNS, row.parameters(connection), strict=True))

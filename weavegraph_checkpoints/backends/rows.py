@@ -1,7 +1,8 @@
-"""A checkpoint as the columns of a row of steps."""
+"""The rows of both tables, and the columns that a save writes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -27,21 +28,55 @@ DATA_COLUMNS = (
     "state",
 )
 COLUMNS = ("session_id", "step", *DATA_COLUMNS)
+JSON_COLUMNS = ("frontier", "versions_seen", "ran_nodes", "skipped_nodes", "updated_channels")
+"""All JSON columns but the state."""
+
+StepKey = tuple[str, int]
+"""A session id and a step number; steps of several sessions are read in this order."""
+
+LockedSession = tuple[str, int, bool]
+"""The owner and the last step of a session, and whether it has no steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """Which of a session's latest checkpoints is stored: no two saves leave the same."""
+    """The version of a session's latest checkpoint; it changes with every save."""
 
     created_at: datetime
-    """When the session was made, in UTC."""
+    """When the session was created, in UTC."""
     revision: int
     updated_at: datetime
-    """When it was last updated, in UTC."""
+    """When the session was last updated, in UTC."""
+
+    @classmethod
+    def from_db(cls, created_at: datetime, revision: int, updated_at: datetime) -> Version:
+        """Return the version that the columns of a session contain."""
+        return cls(
+            created_at=from_db_timestamp(created_at),
+            revision=revision,
+            updated_at=from_db_timestamp(updated_at),
+        )
+
+
+class SessionRow(NamedTuple):
+    """A stored session without its snapshot; its timestamps are in UTC."""
+
+    session_id: str
+    owner: str
+    status: str
+    concurrency_limit: int
+    created_at: datetime
+    updated_at: datetime
+    last_step: int
+
+    @property
+    def newest_step(self) -> int | None:
+        """The number of its newest step, or ``None`` if it has no steps."""
+        return None if self.status == "empty" else self.last_step
 
 
 class StepRow(NamedTuple):
-    """What a save writes: checked and serialised once, whatever the number of attempts."""
+    """A step as a save writes it: checked and serialized once, before any retries."""
 
     session_id: str
     step: int
@@ -63,8 +98,8 @@ class StepRow(NamedTuple):
     ) -> StepRow:
         """Serialize a checkpoint; ``state`` is its state as JSON, if the caller has it.
 
-        Raises ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
-        spoilt since they were checked, and ``StateTooLarge`` for a state of more than
+        Raise ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
+        mutated into an invalid value, and ``StateTooLarge`` for a state of more than
         ``max_state_bytes`` bytes.
         """
         if state is None:
@@ -89,7 +124,7 @@ class StepRow(NamedTuple):
         )
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
-        """Return the values of ``COLUMNS``, as the database takes them."""
+        """Return the values of ``COLUMNS`` as parameters for the database."""
         return (
             self.session_id,
             self.step,
@@ -120,3 +155,8 @@ def to_db_timestamp(value: datetime, connection: BaseDatabaseWrapper) -> Any:
 def from_db_timestamp(value: datetime) -> datetime:
     """Return a timestamp that the driver read; a naive one is in UTC."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+def placeholders(values: Sequence[object]) -> str:
+    """Return a placeholder for each value, for the parentheses of ``IN ()`` or ``VALUES ()``."""
+    return ", ".join(["%s"] * len(values))

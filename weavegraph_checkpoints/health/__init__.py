@@ -13,8 +13,8 @@ from django.db import DatabaseError, IntegrityError, connections, router
 
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import get_backend
-from weavegraph_checkpoints.backends.base import StepKey
 from weavegraph_checkpoints.backends.batching import batched_by_weight
+from weavegraph_checkpoints.backends.rows import StepKey
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.sql import (
     COUNT_COLUMNS,

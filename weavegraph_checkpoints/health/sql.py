@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
 
-from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend, StepKey
+from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
+from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, StepKey, placeholders
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
 
@@ -18,14 +19,7 @@ SNAPSHOT_JSON_COLUMNS = ("frontier", "versions_seen", "state")
 SNAPSHOT_COLUMNS = (*SNAPSHOT_JSON_COLUMNS, *COUNT_COLUMNS)
 """The columns that a session copies from its newest step, named ``last_…`` there."""
 
-_JSON_COLUMNS = (
-    "state",
-    "frontier",
-    "versions_seen",
-    "ran_nodes",
-    "skipped_nodes",
-    "updated_channels",
-)
+_JSON_COLUMNS = ("state", *JSON_COLUMNS)
 
 Counts = tuple[int, int, int]
 """Values of ``COUNT_COLUMNS``."""
@@ -152,7 +146,7 @@ class HealthStatements:
         )
         if not measure:
             size = f"CASE WHEN {null_counts} THEN {size} ELSE 0 END"
-        condition, parameters = self.backend.after_key(after)
+        condition, parameters = self.backend.compare_key(">", after)
         rows = self.backend.fetch_all(
             f"SELECT session_id, step, {null_counts}, (SELECT parent.id FROM {SESSION} AS parent"
             f" WHERE parent.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
@@ -163,9 +157,9 @@ class HealthStatements:
 
     def iter_raw_steps(self, after: StepKey, last: StepKey, limit: int) -> Iterator[RawStep]:
         """Yield the steps after one key up to another; ``limit`` is that of one statement."""
-        upper, upper_parameters = self.backend.up_to_key(last)
+        upper, upper_parameters = self.backend.compare_key("<=", last)
         while True:
-            lower, lower_parameters = self.backend.after_key(after)
+            lower, lower_parameters = self.backend.compare_key(">", after)
             # Without the LIMIT, PostgreSQL estimates that the range is half of the table.
             rows = self._get_raw_steps(
                 f"{lower} AND {upper} ORDER BY session_id, step LIMIT %s",
@@ -178,9 +172,9 @@ class HealthStatements:
 
     def get_raw_steps(self, session_id: str, steps: Sequence[int]) -> list[RawStep]:
         """Return those of ``steps`` that exist."""
-        placeholders = ", ".join(["%s"] * len(steps))
         return self._get_raw_steps(
-            f"session_id = %s AND step IN ({placeholders}) ORDER BY step", [session_id, *steps]
+            f"session_id = %s AND step IN ({placeholders(steps)}) ORDER BY step",
+            [session_id, *steps],
         )
 
     def _get_raw_steps(self, condition: str, parameters: Sequence[Any]) -> list[RawStep]:

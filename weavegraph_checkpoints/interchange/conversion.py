@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from weavegraph_checkpoints.backends import StepRow
-from weavegraph_checkpoints.backends.base import SessionRow
+from weavegraph_checkpoints.backends.rows import SessionRow
 from weavegraph_checkpoints.domain import Checkpoint, timestamps
 from weavegraph_checkpoints.domain.limits import (
     MAX_CONCURRENCY_LIMIT,

@@ -9,7 +9,7 @@ from itertools import chain
 from django.db import connections, router
 
 from weavegraph_checkpoints.backends import get_backend
-from weavegraph_checkpoints.backends.base import SessionRow
+from weavegraph_checkpoints.backends.rows import SessionRow
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.domain.retention import STATUSES
 from weavegraph_checkpoints.exceptions import InterchangeError, SerializationError

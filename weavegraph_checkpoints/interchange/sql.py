@@ -7,16 +7,22 @@ from datetime import datetime
 from typing import Any
 
 from weavegraph_checkpoints.backends.base import (
+    INSERT_SESSION,
+    INSERT_STEP,
     SESSION,
-    SESSION_COLUMNS,
     STEP,
-    STEP_COLUMNS,
-    STEP_VALUES,
     Backend,
-    SessionRow,
 )
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
-from weavegraph_checkpoints.backends.rows import StepRow, from_db_timestamp, to_db_timestamp
+from weavegraph_checkpoints.backends.rows import (
+    COLUMNS,
+    JSON_COLUMNS,
+    SessionRow,
+    StepRow,
+    from_db_timestamp,
+    placeholders,
+    to_db_timestamp,
+)
 from weavegraph_checkpoints.models import Step
 
 IDS_BATCH_SIZE = 400
@@ -26,8 +32,6 @@ INSERT_BATCH_SIZE = 64
 MAX_INSERT_BYTES = 1024 * 1024
 """A larger state is inserted alone, in a packet of its own on MariaDB."""
 
-_JSON_COLUMNS = ("frontier", "ran_nodes", "skipped_nodes", "updated_channels", "versions_seen")
-
 
 class InterchangeStatements:
     """Reads and writes whole histories on one connection."""
@@ -35,7 +39,7 @@ class InterchangeStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        formats = {name: backend.json_as_stored(name) for name in (*_JSON_COLUMNS, "state")}
+        formats = {name: backend.json_as_stored(name) for name in (*JSON_COLUMNS, "state")}
         # The concurrency limit belongs to the session.
         formats["concurrency_limit"] = "1"
         self._columns = ", ".join(formats.get(name, name) for name in StepRow._fields)
@@ -72,8 +76,7 @@ class InterchangeStatements:
         sessions = sorted(sessions)
         with self.connection.cursor() as cursor:
             cursor.executemany(
-                f"INSERT INTO {SESSION} ({SESSION_COLUMNS})"
-                " VALUES (%s, %s, %s, %s, %s, 0, 0, 'empty', '')"
+                f"{INSERT_SESSION} VALUES (%s, %s, %s, %s, %s, 0, 0, 'empty', '')"
                 f" {self.backend.on_session_conflict_lock}",
                 [
                     (
@@ -118,9 +121,9 @@ class InterchangeStatements:
             for batch in batched_by_weight(
                 rows, lambda row: row.state_bytes, MAX_INSERT_BYTES, INSERT_BATCH_SIZE
             ):
-                values = ", ".join([f"({STEP_VALUES})"] * len(batch))
+                values = ", ".join([f"({placeholders(COLUMNS)})"] * len(batch))
                 cursor.execute(
-                    f"INSERT INTO {STEP} ({STEP_COLUMNS}) VALUES {values} {suffix}",
+                    f"{INSERT_STEP} VALUES {values} {suffix}",
                     [value for row in batch for value in row.parameters(self.connection)],
                 )
 
@@ -184,7 +187,7 @@ def _build_row(values: Sequence[Any]) -> StepRow:
     return row._replace(
         created_at=from_db_timestamp(row.created_at),
         state=state.encode() if isinstance(state, str) else state,
-        **{name: _decode(getattr(row, name)) for name in _JSON_COLUMNS},
+        **{name: _decode(getattr(row, name)) for name in JSON_COLUMNS},
     )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from weavegraph_checkpoints.backends.base import SessionRow
 from weavegraph_checkpoints.backends.batching import batched
+from weavegraph_checkpoints.backends.rows import SessionRow
 from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.crate import (
     SCHEMA,

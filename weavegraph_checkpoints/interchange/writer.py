@@ -11,7 +11,7 @@ from django.db import transaction
 
 from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.backends import StepRow
-from weavegraph_checkpoints.backends.base import SessionRow
+from weavegraph_checkpoints.backends.rows import SessionRow
 from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.comparison import find_differences
 from weavegraph_checkpoints.interchange.sql import InterchangeStatements

@@ -11,8 +11,8 @@ from django.db import connections, router
 
 from weavegraph_checkpoints import retries
 from weavegraph_checkpoints.backends import get_backend
-from weavegraph_checkpoints.backends.base import SessionRow, StepKey
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
+from weavegraph_checkpoints.backends.rows import SessionRow, StepKey
 from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_integer, safe_repr
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, get_cutoff
@@ -151,7 +151,7 @@ class _Prune:
             return _Batch(steps, resume_above=steps[-1].step if len(inactive) == 1 else -1)
         if above >= 0 and self.statements.have_steps(inactive, above):
             return _Batch(resume_above=-1)
-        self.backend.before_removal(inactive)
+        self.backend.prepare_deletion(inactive)
         self.statements.delete_steps(steps)
         self.backend.delete_sessions(inactive)
         return _Batch(steps, len(inactive))

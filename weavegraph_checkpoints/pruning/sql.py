@@ -9,8 +9,9 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from weavegraph_checkpoints.backends.base import SESSION, Backend, SessionRow, StepKey
+from weavegraph_checkpoints.backends.base import SESSION, Backend
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
+from weavegraph_checkpoints.backends.rows import SessionRow, StepKey, placeholders
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.pruning.results import SessionLoss
@@ -38,7 +39,7 @@ class PruneStatements:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.connection = backend.connection
-        self.steps = backend.steps_by_number
+        self.steps = backend.steps_by_key
 
     def get_sessions(self, policy: RetentionPolicy, after: str) -> list[SessionRow]:
         """Return the next ``SESSION_PAGE_SIZE`` sessions that a policy applies to, by id."""
@@ -53,7 +54,7 @@ class PruneStatements:
             return self._get_sessions(condition, parameters)
         later = (session_id for session_id in policy.session_ids if session_id > after)
         for ids in batched(later, SESSION_PAGE_SIZE):
-            among = f"{condition} AND id IN ({_placeholders(ids)})"
+            among = f"{condition} AND id IN ({placeholders(ids)})"
             if found := self._get_sessions(among, [*parameters, *ids]):
                 return found
         return []
@@ -69,7 +70,7 @@ class PruneStatements:
             return {}
         sql = (
             f"SELECT session_id, COUNT(*) FROM {self.steps}"
-            f" WHERE session_id IN ({_placeholders(session_ids)}) GROUP BY session_id"
+            f" WHERE session_id IN ({placeholders(session_ids)}) GROUP BY session_id"
         )
         return dict(self.backend.fetch_all(sql, session_ids))
 
@@ -86,7 +87,7 @@ class PruneStatements:
         for session_ids in _batched_by_steps(counts):
             if counts[session_ids[0]] <= READ_BATCH_SIZE:
                 rows = self.backend.fetch_all(
-                    f"SELECT {columns} WHERE session_id IN ({_placeholders(session_ids)})"
+                    f"SELECT {columns} WHERE session_id IN ({placeholders(session_ids)})"
                     " ORDER BY session_id, step DESC",
                     [*age, *session_ids],
                 )
@@ -157,14 +158,14 @@ class PruneStatements:
         order = "step" if len(session_ids) == 1 else "session_id, step"
         return self._get_pruned_steps(
             f"SELECT {_PRUNED_STEP} FROM {self.steps} WHERE session_id IN"
-            f" ({_placeholders(session_ids)}) AND step > %s ORDER BY {order} LIMIT %s",
+            f" ({placeholders(session_ids)}) AND step > %s ORDER BY {order} LIMIT %s",
             [*session_ids, above, limit],
         )
 
     def have_steps(self, session_ids: Sequence[str], up_to: int) -> bool:
         """Return whether any of some sessions has a step up to a step number."""
         sql = (
-            f"SELECT 1 FROM {self.steps} WHERE session_id IN ({_placeholders(session_ids)})"
+            f"SELECT 1 FROM {self.steps} WHERE session_id IN ({placeholders(session_ids)})"
             " AND step <= %s LIMIT 1"
         )
         return bool(self.backend.fetch_all(sql, [*session_ids, up_to]))
@@ -199,7 +200,7 @@ class PruneStatements:
         deleted: list[PrunedStep] = []
         for named, parameters in self._conditions(steps):
             condition = f"({named}) AND {is_old}"
-            if self.backend.takes_arrays:
+            if self.backend.has_arrays:
                 sql = f"{self.backend.delete_steps} WHERE {condition} RETURNING {_PRUNED_STEP}"
             else:
                 sql = (
@@ -207,19 +208,19 @@ class PruneStatements:
                     " ORDER BY session_id, step"
                 )
             deleted += self._get_pruned_steps(sql, [*parameters, *age])
-        if not self.backend.takes_arrays:
+        if not self.backend.has_arrays:
             self.delete_steps(deleted)
         return sorted(deleted)
 
     def _conditions(self, steps: Iterable[PrunedStep | StepKey]) -> Iterator[tuple[str, list[Any]]]:
         """Yield SQL conditions, with their parameters, that together match ``steps``."""
-        arrays = self.backend.takes_arrays
+        arrays = self.backend.has_arrays
         for batch in batched(steps, sys.maxsize if arrays else MAX_PARAMETERS - SESSION_PAGE_SIZE):
             clauses: list[str] = []
             parameters: list[Any] = []
             for session_id, keys in groupby(batch, itemgetter(0)):
                 numbers = [key[1] for key in keys]
-                among = "= ANY(%s::bigint[])" if arrays else f"IN ({_placeholders(numbers)})"
+                among = "= ANY(%s::bigint[])" if arrays else f"IN ({placeholders(numbers)})"
                 clauses.append(f"(session_id = %s AND step {among})")
                 parameters += [session_id, numbers] if arrays else [session_id, *numbers]
             yield " OR ".join(clauses), parameters
@@ -237,7 +238,3 @@ class PruneStatements:
 def _batched_by_steps(counts: Mapping[str, int]) -> Iterator[list[str]]:
     """Batch sessions that have up to ``READ_BATCH_SIZE`` steps together; a longer one is alone."""
     return batched_by_weight(sorted(counts), counts.__getitem__, READ_BATCH_SIZE)
-
-
-def _placeholders(values: Sequence[object]) -> str:
-    return ", ".join(["%s"] * len(values))
