@@ -31,7 +31,7 @@ def start(command: str, *args: str, **pipes: Any) -> subprocess.Popen[str]:
     )
 
 
-def on_a_terminal(command: str, *args: str) -> tuple[str, str]:
+def run_on_terminal(command: str, *args: str) -> tuple[str, str]:
     """Run a command whose standard error is a terminal; return both outputs."""
     leader, follower = pty.openpty()
     process = start(command, *args, stderr=follower)

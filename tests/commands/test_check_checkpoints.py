@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
 from tests.commands.runner import Terminal, run
-from tests.health.corrupting import dropped_triggers, set_session, set_step
+from tests.health.damage import set_session, set_step, without_triggers
 from weavegraph_checkpoints import health
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.health import Finding, RowCount
@@ -121,7 +121,7 @@ def test_the_status_tells_whether_all_is_repaired() -> None:
 
 @pytest.mark.usefixtures("committed")
 def test_a_trigger_has_a_line_of_its_own() -> None:
-    with dropped_triggers():
+    with without_triggers():
         ran = run(CHECK)
         assert ran.status == 1
         assert ran.lines[0].startswith("trigger-missing: weavegraph_checkpoints_step_snapshot")
@@ -167,7 +167,7 @@ def test_sigint_is_heard_between_two_pages() -> None:
 
 
 @pytest.mark.django_db
-def test_a_bar_on_a_terminal() -> None:
+def test_a_bar_run_on_terminal() -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_session("a", status="finished")
     ran = run(CHECK, stderr=Terminal())

@@ -11,9 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from tests.commands.processes import on_a_terminal
+from tests.commands.processes import run_on_terminal
 from tests.commands.runner import CommandResult, Terminal, run
-from tests.pruning.histories import History, plain, plant, stored
+from tests.pruning.histories import History, build_history, create_histories, get_stored_steps
 from weavegraph_checkpoints import pruning
 from weavegraph_checkpoints.management import base
 from weavegraph_checkpoints.management.commands import prune_checkpoints
@@ -35,7 +35,7 @@ def aged(days: int, steps: int, **fields: Any) -> History:
 
 
 @pytest.fixture
-def table(db: None) -> dict[str, History]:
+def histories(db: None) -> dict[str, History]:
     """Sessions to choose from."""
     histories = {
         "fresh": aged(0, 6, owner="me"),
@@ -43,17 +43,17 @@ def table(db: None) -> dict[str, History]:
         "old": aged(400, 3),
         "nothing": aged(400, 0),
     }
-    plant(histories)
+    create_histories(histories)
     return histories
 
 
-def lines_of(*arguments: str) -> list[str]:
+def run_lines(*arguments: str) -> list[str]:
     """Run a command and return what it prints."""
     return run(*arguments).lines
 
 
 def sizes() -> dict[str, int]:
-    return {session_id: len(steps) for session_id, steps in stored().items()}
+    return {session_id: len(steps) for session_id, steps in get_stored_steps().items()}
 
 
 WHOLE = {"fresh": 6, "done": 4, "old": 3, "nothing": 0}
@@ -87,12 +87,12 @@ WHOLE = {"fresh": 6, "done": 4, "old": 3, "nothing": 0}
     ],
 )
 def test_each_option(
-    table: dict[str, History],
+    histories: dict[str, History],
     arguments: list[str],
     left: dict[str, int | None],
     summary: str | None,
 ) -> None:
-    dry = lines_of(COMMAND, "--dry-run", *arguments)
+    dry = run_lines(COMMAND, "--dry-run", *arguments)
     assert sizes() == WHOLE
     ran = run(COMMAND, *arguments)
     assert (ran.err, ran.status) == ("", 0)
@@ -101,11 +101,11 @@ def test_each_option(
     assert lines[:-1] == dry[:-1]
     assert lines[-1] == dry[-1].replace("would prune", "pruned")
     assert summary in (None, lines[-1])
-    assert lines_of(COMMAND, *arguments)[-1] == "pruned 0 steps and 0 sessions"
+    assert run_lines(COMMAND, *arguments)[-1] == "pruned 0 steps and 0 sessions"
 
 
-def test_it_says_what_each_session_lost(table: dict[str, History]) -> None:
-    lines = lines_of(COMMAND, "--keep-last=2", "--older-than=12h", "--owner=me")
+def test_it_says_what_each_session_lost(histories: dict[str, History]) -> None:
+    lines = run_lines(COMMAND, "--keep-last=2", "--older-than=12h", "--owner=me")
     assert lines == [
         'policy 1 of 1 (keep_last=2, older_than=12:00:00, owner="me"): 6 steps, 0 sessions, '
         "600 bytes",
@@ -123,21 +123,21 @@ def test_it_says_what_each_session_lost(table: dict[str, History]) -> None:
     ],
 )
 def test_a_policy_is_told_in_one_line(db: None, ids: list[str], shown: str) -> None:
-    lines = lines_of(COMMAND, "--keep-last=1", *(f"--session={each}" for each in ids))
+    lines = run_lines(COMMAND, "--keep-last=1", *(f"--session={each}" for each in ids))
     assert shown in lines[0]
 
 
 def test_ten_sessions_are_named(db: None) -> None:
-    plant({f"s{n:02}": plain(range(n + 2), size=2**20) for n in range(12)})
-    lines = lines_of(COMMAND, "--keep-last=1", "--dry-run")
+    create_histories({f"s{n:02}": build_history(range(n + 2), size=2**20) for n in range(12)})
+    lines = run_lines(COMMAND, "--keep-last=1", "--dry-run")
     assert lines[0].endswith(": 78 steps, 0 sessions, 78.0 MB")
     assert lines[1] == '  "s11": 12 steps, 12.0 MB'
     assert len(lines) == 12
 
 
 def test_an_id_is_shown_as_a_json_string(db: None) -> None:
-    plant({'"quoted"\n日本': plain(range(2))})
-    lines = lines_of(COMMAND, "--keep-last=1")
+    create_histories({'"quoted"\n日本': build_history(range(2))})
+    lines = run_lines(COMMAND, "--keep-last=1")
     assert lines[1].startswith('  "\\"quoted\\"\\n日本": 1 step')
 
 
@@ -147,7 +147,7 @@ ESCAPED = r"\u001b[2J\u007f\u009b\u0085\u202e\u2066\u2028"
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=["real", "dry"])
 def test_control_and_bidi_characters_are_escaped(db: None, arguments: list[str]) -> None:
-    plant({HOSTILE: plain(range(2), owner=HOSTILE)})
+    create_histories({HOSTILE: build_history(range(2), owner=HOSTILE)})
     ran = run(COMMAND, "--keep-last=1", f"--session={HOSTILE}", f"--owner={HOSTILE}", *arguments)
     assert ran.lines[:2] == [
         f'policy 1 of 1 (keep_last=1, session_ids="{ESCAPED}", owner="{ESCAPED}"): '
@@ -156,17 +156,17 @@ def test_control_and_bidi_characters_are_escaped(db: None, arguments: list[str])
     ]
 
 
-def test_verbosity_0_prints_nothing(table: dict[str, History]) -> None:
+def test_verbosity_0_prints_nothing(histories: dict[str, History]) -> None:
     assert run(COMMAND, "--keep-last=1", "--dry-run", verbosity=0) == CommandResult(0, "", "")
     assert run(COMMAND, "--keep-last=1", verbosity=0) == CommandResult(0, "", "")
     assert sizes()["fresh"] == 1
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_the_database_named(table: dict[str, History]) -> None:
-    plant({"other": plain(range(4))}, using="other")
+def test_the_database_named(histories: dict[str, History]) -> None:
+    create_histories({"other": build_history(range(4))}, using="other")
     run(COMMAND, "--keep-last=1", "--database=other")
-    assert (stored("other"), sizes()) == ({"other": {3}}, WHOLE)
+    assert (get_stored_steps("other"), sizes()) == ({"other": {3}}, WHOLE)
 
 
 # The setting
@@ -177,7 +177,7 @@ def with_retention(settings: Any, *policies: Any) -> None:
 
 
 def test_without_a_rule_it_runs_the_setting_in_order(
-    table: dict[str, History], settings: Any
+    histories: dict[str, History], settings: Any
 ) -> None:
     with_retention(
         settings,
@@ -185,7 +185,7 @@ def test_without_a_rule_it_runs_the_setting_in_order(
         {"older_than": "60h"},
         {"delete_inactive": timedelta(days=180), "status": "empty"},
     )
-    dry = lines_of(COMMAND, "--dry-run")
+    dry = run_lines(COMMAND, "--dry-run")
     assert dry == [
         'policy 1 of 3 (keep_last=3, owner="me"): 4 steps, 0 sessions, 400 bytes',
         '  "fresh": 3 steps, 300 bytes',
@@ -199,7 +199,7 @@ def test_without_a_rule_it_runs_the_setting_in_order(
         "would prune up to 12 steps and 1 session",
     ]
     assert sizes() == WHOLE
-    assert lines_of(COMMAND) == [
+    assert run_lines(COMMAND) == [
         *dry[:3],
         "policy 2 of 3 (older_than=2 days, 12:00:00): 4 steps, 0 sessions, 400 bytes",
         '  "old": 2 steps, 200 bytes',
@@ -211,7 +211,7 @@ def test_without_a_rule_it_runs_the_setting_in_order(
 
 
 def test_a_rule_on_the_command_line_goes_before_the_setting(
-    table: dict[str, History], settings: Any
+    histories: dict[str, History], settings: Any
 ) -> None:
     with_retention(settings, {"delete_inactive": "0d"})
     run(COMMAND, "--keep-last=5")
@@ -237,7 +237,7 @@ def test_a_rule_on_the_command_line_goes_before_the_setting(
     ],
 )
 def test_what_is_refused(
-    table: dict[str, History], settings: Any, arguments: list[str], message: str
+    histories: dict[str, History], settings: Any, arguments: list[str], message: str
 ) -> None:
     with_retention(settings)
     with pytest.raises(CommandError, match=message):
@@ -246,7 +246,7 @@ def test_what_is_refused(
 
 
 def test_what_only_narrows_is_refused_beside_the_setting_too(
-    table: dict[str, History], settings: Any
+    histories: dict[str, History], settings: Any
 ) -> None:
     with_retention(settings, {"keep_last": 1})
     with pytest.raises(CommandError, match="only filter"):
@@ -265,7 +265,7 @@ def test_what_only_narrows_is_refused_beside_the_setting_too(
     ],
 )
 def test_a_malformed_setting_is_refused_before_anything_goes(
-    table: dict[str, History], settings: Any, value: Any, message: str
+    histories: dict[str, History], settings: Any, value: Any, message: str
 ) -> None:
     settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": value}
     with pytest.raises(CommandError, match=message):
@@ -286,22 +286,22 @@ HINT = {"sqlite": "VACUUM", "postgresql": "autovacuum", "mysql": "OPTIMIZE TABLE
 
 
 def test_a_large_prune_says_once_how_to_give_space_back(
-    table: dict[str, History], large: None, settings: Any
+    histories: dict[str, History], large: None, settings: Any
 ) -> None:
     with_retention(settings, {"keep_last": 3}, {"keep_last": 1})
-    dry = lines_of(COMMAND, "--dry-run")
-    lines = lines_of(COMMAND)
+    dry = run_lines(COMMAND, "--dry-run")
+    lines = run_lines(COMMAND)
     hint = HINT[connection.vendor]
     assert sum(hint in line for line in lines) == 1
     assert hint in lines[-2]
     assert lines[-1] == "pruned 10 steps and 0 sessions"
     assert not any(hint in line for line in dry)
-    assert not any(hint in line for line in lines_of(COMMAND))
+    assert not any(hint in line for line in run_lines(COMMAND))
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=["real", "dry"])
-def test_elsewhere_than_on_a_terminal_it_writes_plain_lines(
-    table: dict[str, History], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+def test_elsewhere_than_run_on_terminal_it_writes_plain_lines(
+    histories: dict[str, History], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     assert run(COMMAND, "--keep-last=4", "--dry-run").err == ""
     monkeypatch.setattr(base, "SECONDS_BETWEEN_LINES", 0)
@@ -330,7 +330,7 @@ def interrupted_after(reports: int, function: Callable[..., Any]) -> Callable[..
 
 
 def test_sigint_ends_with_a_summary(
-    table: dict[str, History], settings: Any, monkeypatch: pytest.MonkeyPatch
+    histories: dict[str, History], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_retention(settings, {"keep_last": 2}, {"keep_last": 1})
     monkeypatch.setattr(pruning, "prune", interrupted_after(2, pruning.prune))
@@ -343,7 +343,7 @@ def test_sigint_ends_with_a_summary(
 
 
 def test_sigint_ends_a_dry_run_with_a_summary(
-    table: dict[str, History], monkeypatch: pytest.MonkeyPatch
+    histories: dict[str, History], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "prune", interrupted_after(1, pruning.prune))
     ran = run(COMMAND, "--keep-last=1", "--dry-run")
@@ -351,7 +351,7 @@ def test_sigint_ends_a_dry_run_with_a_summary(
 
 
 def test_sigint_before_the_first_batch(
-    table: dict[str, History], monkeypatch: pytest.MonkeyPatch
+    histories: dict[str, History], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def at_once(*args: Any, **options: Any) -> PruneResult:
         raise KeyboardInterrupt
@@ -361,7 +361,7 @@ def test_sigint_before_the_first_batch(
     assert (ran.status, ran.lines[-1]) == (130, "pruned 0 steps and 0 sessions")
 
 
-def test_a_terminal_at_verbosity_0_stays_empty(table: dict[str, History]) -> None:
+def test_a_terminal_at_verbosity_0_stays_empty(histories: dict[str, History]) -> None:
     terminal = Terminal()
     call_command(COMMAND, "--keep-last=1", verbosity=0, stdout=terminal, stderr=terminal)
     assert terminal.getvalue() == ""
@@ -369,8 +369,8 @@ def test_a_terminal_at_verbosity_0_stays_empty(table: dict[str, History]) -> Non
 
 @pytest.mark.django_db(transaction=True)
 def test_a_terminal_shows_a_bar_and_the_summary_last() -> None:
-    plant({"s": plain(range(40))})
-    stdout, shown = on_a_terminal(COMMAND, "--keep-last=10", "--batch-size=7")
+    create_histories({"s": build_history(range(40))})
+    stdout, shown = run_on_terminal(COMMAND, "--keep-last=10", "--batch-size=7")
     assert re.search(r"30/30 \[.*steps/s", shown) or re.search(r"\d+/30 \[", shown)
     assert "\r" in shown
     assert stdout.splitlines()[-1] == "pruned 30 steps and 0 sessions"

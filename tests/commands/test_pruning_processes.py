@@ -11,7 +11,7 @@ import pytest
 from tests.builders import orphans, wrong_snapshots
 from tests.commands.processes import STUCK_AFTER_SECONDS, start
 from tests.commands.runner import run
-from tests.pruning.histories import plain, plant, stored
+from tests.pruning.histories import build_history, create_histories, get_stored_steps
 from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +24,7 @@ SESSIONS, STEPS = 4, 501
 @pytest.fixture
 def planted() -> int:
     """Histories that take 400 batches; returns how many steps there are."""
-    plant({f"s{number}": plain(range(STEPS)) for number in range(SESSIONS)})
+    create_histories({f"s{number}": build_history(range(STEPS)) for number in range(SESSIONS)})
     return SESSIONS * STEPS
 
 
@@ -57,7 +57,7 @@ def test_stopped_at_any_moment_it_leaves_whole_batches(planted: int, name: str) 
     again = run("prune_checkpoints", "--keep-last=1")
     assert again.status == 0
     assert again.lines[-1] == f"pruned {planted - SESSIONS - gone} steps and 0 sessions"
-    assert stored() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
+    assert get_stored_steps() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
 
 
 def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(planted: int) -> None:
@@ -66,7 +66,7 @@ def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(plante
     wait_for_the_first_batch(planted)
     process.kill()
     process.communicate(timeout=STUCK_AFTER_SECONDS)
-    left = stored()
+    left = get_stored_steps()
     assert sum(len(steps) for steps in left.values()) < planted
     assert all(STEPS - 1 in steps for steps in left.values())
     assert wrong_snapshots() == []
@@ -81,5 +81,5 @@ def test_processes_side_by_side_share_the_work(planted: int) -> None:
     assert [stderr for _, stderr in outputs if "again" in stderr] == []
     pruned = [int(stdout.splitlines()[-1].split()[1]) for stdout, _ in outputs]
     assert sum(pruned) == planted - SESSIONS
-    assert stored() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
+    assert get_stored_steps() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
     assert wrong_snapshots() == []

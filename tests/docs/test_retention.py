@@ -17,7 +17,7 @@ from django.db import connection
 from tests.docs.code_blocks import run_blocks
 from tests.docs.markdown import Block, names, page, rows
 from tests.docs.test_names import shape, written
-from tests.pruning.histories import plain, plant, stored
+from tests.pruning.histories import build_history, create_histories, get_stored_steps
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.management.commands import prune_checkpoints
@@ -82,10 +82,10 @@ def test_every_documented_policy_is_one(given: dict[str, Any], settings: Any) ->
 def test_a_scheduled_task_prunes(given: dict[str, Any], settings: Any, name: str) -> None:
     namespace = run_blocks(OPERATIONS, given)
     settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": [{"keep_last": 2, "session_ids": ["s"]}]}
-    plant({"s": plain(range(9))})
+    create_histories({"s": build_history(range(9))})
     task = namespace[name]
     getattr(task, "enqueue", task)()
-    assert stored()["s"] == {7, 8}
+    assert get_stored_steps()["s"] == {7, 8}
 
 
 def test_the_crontab_runs_the_command() -> None:

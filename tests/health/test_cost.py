@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from tests.builders import save_history
-from tests.health.corrupting import found
+from tests.health.damage import get_findings
 from tests.service.statements import captured
 from tests.triggers.helpers import create_session
 from weavegraph_checkpoints import VersionedState, health
@@ -25,7 +25,7 @@ CATALOGUE = {"mysql": 3, "postgresql": 1, "sqlite": 4}
 def statements(**options: Any) -> int:
     """Return how many statements a check takes, beside those about the triggers."""
     with captured() as queries:
-        assert found(**options) == []
+        assert get_findings(**options) == []
     return len(queries) - CATALOGUE[connection.vendor]
 
 
@@ -53,7 +53,7 @@ def test_statements_grow_with_the_pages_alone(monkeypatch: pytest.MonkeyPatch) -
 def test_a_check_reads_no_state() -> None:
     save_history(DjangoCheckpointer(), "a", [1])
     with captured() as queries:
-        assert found() == []
+        assert get_findings() == []
     for sql in queries.statements:
         outermost = sql.partition(" FROM ")[0]
         for column in ("state", "last_state", "versions_seen"):
@@ -92,7 +92,7 @@ def test_reads_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         state = VersionedState.new_with_user_message("x" * size)
         save_history(DjangoCheckpointer(), "a", [step], state=state)
     DjangoCheckpointer().fork_session("a", "b")
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []
     assert sum(map(len, reads)) == 24
     assert all(len(read) == 1 or sum(read) <= 100_000 for read in reads)
 
@@ -103,7 +103,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     save_history(DjangoCheckpointer(), "a", range(100), state=state)
     tracemalloc.start()
     try:
-        assert found(deep=True) == []
+        assert get_findings(deep=True) == []
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -9,13 +9,13 @@ import pytest
 from django.db import connection
 
 from tests.builders import save_history, wrong_snapshots
-from tests.health.corrupting import (
-    dropped_triggers,
+from tests.health.damage import (
     forget_snapshot,
-    found,
-    problems,
+    get_findings,
+    get_problems,
     set_session,
     set_step,
+    without_triggers,
 )
 from tests.scratch import execute
 from tests.triggers.helpers import STEP, create_session, forget_updates, moved, revision
@@ -66,16 +66,16 @@ def test_each_corruption_is_found_and_repaired(
     set_session("b", **columns)
     damaged = stored("b")
 
-    assert found() == [
+    assert get_findings() == [
         Finding(session_id="b", step=3, problem=problem, detail=detail)
         for problem, detail in expected.items()
     ]
     assert stored("b") == damaged
-    assert problems(repair=True) == [("b", 3, problem, True) for problem in expected]
+    assert get_problems(repair=True) == [("b", 3, problem, True) for problem in expected]
     assert stored("b") == before
     assert not moved("b")
     assert [revision(i) for i in "abc"] == [revisions[0], revisions[1] + 1, revisions[2]]
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []
 
 
 @pytest.mark.parametrize("steps", [[0], [1, 2]])
@@ -88,8 +88,8 @@ def test_a_missing_snapshot(steps: list[int]) -> None:
         ("a", newest, "status"),
         ("a", newest, "session-counts"),
     ]
-    assert problems() == [(*problem, False) for problem in expected]
-    assert problems(repair=True) == [(*problem, True) for problem in expected]
+    assert get_problems() == [(*problem, False) for problem in expected]
+    assert get_problems(repair=True) == [(*problem, True) for problem in expected]
     assert wrong_snapshots() == []
 
 
@@ -97,12 +97,12 @@ def test_a_snapshot_of_a_session_without_steps() -> None:
     before = create_session("a")
     set_session("a", last_step=4, status="finished", last_state="{}", last_message_count=1)
     expected = ["snapshot", "status", "session-counts"]
-    assert problems() == [("a", None, problem, False) for problem in expected]
-    assert problems(repair=True) == [("a", None, problem, True) for problem in expected]
+    assert get_problems() == [("a", None, problem, False) for problem in expected]
+    assert get_problems(repair=True) == [("a", None, problem, True) for problem in expected]
     after = Session.objects.get(pk="a")
     assert (after.revision, after.updated_at) == (before.revision + 1, before.updated_at)
     assert (after.last_step, after.status, after.last_state) == (0, "empty", None)
-    assert found() == []
+    assert get_findings() == []
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_a_snapshot_of_a_session_without_steps() -> None:
 )
 def test_the_status_that_a_frontier_gives(frontier: list[str], status: str) -> None:
     save_history(DjangoCheckpointer(), "a", [1], frontier=frontier)
-    assert found() == []
+    assert get_findings() == []
     wrong = "resumable" if status == "finished" else "finished"
     set_session("a", status=wrong)
-    (finding,) = found(repair=True)
+    (finding,) = get_findings(repair=True)
     assert (finding.problem, finding.detail) == ("status", f"{wrong}, not {status}")
     assert Session.objects.get(pk="a").status == status
 
@@ -131,16 +131,16 @@ def test_a_frontier_that_is_no_list_of_nodes(frontier: Any) -> None:
     set_step("a", 1, frontier=json.dumps(frontier))
     set_session("a", last_step=0)
     expected = [("a", 1, "snapshot", True), ("a", 1, "undecodable", False)]
-    assert problems(repair=True) == expected
-    assert problems() == expected[1:]
-    (deep,) = found(deep=True)
+    assert get_problems(repair=True) == expected
+    assert get_problems() == expected[1:]
+    (deep,) = get_findings(deep=True)
     assert deep.problem == "undecodable"
     assert "$.frontier" in deep.detail
 
 
 @pytest.mark.vendor("sqlite")
 def test_a_frontier_that_is_no_json() -> None:
-    with dropped_triggers():
+    with without_triggers():
         save_history(DjangoCheckpointer(), "a", [1])
         execute(
             connection,
@@ -149,8 +149,8 @@ def test_a_frontier_that_is_no_json() -> None:
             "PRAGMA ignore_check_constraints = OFF",
         )
     expected = ["snapshot", "session-counts", "undecodable"]
-    assert problems(repair=True) == [("a", 1, problem, False) for problem in expected]
-    assert problems() == [("a", 1, problem, False) for problem in expected]
+    assert get_problems(repair=True) == [("a", 1, problem, False) for problem in expected]
+    assert get_problems() == [("a", 1, problem, False) for problem in expected]
 
 
 def test_pages_and_ids_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,5 +160,5 @@ def test_pages_and_ids_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     for session_id in ids:
         save_history(DjangoCheckpointer(), session_id, [1, 2])
         set_session(session_id, status="finished")
-    assert problems(repair=True) == [(i, 2, "status", True) for i in ids]
-    assert found(deep=True) == []
+    assert get_problems(repair=True) == [(i, 2, "status", True) for i in ids]
+    assert get_findings(deep=True) == []

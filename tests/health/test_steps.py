@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 
 from tests.builders import save_history
-from tests.health.corrupting import (
+from tests.health.damage import (
     create_orphan,
-    found,
-    problems,
+    get_findings,
+    get_problems,
     set_session,
     set_step,
 )
@@ -47,12 +47,12 @@ def test_missing_counts_are_filled(step: int, columns: list[str]) -> None:
     forget_updates()
     revised = revision("a")
 
-    assert problems() == [("a", step, "missing-counts", False)]
-    assert problems(repair=True) == [("a", step, "missing-counts", True)]
+    assert get_problems() == [("a", step, "missing-counts", False)]
+    assert get_problems(repair=True) == [("a", step, "missing-counts", True)]
     assert counts("a", step) == before == (2, 1, before[2])
     assert not moved("a")
     assert revision("a") == revised + 1
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []
 
 
 @pytest.mark.django_db
@@ -61,7 +61,7 @@ def test_the_text_of_updated_at_stays() -> None:
     save_history(DjangoCheckpointer(), "a", [1])
     set_step("a", 1, message_count=None)
     set_session("a", updated_at="2026-01-02 03:04:05.6")
-    assert problems(repair=True) == [("a", 1, "missing-counts", True)]
+    assert get_problems(repair=True) == [("a", 1, "missing-counts", True)]
     with connection.cursor() as cursor:
         cursor.execute("SELECT CAST(updated_at AS TEXT) FROM weavegraph_checkpoints_session")
         assert cursor.fetchone() == ("2026-01-02 03:04:05.6",)
@@ -75,21 +75,21 @@ def test_wrong_counts_are_found_by_decoding() -> None:
     set_step("a", 2, error_count=None, message_count=3)
     forget_updates()
 
-    assert problems() == [("a", 2, "missing-counts", False)]
-    details = {(f.step, f.problem): f.detail for f in found(deep=True)}
+    assert get_problems() == [("a", 2, "missing-counts", False)]
+    details = {(f.step, f.problem): f.detail for f in get_findings(deep=True)}
     assert details == {
         (2, "missing-counts"): "one or more of message_count, error_count, state_bytes are null",
         (1, "wrong-counts"): f"message_count is 7, not 2, state_bytes is 0, not {before[2]}",
         (2, "wrong-counts"): "message_count is 3, not 2",
     }
-    assert problems(deep=True, repair=True) == [
+    assert get_problems(deep=True, repair=True) == [
         ("a", 2, "missing-counts", True),
         ("a", 1, "wrong-counts", True),
     ]
     assert counts("a", 1) == counts("a", 2) == before
     assert not moved("a")
     assert Session.objects.get(pk="a").last_message_count == 2
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []
 
 
 @pytest.mark.django_db
@@ -100,14 +100,14 @@ def test_counts_of_many_steps_and_sessions(monkeypatch: pytest.MonkeyPatch) -> N
         save_history(DjangoCheckpointer(), session_id, range(5), state=STATE)
     Step.objects.update(message_count=None)
     every = [(i, step, "missing-counts") for i in "abc" for step in range(5)]
-    assert problems() == [(*one, False) for one in every]
-    assert problems(repair=True) == [(*one, True) for one in every]
+    assert get_problems() == [(*one, False) for one in every]
+    assert get_problems(repair=True) == [(*one, True) for one in every]
     Step.objects.update(message_count=8)
-    assert found() == []
-    assert problems(deep=True, repair=True) == [
+    assert get_findings() == []
+    assert get_problems(deep=True, repair=True) == [
         (i, step, "wrong-counts", True) for i, step, _ in every
     ]
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []
 
 
 GOOD = {"messages": {"version": 1, "items": []}, "extra": {"version": 1, "map": {}}}
@@ -138,7 +138,7 @@ def test_json_of_the_wrong_shape(columns: dict[str, Any], path: str, step: int) 
     set_step("a", step, **texts)
     before = list(Step.objects.values_list())
     for repair in (False, True):
-        (finding,) = found(deep=True, repair=repair)
+        (finding,) = get_findings(deep=True, repair=repair)
         assert (finding.session_id, finding.step, finding.problem) == ("a", step, "undecodable")
         assert finding.detail.endswith(f" at {path}")
         assert not finding.detail.startswith("session")
@@ -152,7 +152,7 @@ def test_json_of_the_wrong_shape(columns: dict[str, Any], path: str, step: int) 
 def test_a_state_that_is_no_json(text: str) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_step("a", 1, state=text, message_count=None)
-    assert problems(deep=True, repair=True) == [
+    assert get_problems(deep=True, repair=True) == [
         ("a", 1, "missing-counts", False),
         ("a", 1, "undecodable", False),
     ]
@@ -166,7 +166,7 @@ def test_a_state_that_is_no_json(text: str) -> None:
 def test_a_state_that_is_no_text() -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     execute(connection, f"UPDATE {STEP} SET state = CAST(x'7bff7d' AS TEXT) WHERE step = 1")
-    (finding,) = found(deep=True)
+    (finding,) = get_findings(deep=True)
     assert (finding.step, finding.problem) == (1, "undecodable")
     assert "UTF-8" in finding.detail
 
@@ -185,7 +185,7 @@ def test_a_state_that_is_no_text() -> None:
 def test_a_time_that_cannot_be_read(text: str) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_step("a", 1, created_at=text)
-    (finding,) = found(deep=True)
+    (finding,) = get_findings(deep=True)
     assert (finding.step, finding.problem) == (1, "undecodable")
     assert finding.detail.startswith("not a timestamp: '")
     assert finding.detail.endswith(" at $.created_at")
@@ -207,7 +207,7 @@ def orphans(committed: None) -> Iterator[None]:
 @pytest.mark.parametrize("repair", [False, True])
 def test_orphans_are_reported_and_left(deep: bool, repair: bool) -> None:
     before = list(Step.objects.order_by("pk").values_list())
-    assert problems(deep=deep, repair=repair) == [
+    assert get_problems(deep=deep, repair=repair) == [
         ("a", 0, "orphan", False),
         ("a", 3, "orphan", False),
         ("c", 2**63 - 1, "orphan", False),
@@ -221,7 +221,7 @@ def test_the_widest_range_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (0, 1, 2**63 - 1):
         DjangoCheckpointer().save(a_checkpoint("a", step))
     Step.objects.update(state_bytes=None)
-    assert problems(deep=True, repair=True) == [
+    assert get_problems(deep=True, repair=True) == [
         ("a", step, "missing-counts", True) for step in (0, 1, 2**63 - 1)
     ]
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tests.builders import save_history, wrong_snapshots
-from tests.health.corrupting import alter_trigger, dropped_triggers, found, problems
+from tests.health.damage import alter_trigger, get_findings, get_problems, without_triggers
 from tests.scratch import execute
 from tests.triggers.helpers import STEP
 from weavegraph_checkpoints import triggers
@@ -37,14 +37,14 @@ def trigger_findings(kind: str, names: list[str], *, repaired: bool) -> list[Fin
 def test_dropped() -> None:
     names = NAMES[connection.vendor]
     save_history(DjangoCheckpointer(), "a", [1])
-    with dropped_triggers():
+    with without_triggers():
         save_history(DjangoCheckpointer(), "a", [2])
         stale = [("a", 2, "snapshot", False)]
-        assert found()[: len(names)] == trigger_findings("missing", names, repaired=False)
-        assert problems()[len(names) :] == stale
+        assert get_findings()[: len(names)] == trigger_findings("missing", names, repaired=False)
+        assert get_problems()[len(names) :] == stale
         revised = Session.objects.get(pk="a")
-        assert found(repair=True)[:-1] == trigger_findings("missing", names, repaired=True)
-        assert found(deep=True) == []
+        assert get_findings(repair=True)[:-1] == trigger_findings("missing", names, repaired=True)
+        assert get_findings(deep=True) == []
     mended = Session.objects.get(pk="a")
     assert (mended.revision, mended.updated_at) == (revised.revision + 1, revised.updated_at)
     assert wrong_snapshots() == []
@@ -53,9 +53,9 @@ def test_dropped() -> None:
 def test_altered() -> None:
     alter_trigger()
     names = NAMES[connection.vendor][-1:]
-    assert found() == trigger_findings("altered", names, repaired=False)
-    assert found(repair=True) == trigger_findings("altered", names, repaired=True)
-    assert found() == []
+    assert get_findings() == trigger_findings("altered", names, repaired=False)
+    assert get_findings(repair=True) == trigger_findings("altered", names, repaired=True)
+    assert get_findings() == []
 
 
 @pytest.mark.vendor("postgresql")
@@ -63,9 +63,9 @@ def test_altered() -> None:
 def test_disabled(how: str) -> None:
     names = NAMES["postgresql"]
     execute(connection, f"ALTER TABLE {STEP} {how} TRIGGER {names[0]}")
-    assert found() == trigger_findings("disabled", names, repaired=False)
-    assert found(repair=True) == trigger_findings("disabled", names, repaired=True)
-    assert found() == []
+    assert get_findings() == trigger_findings("disabled", names, repaired=False)
+    assert get_findings(repair=True) == trigger_findings("disabled", names, repaired=True)
+    assert get_findings() == []
 
 
 def test_a_trigger_that_may_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,15 +73,15 @@ def test_a_trigger_that_may_not_be_installed(monkeypatch: pytest.MonkeyPatch) ->
         raise OperationalError(1419, "You do not have the SUPER privilege")
 
     save_history(DjangoCheckpointer(), "a", [1])
-    with dropped_triggers(), monkeypatch.context() as context:
+    with without_triggers(), monkeypatch.context() as context:
         context.setattr(triggers, "install", refuse)
         save_history(DjangoCheckpointer(), "a", [2])
-        *reported, snapshot = found(repair=True)
+        *reported, snapshot = get_findings(repair=True)
     assert [finding.problem for finding in reported] == ["trigger-missing"] * len(reported)
     assert all("SUPER privilege" in finding.detail for finding in reported)
     assert not any(finding.repaired for finding in reported)
     assert snapshot.repaired
-    assert found() == []
+    assert get_findings() == []
 
 
 def test_writes_without_triggers_of_every_kind() -> None:
@@ -89,12 +89,17 @@ def test_writes_without_triggers_of_every_kind() -> None:
     save_history(checkpointer, "a", [1, 2, 3])
     save_history(checkpointer, "b", [1])
     save_history(checkpointer, "c", [1])
-    with dropped_triggers():
+    with without_triggers():
         save_history(checkpointer, "a", [4], frontier=["End"])
         execute(connection, f"DELETE FROM {STEP} WHERE session_id = 'b'")
         save_history(checkpointer, "d", [0])
         save_history(checkpointer, "c", [1], frontier=[])
-    assert {(f.session_id, f.step) for f in found()} == {("a", 4), ("b", None), ("c", 1), ("d", 0)}
-    assert all(finding.repaired for finding in found(repair=True))
+    assert {(f.session_id, f.step) for f in get_findings()} == {
+        ("a", 4),
+        ("b", None),
+        ("c", 1),
+        ("d", 0),
+    }
+    assert all(finding.repaired for finding in get_findings(repair=True))
     assert wrong_snapshots() == []
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import a_history, save_history, wrong_snapshots
-from tests.health.corrupting import found, problems, set_session, set_step
+from tests.health.damage import get_findings, get_problems, set_session, set_step
 from tests.service.racing import race
 from tests.strategies import a_checkpoint, checkpoints
 from tests.triggers.helpers import forget_updates, moved
@@ -33,7 +33,7 @@ PAUSE_SECONDS = 0.005
 def test_whatever_is_saved_is_healthy(checkpoint: Checkpoint) -> None:
     with transaction.atomic():
         DjangoCheckpointer().save(checkpoint)
-        assert found(deep=True) == []
+        assert get_findings(deep=True) == []
         transaction.set_rollback(True)
 
 
@@ -70,8 +70,8 @@ def test_any_history_is_healthy(actions: list[tuple[Any, ...]]) -> None:
     with transaction.atomic():
         for number, action in enumerate(actions):
             act(number, action)
-        assert found(deep=True) == []
-        assert found(deep=True, repair=True) == []
+        assert get_findings(deep=True) == []
+        assert get_findings(deep=True, repair=True) == []
         transaction.set_rollback(True)
 
 
@@ -102,14 +102,14 @@ def test_any_damage_to_a_session_is_found_and_undone(
         if before is not None:
             set_session(session_id, **damage)
             damaged = Session.objects.filter(pk=session_id).values().get()
-            reported = found()
+            reported = get_findings()
             assert bool(reported) == (damaged != before)
-            repaired = found(repair=True)
+            repaired = get_findings(repair=True)
             assert [f.problem for f in repaired] == [f.problem for f in reported]
             assert all(f.repaired and f.session_id == session_id for f in repaired)
             raised = before | {"revision": before["revision"] + bool(reported)}
             assert Session.objects.filter(pk=session_id).values().get() == raised
-            assert found() == []
+            assert get_findings() == []
         transaction.set_rollback(True)
 
 
@@ -132,7 +132,7 @@ def test_what_a_save_mends_first_is_not_reported(monkeypatch: pytest.MonkeyPatch
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_session("a", last_state=None)
     after_first(monkeypatch, "get_snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
-    assert found(repair=True) == []
+    assert get_findings(repair=True) == []
     assert wrong_snapshots() == []
 
 
@@ -143,7 +143,7 @@ def test_a_snapshot_is_derived_from_the_step_that_came_meanwhile(
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_session("a", last_step=9)
     after_first(monkeypatch, "get_snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
-    assert problems(repair=True) == [("a", 3, "snapshot", True)]
+    assert get_problems(repair=True) == [("a", 3, "snapshot", True)]
     assert wrong_snapshots() == []
 
 
@@ -154,7 +154,9 @@ def test_a_session_that_is_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch, re
     set_step("a", 2, message_count=None)
     set_session("a", status="finished")
     after_first(monkeypatch, read, lambda: DjangoCheckpointer().delete_session("a"))
-    assert problems(repair=True) == ([("a", 2, "status", True)] if read == "get_headers" else [])
+    assert get_problems(repair=True) == (
+        [("a", 2, "status", True)] if read == "get_headers" else []
+    )
     assert not Session.objects.exists()
 
 
@@ -163,7 +165,7 @@ def test_counts_that_a_save_mends_first_are_not_reported(monkeypatch: pytest.Mon
     save_history(DjangoCheckpointer(), "a", [1, 2])
     Step.objects.update(message_count=None)
     after_first(monkeypatch, "get_headers", lambda: save_history(DjangoCheckpointer(), "a", [2]))
-    assert problems(repair=True) == [("a", 1, "missing-counts", True)]
+    assert get_problems(repair=True) == [("a", 1, "missing-counts", True)]
 
 
 @pytest.mark.django_db
@@ -176,7 +178,7 @@ def test_steps_that_come_between_two_reads_are_decoded(monkeypatch: pytest.Monke
         Step.objects.filter(step__in=[1, 5, 20]).update(message_count=9)
 
     after_first(monkeypatch, "get_headers", insert)
-    assert problems(deep=True) == [("a", step, "wrong-counts", False) for step in (1, 5, 20)]
+    assert get_problems(deep=True) == [("a", step, "wrong-counts", False) for step in (1, 5, 20)]
 
 
 def test_checks_beside_writers_raise_no_alarm(committed: None) -> None:
@@ -187,8 +189,8 @@ def test_checks_beside_writers_raise_no_alarm(committed: None) -> None:
 
     def work(racer: int) -> Any:
         if racer == 0:
-            alarms = [found(deep=True) for _ in range(ROUNDS)]
-            alarms += [found(deep=True, repair=True) for _ in range(ROUNDS)]
+            alarms = [get_findings(deep=True) for _ in range(ROUNDS)]
+            alarms += [get_findings(deep=True, repair=True) for _ in range(ROUNDS)]
             saving.clear()
             return alarms
         checkpointer, step = DjangoCheckpointer(), 0
@@ -219,7 +221,7 @@ def test_repair_while_writers_save(committed: None) -> None:
                 for session_id in ("a", "b", "c"):
                     set_session(session_id, last_state=None, status="empty")
                     set_step(session_id, 1, message_count=None)
-                repaired += found(deep=True, repair=True)
+                repaired += get_findings(deep=True, repair=True)
             saving.clear()
             return repaired
         checkpointer, step = DjangoCheckpointer(), 1
@@ -235,7 +237,7 @@ def test_repair_while_writers_save(committed: None) -> None:
     newest = {"b": saved[0], "a": saved[1], "c": 1}
     assert dict(Session.objects.values_list("pk", "last_step")) == newest
     assert wrong_snapshots() == []
-    assert found(deep=True) == []
+    assert get_findings(deep=True) == []
     assert not connections["default"].in_atomic_block
 
 
@@ -244,7 +246,7 @@ def test_an_idle_session_is_repaired_without_a_trace_in_its_time(committed: None
     set_session("a", last_state=None)
     set_step("a", 0, message_count=None)
     forget_updates()
-    assert problems(repair=True) == [
+    assert get_problems(repair=True) == [
         ("a", 1, "snapshot", True),
         ("a", 0, "missing-counts", True),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,14 +40,14 @@ class History:
         return "finished" if self.finished else "resumable"
 
 
-def plain(numbers: Iterable[int], size: int = 10, **fields: Any) -> History:
+def build_history(numbers: Iterable[int], size: int = 10, **fields: Any) -> History:
     """Return a history a day older for each step below the newest."""
     numbers = sorted(numbers)
     made = {step: NOW - DAY * age for age, step in enumerate(reversed(numbers))}
     return History(steps={step: (made[step], size) for step in numbers}, **fields)
 
 
-def plant(histories: Mapping[str, History], using: str = "default") -> None:
+def create_histories(histories: Mapping[str, History], using: str = "default") -> None:
     """Write histories; the triggers see every row."""
     Session.objects.using(using).bulk_create(
         [Session(id=session_id, owner=one.owner) for session_id, one in histories.items()]
@@ -73,7 +73,7 @@ def plant(histories: Mapping[str, History], using: str = "default") -> None:
         Session.objects.using(using).filter(id=session_id).update(updated_at=one.updated_at)
 
 
-def stored(using: str = "default") -> dict[str, set[int]]:
+def get_stored_steps(using: str = "default") -> dict[str, set[int]]:
     """Return the steps of each session that are there."""
     found: dict[str, set[int]] = {
         session_id: set()
@@ -136,8 +136,3 @@ class Model:
             largest=tuple(sorted(losses, reverse=True)[:10]),
             finished=True,
         )
-
-
-def sizes(results: Sequence[PruneResult]) -> list[tuple[int, int, int]]:
-    """Return the figures of results that add up."""
-    return [(result.steps, result.sessions, result.bytes) for result in results]

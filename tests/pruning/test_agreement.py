@@ -15,7 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import wrong_snapshots
-from tests.pruning.histories import DAY, MAX_STEP, NOW, History, Model, plain, plant, stored
+from tests.pruning.histories import (
+    DAY,
+    MAX_STEP,
+    NOW,
+    History,
+    Model,
+    build_history,
+    create_histories,
+    get_stored_steps,
+)
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.pruning import PruneResult, prune, sql
@@ -67,7 +76,7 @@ def policies() -> st.SearchStrategy[RetentionPolicy]:
     )
 
 
-tables = st.dictionaries(st.sampled_from(SESSIONS), histories(), max_size=4)
+session_histories = st.dictionaries(st.sampled_from(SESSIONS), histories(), max_size=4)
 examples = settings(
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -75,26 +84,26 @@ examples = settings(
 
 
 @contextmanager
-def planted(table: dict[str, History]) -> Iterator[Model]:
-    """Histories in the tables, and in a model; gone afterwards."""
+def created(sessions: dict[str, History]) -> Iterator[Model]:
+    """Histories in the session_histories, and in a model; gone afterwards."""
     with transaction.atomic():
-        plant(table)
-        yield Model(deepcopy(table))
+        create_histories(sessions)
+        yield Model(deepcopy(sessions))
         transaction.set_rollback(True)
 
 
 @examples
-@given(tables, policies(), st.integers(1, 12), st.sampled_from([1, 2, 5, 5000]))
+@given(session_histories, policies(), st.integers(1, 12), st.sampled_from([1, 2, 5, 5000]))
 def test_one_policy(
-    table: dict[str, History], policy: RetentionPolicy, batch_size: int, read_batch_size: int
+    sessions: dict[str, History], policy: RetentionPolicy, batch_size: int, read_batch_size: int
 ) -> None:
-    with planted(table) as model, patch.object(sql, "READ_BATCH_SIZE", read_batch_size):
+    with created(sessions) as model, patch.object(sql, "READ_BATCH_SIZE", read_batch_size):
         untouched = Session.objects.in_bulk()
         would = prune(policy, dry_run=True)
-        assert stored() == model.left()
+        assert get_stored_steps() == model.left()
         did = prune(policy, batch_size=batch_size)
         assert did == would == model.prune(policy)
-        assert stored() == model.left()
+        assert get_stored_steps() == model.left()
         assert wrong_snapshots() == []
         for session_id, session in Session.objects.in_bulk().items():
             before = untouched[session_id]
@@ -103,16 +112,16 @@ def test_one_policy(
 
 
 @examples
-@given(tables, st.lists(policies(), min_size=2, max_size=4))
-def test_several_policies(table: dict[str, History], rules: list[RetentionPolicy]) -> None:
+@given(session_histories, st.lists(policies(), min_size=2, max_size=4))
+def test_several_policies(sessions: dict[str, History], rules: list[RetentionPolicy]) -> None:
     """Each dry run counts one policy alone, which is the most that it deletes after others."""
-    with planted(table) as model:
+    with created(sessions) as model:
         would = [prune(policy, dry_run=True) for policy in rules]
-        assert would == [Model(deepcopy(table)).prune(policy) for policy in rules]
-        assert stored() == model.left()
+        assert would == [Model(deepcopy(sessions)).prune(policy) for policy in rules]
+        assert get_stored_steps() == model.left()
         did = [prune(policy) for policy in rules]
         assert did == [model.prune(policy) for policy in rules]
-        assert stored() == model.left()
+        assert get_stored_steps() == model.left()
         for alone, after_others in zip(would, did, strict=True):
             assert alone.steps >= after_others.steps
             assert alone.sessions >= after_others.sessions
@@ -120,11 +129,11 @@ def test_several_policies(table: dict[str, History], rules: list[RetentionPolicy
 
 
 @examples
-@given(tables, policies(), st.integers(1, 3), st.integers(1, 3))
+@given(session_histories, policies(), st.integers(1, 3), st.integers(1, 3))
 def test_runs_that_end_early_add_up(
-    table: dict[str, History], policy: RetentionPolicy, batch_size: int, max_batches: int
+    sessions: dict[str, History], policy: RetentionPolicy, batch_size: int, max_batches: int
 ) -> None:
-    with planted(table) as model:
+    with created(sessions) as model:
         results = [prune(policy, batch_size=batch_size, max_batches=max_batches)]
         while not results[-1].finished:
             assert results[-1].steps <= batch_size * max_batches
@@ -134,16 +143,18 @@ def test_runs_that_end_early_add_up(
         assert sum(result.steps for result in results) == whole.steps
         assert sum(result.sessions for result in results) == whole.sessions
         assert sum(result.bytes for result in results) == whole.bytes
-        assert stored() == model.left()
+        assert get_stored_steps() == model.left()
 
 
 def test_the_ten_largest_losses_by_bytes_then_by_steps() -> None:
-    table = {f"s{number:02}": plain(range(number + 2), size=number // 2) for number in range(14)}
+    sessions = {
+        f"s{number:02}": build_history(range(number + 2), size=number // 2) for number in range(14)
+    }
     policy = RetentionPolicy(keep_last=1)
-    plant(table)
+    create_histories(sessions)
     would = prune(policy, dry_run=True)
     did = prune(policy, batch_size=7)
-    assert did == would == Model(table).prune(policy)
+    assert did == would == Model(sessions).prune(policy)
     assert [(loss.session_id, loss.bytes, loss.steps) for loss in did.largest][:3] == [
         ("s13", 84, 14),
         ("s12", 78, 13),
@@ -153,9 +164,9 @@ def test_the_ten_largest_losses_by_bytes_then_by_steps() -> None:
 
 
 def test_sessions_beyond_a_page_and_ids_that_are_not_there() -> None:
-    table = {f"s{number:04}": plain(range(3)) for number in range(250)}
-    plant(table)
-    model = Model(table)
+    sessions = {f"s{number:04}": build_history(range(3)) for number in range(250)}
+    create_histories(sessions)
+    model = Model(sessions)
     named = [*(f"absent-{number:04}" for number in range(450)), "s0007", "s0249"]
     for policy in (
         RetentionPolicy(keep_last=2, session_ids=named),
@@ -164,4 +175,4 @@ def test_sessions_beyond_a_page_and_ids_that_are_not_there() -> None:
     ):
         would = prune(policy, dry_run=True)
         assert prune(policy) == would == model.prune(policy)
-        assert stored() == model.left()
+        assert get_stored_steps() == model.left()

@@ -13,7 +13,15 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from tests.builders import everything_stored, wrong_snapshots
-from tests.pruning.histories import DAY, MAX_STEP, NOW, Model, plain, plant, stored
+from tests.pruning.histories import (
+    DAY,
+    MAX_STEP,
+    NOW,
+    Model,
+    build_history,
+    create_histories,
+    get_stored_steps,
+)
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.exceptions import InvalidPolicy
@@ -46,12 +54,12 @@ def test_a_size_outside_its_range_is_refused(name: str, value: Any, dry_run: boo
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 8, 9, 20, 10_000])
 def test_each_batch_deletes_at_most_its_size(policy: RetentionPolicy, batch_size: int) -> None:
     table = {
-        "empty": plain([], updated_at=LONG_AGO),
-        "long": plain(range(10), updated_at=LONG_AGO),
-        "longer": plain(range(11), updated_at=LONG_AGO),
-        "short": plain([5], updated_at=LONG_AGO),
+        "empty": build_history([], updated_at=LONG_AGO),
+        "long": build_history(range(10), updated_at=LONG_AGO),
+        "longer": build_history(range(11), updated_at=LONG_AGO),
+        "short": build_history([5], updated_at=LONG_AGO),
     }
-    plant(table)
+    create_histories(table)
     counts = [0]
     result = prune(
         policy, batch_size=batch_size, on_progress=lambda so_far: counts.append(so_far.steps)
@@ -59,11 +67,11 @@ def test_each_batch_deletes_at_most_its_size(policy: RetentionPolicy, batch_size
     assert max(after - before for before, after in pairwise(counts)) <= batch_size
     model = Model(table)
     assert result == model.prune(policy)
-    assert stored() == model.left()
+    assert get_stored_steps() == model.left()
 
 
 def test_max_batches_ends_a_run_and_says_so() -> None:
-    plant({"s": plain(range(12))})
+    create_histories({"s": build_history(range(12))})
     results = [prune(KEEP_TWO, batch_size=4, max_batches=1) for _ in range(4)]
     assert [(each.steps, each.finished) for each in results] == [
         (4, False),
@@ -71,18 +79,18 @@ def test_max_batches_ends_a_run_and_says_so() -> None:
         (2, True),
         (0, True),
     ]
-    assert stored() == {"s": {10, 11}}
+    assert get_stored_steps() == {"s": {10, 11}}
 
 
 def test_max_batches_counts_sessions_too() -> None:
-    plant({name: plain(range(3), updated_at=LONG_AGO) for name in "abc"})
+    create_histories({name: build_history(range(3), updated_at=LONG_AGO) for name in "abc"})
     result = prune(INACTIVE, batch_size=3, max_batches=2)
     assert (result.steps, result.sessions, result.finished) == (6, 2, False)
-    assert set(stored()) == {"c"}
+    assert set(get_stored_steps()) == {"c"}
 
 
 def test_progress_rises_to_the_result_and_may_end_the_run() -> None:
-    plant({"s": plain(range(12))})
+    create_histories({"s": build_history(range(12))})
     seen: list[PruneResult] = []
 
     def on_progress(result: PruneResult) -> None:
@@ -94,7 +102,7 @@ def test_progress_rises_to_the_result_and_may_end_the_run() -> None:
         prune(KEEP_TWO, batch_size=4, on_progress=on_progress)
     assert [each.steps for each in seen] == [4, 8]
     assert not any(each.finished for each in seen)
-    assert stored() == {"s": {0, 1, 10, 11}}
+    assert get_stored_steps() == {"s": {0, 1, 10, 11}}
     assert prune(KEEP_TWO).steps == 2
 
 
@@ -104,21 +112,21 @@ def test_sessions_longer_than_a_read_and_than_a_batch(
 ) -> None:
     monkeypatch.setattr(prune_sql, "READ_BATCH_SIZE", 50)
     table = {
-        "long": plain([0, *range(3, 203), MAX_STEP], updated_at=LONG_AGO),
-        "short": plain(range(4), updated_at=LONG_AGO),
-        "other long": plain(range(51), updated_at=LONG_AGO),
+        "long": build_history([0, *range(3, 203), MAX_STEP], updated_at=LONG_AGO),
+        "short": build_history(range(4), updated_at=LONG_AGO),
+        "other long": build_history(range(51), updated_at=LONG_AGO),
     }
-    plant(table)
+    create_histories(table)
     model = Model(table)
     would = prune(policy, dry_run=True)
     assert prune(policy, batch_size=30) == would == model.prune(policy)
-    assert stored() == model.left()
+    assert get_stored_steps() == model.left()
     assert wrong_snapshots() == []
 
 
 def test_a_long_read_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune_sql, "READ_BATCH_SIZE", 50)
-    plant({"long": plain(range(130))})
+    create_histories({"long": build_history(range(130))})
     reports: list[PruneResult] = []
     prune(RetentionPolicy(older_than=119 * DAY), batch_size=5, on_progress=reports.append)
     assert [report.steps for report in reports[:2]] == [0, 0]
@@ -127,7 +135,7 @@ def test_a_long_read_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_long_count_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune_sql, "READ_BATCH_SIZE", 50)
-    plant({"long": plain(range(180))})
+    create_histories({"long": build_history(range(180))})
     reports: list[PruneResult] = []
     prune(RetentionPolicy(keep_last=100), dry_run=True, on_progress=reports.append)
     counts = [result.steps for result in reports]
@@ -137,7 +145,7 @@ def test_a_long_count_reports_before_it_ends(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_long_count_reports_what_it_finds_nothing_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune_sql, "READ_BATCH_SIZE", 50)
-    plant({"long": plain(range(180))})
+    create_histories({"long": build_history(range(180))})
     reports: list[PruneResult] = []
     policy = RetentionPolicy(older_than=timedelta.max)
     assert prune(policy, dry_run=True, on_progress=reports.append).steps == 0
@@ -146,15 +154,20 @@ def test_a_long_count_reports_what_it_finds_nothing_in(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("policy", [KEEP_TWO, INACTIVE], ids=["steps", "sessions"])
 def test_a_batch_that_takes_several_statements(policy: RetentionPolicy) -> None:
-    table = {f"s{n}": plain(range(130), updated_at=LONG_AGO) for n in range(9)}
-    plant(table)
+    table = {f"s{n}": build_history(range(130), updated_at=LONG_AGO) for n in range(9)}
+    create_histories(table)
     model = Model(table)
     assert prune(policy, batch_size=5000) == model.prune(policy)
-    assert stored() == model.left()
+    assert get_stored_steps() == model.left()
 
 
 def test_step_pruning_leaves_the_session_row_alone() -> None:
-    plant({"s": plain(range(9), owner="me", updated_at=LONG_AGO), "t": plain(range(3))})
+    create_histories(
+        {
+            "s": build_history(range(9), owner="me", updated_at=LONG_AGO),
+            "t": build_history(range(3)),
+        }
+    )
     sessions, _ = everything_stored()
     latest = DjangoCheckpointer().load_latest("s")
     prune(RetentionPolicy(keep_last=1))
@@ -166,14 +179,14 @@ def test_step_pruning_leaves_the_session_row_alone() -> None:
 
 def test_a_fork_outlives_its_source() -> None:
     checkpointer = DjangoCheckpointer()
-    plant({"source": plain(range(9))})
+    create_histories({"source": build_history(range(9))})
     checkpointer.fork_session("source", "fork", at_step=6)
     Session.objects.filter(id="source").update(updated_at=LONG_AGO)
     rows = everything_stored()
     prune(RetentionPolicy(keep_last=1, session_ids=["source"]))
-    assert stored() == {"source": {8}, "fork": set(range(7))}
+    assert get_stored_steps() == {"source": {8}, "fork": set(range(7))}
     prune(INACTIVE)
-    assert stored() == {"fork": set(range(7))}
+    assert get_stored_steps() == {"fork": set(range(7))}
     fork = Session.objects.get(id="fork")
     assert (fork.forked_from, fork.forked_at_step, fork.last_step) == ("source", 6, 6)
     assert [row for row in rows[0] if row[0] == "fork"] == everything_stored()[0]
@@ -188,10 +201,10 @@ def test_another_database() -> None:
 
 @pytest.mark.django_db(databases=["default", "other"])
 def test_only_the_database_named_is_touched() -> None:
-    plant({"s": plain(range(5))})
-    plant({"s": plain(range(5))}, using="other")
+    create_histories({"s": build_history(range(5))})
+    create_histories({"s": build_history(range(5))}, using="other")
     assert prune(KEEP_TWO, using="other").steps == 3
-    assert (stored("other"), stored()) == ({"s": {3, 4}}, {"s": set(range(5))})
+    assert (get_stored_steps("other"), get_stored_steps()) == ({"s": {3, 4}}, {"s": set(range(5))})
 
 
 # What a run sends
@@ -215,7 +228,12 @@ POLICIES = {
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_the_number_of_statements_is_that_of_the_batches(policy: RetentionPolicy) -> None:
     def statements(sessions: int) -> int:
-        plant({f"{sessions}-{n:03}": plain(range(6), updated_at=LONG_AGO) for n in range(sessions)})
+        create_histories(
+            {
+                f"{sessions}-{n:03}": build_history(range(6), updated_at=LONG_AGO)
+                for n in range(sessions)
+            }
+        )
         counts = [len(sent(lambda: prune(policy, dry_run=True)))]
         counts.append(len(sent(lambda: prune(policy, batch_size=10_000))))
         Session.objects.all().delete()
@@ -227,7 +245,7 @@ def test_the_number_of_statements_is_that_of_the_batches(policy: RetentionPolicy
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_a_batch_is_a_few_statements(policy: RetentionPolicy) -> None:
-    plant({"s": plain(range(102), updated_at=LONG_AGO)})
+    create_histories({"s": build_history(range(102), updated_at=LONG_AGO)})
     few = len(sent(lambda: prune(policy, batch_size=50, max_batches=1)))
     more = len(sent(lambda: prune(policy, batch_size=10)))
     assert few <= 10
@@ -236,7 +254,12 @@ def test_a_batch_is_a_few_statements(policy: RetentionPolicy) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_no_statement_names_a_state_or_opens_a_cursor(policy: RetentionPolicy) -> None:
-    plant({"s": plain(range(9), updated_at=LONG_AGO), "t": plain(range(9), updated_at=LONG_AGO)})
+    create_histories(
+        {
+            "s": build_history(range(9), updated_at=LONG_AGO),
+            "t": build_history(range(9), updated_at=LONG_AGO),
+        }
+    )
 
     def both() -> None:
         prune(policy, dry_run=True)
@@ -254,7 +277,12 @@ def test_no_statement_names_a_state_or_opens_a_cursor(policy: RetentionPolicy) -
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_steps_are_deleted_by_session_and_number(policy: RetentionPolicy) -> None:
-    plant({"s": plain(range(4), updated_at=LONG_AGO), "t": plain(range(4), updated_at=LONG_AGO)})
+    create_histories(
+        {
+            "s": build_history(range(4), updated_at=LONG_AGO),
+            "t": build_history(range(4), updated_at=LONG_AGO),
+        }
+    )
     deletes = [sql for sql in sent(lambda: prune(policy)) if sql.startswith("DELETE")]
     clause = (
         r"\(session_id = '\w' AND step = ANY\('\{[\d,]+\}'::int2\[\]::bigint\[\]\)\)"
@@ -276,7 +304,7 @@ def test_steps_are_deleted_by_session_and_number(policy: RetentionPolicy) -> Non
 @pytest.mark.vendor("mysql")
 def test_what_counts_many_rows_reads_them_in_the_order_of_the_table() -> None:
     """Each row by itself, as an index finds it, takes half as long again, or twice as long."""
-    plant({f"s{n}": plain(range(9)) for n in range(9)})
+    create_histories({f"s{n}": build_history(range(9)) for n in range(9)})
     (tails,) = [sql for sql in sent(lambda: prune(KEEP_TWO, dry_run=True)) if "OFFSET" in sql]
     (histories,) = [sql for sql in sent(collect) if " OVER " in sql]
     with connection.cursor() as cursor:
@@ -291,7 +319,7 @@ def test_what_counts_many_rows_reads_them_in_the_order_of_the_table() -> None:
 
 @pytest.mark.vendor("sqlite")
 def test_narrowing_reads_sessions_in_the_order_of_their_ids() -> None:
-    plant({f"s{n}": plain(range(3)) for n in range(9)})
+    create_histories({f"s{n}": build_history(range(3)) for n in range(9)})
     policy = RetentionPolicy(keep_last=1, status="resumable", owner="")
     reads = [sql for sql in sent(lambda: prune(policy, dry_run=True)) if "updated_at" in sql]
     with connection.cursor() as cursor:

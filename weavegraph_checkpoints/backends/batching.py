@@ -25,7 +25,7 @@ def batched_by_weight(
 ) -> Iterator[list[T]]:
     """Yield lists of up to ``max_length`` items whose weights add up to ``max_weight`` or less.
 
-    An item that is heavier is in a list of its own.
+    An item that is heavier is alone in its list.
     """
     batch: list[T] = []
     total = 0

@@ -37,8 +37,8 @@ def prune(
 ) -> PruneResult:
     """Delete the steps and sessions that a policy matches, and return what was deleted.
 
-    Each batch deletes up to ``batch_size`` steps (1 or more) in a transaction of its own,
-    which locks their sessions and checks the policy again: a session that is saved to in
+    Each batch deletes up to ``batch_size`` steps (1 or more) in its own transaction, which
+    locks their sessions and checks the policy again: a session that is saved to in
     the meantime keeps what the policy keeps. ``max_batches`` (1 or more) ends the prune
     early; call it again to continue. A dry run deletes nothing and counts exactly what
     would be deleted. ``on_progress`` gets the result so far after each batch and each long
@@ -202,7 +202,7 @@ class _Prune:
         ]
 
     def _run(self, work: Callable[[], _Batch]) -> int | None:
-        """Run a batch in a transaction of its own; return where it continues."""
+        """Run a batch in its own transaction, and return its ``resume_above``."""
         if self.batches_left == 0:
             raise _MaxBatchesReached
         batch = retries.run_batch(

@@ -1,4 +1,4 @@
-"""The SQL of pruning: keyset reads, and deletes by session and step. None reads a state."""
+"""The SQL of pruning: keyset reads, and deletes by session and step; states are not read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRUNED_STEP = "session_id, step, COALESCE(state_bytes, 0)"
 
 
 class PrunedStep(NamedTuple):
-    """A step to delete; ``state_bytes`` is 0 where it is not known."""
+    """A step to delete; ``state_bytes`` is 0 if unknown."""
 
     session_id: str
     step: int
@@ -77,7 +77,7 @@ class PruneStatements:
     def read_prunable_steps(
         self, counts: Mapping[str, int], keep: int, before: datetime | None
     ) -> Iterator[list[StepKey]]:
-        """Yield the steps older than ``before`` that are not the newest ``keep`` of a session.
+        """Yield all but the newest ``keep`` steps of each session that are older than ``before``.
 
         ``counts`` holds the number of steps of each session. Yields one list for each
         statement; steps come newest first within a session.
@@ -187,7 +187,7 @@ class PruneStatements:
         return found
 
     def delete_steps(self, steps: Iterable[PrunedStep]) -> None:
-        """Delete steps."""
+        """Delete steps by session and number."""
         with self.connection.cursor() as cursor:
             for condition, parameters in self._conditions(steps):
                 cursor.execute(f"{self.backend.delete_steps} WHERE {condition}", parameters)

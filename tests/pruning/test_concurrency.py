@@ -1,4 +1,4 @@
-"""Prunes beside writers and beside other prunes: locks, waiting, and no deadlock."""
+"""Prunes that run at the same time as writers and other prunes: locks, waiting, deadlocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import pytest
 from django.db import OperationalError, connection, connections, transaction
 
 from tests.builders import orphans, wrong_snapshots
-from tests.pruning.histories import DAY, NOW, History, plain, plant, stored
+from tests.pruning.histories import (
+    DAY,
+    NOW,
+    History,
+    build_history,
+    create_histories,
+    get_stored_steps,
+)
 from tests.service.racing import race
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints.backends.base import SESSION, STEP
@@ -29,11 +36,11 @@ STUCK_AFTER_SECONDS = 60
 LONG_AGO = NOW - 9 * DAY
 RULES = {"steps": {"keep_last": 2}, "sessions": {"delete_inactive": DAY}}
 
-Elsewhere = Callable[[Callable[[], Any]], "Future[Any]"]
+InOtherThread = Callable[[Callable[[], Any]], "Future[Any]"]
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Elsewhere]:
+def in_other_thread() -> Iterator[InOtherThread]:
     """Runs something on a connection of another thread."""
     with ThreadPoolExecutor(1) as thread:
         yield lambda action: thread.submit(action)
@@ -89,8 +96,8 @@ def inside_a_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], An
     return arrange
 
 
-def table(*names: str, steps: int = 8) -> dict[str, History]:
-    return {name: plain(range(steps), updated_at=LONG_AGO) for name in names}
+def build_histories(*names: str, steps: int = 8) -> dict[str, History]:
+    return {name: build_history(range(steps), updated_at=LONG_AGO) for name in names}
 
 
 def save(session_id: str, step: int) -> None:
@@ -118,25 +125,29 @@ def lock_steps_now(session_id: str) -> int:
 
 @pytest.mark.vendor("postgresql", "mysql")
 def test_a_batch_locks_its_own_sessions_alone(
-    rule: dict[str, Any], names: Names, elsewhere: Elsewhere, inside_a_batch: Callable[..., None]
+    rule: dict[str, Any],
+    names: Names,
+    in_other_thread: InOtherThread,
+    inside_a_batch: Callable[..., None],
 ) -> None:
-    plant(table(*names.touched, *names.others))
+    create_histories(build_histories(*names.touched, *names.others))
 
     def look() -> None:
         for name in names.others:
-            elsewhere(lambda name=name: lock_now(name)).result(STUCK_AFTER_SECONDS)
+            in_other_thread(lambda name=name: lock_now(name)).result(STUCK_AFTER_SECONDS)
             assert (
-                elsewhere(lambda name=name: lock_steps_now(name)).result(STUCK_AFTER_SECONDS) == 8
+                in_other_thread(lambda name=name: lock_steps_now(name)).result(STUCK_AFTER_SECONDS)
+                == 8
             )
-            elsewhere(lambda name=name: save(name, 8)).result(STUCK_AFTER_SECONDS)
-        elsewhere(lambda: save(f"{names.others[0]}new", 0)).result(STUCK_AFTER_SECONDS)
+            in_other_thread(lambda name=name: save(name, 8)).result(STUCK_AFTER_SECONDS)
+        in_other_thread(lambda: save(f"{names.others[0]}new", 0)).result(STUCK_AFTER_SECONDS)
         for name in names.touched:
             with pytest.raises(OperationalError):
-                elsewhere(lambda name=name: lock_now(name)).result(STUCK_AFTER_SECONDS)
+                in_other_thread(lambda name=name: lock_now(name)).result(STUCK_AFTER_SECONDS)
 
     inside_a_batch(look)
     assert prune(names.policy(rule)).steps > 0
-    assert all(stored()[name] == set(range(9)) for name in names.others)
+    assert all(get_stored_steps()[name] == set(range(9)) for name in names.others)
     assert_sound()
 
 
@@ -144,10 +155,10 @@ def test_a_batch_locks_its_own_sessions_alone(
 @pytest.mark.parametrize("size", [3, 60])
 @pytest.mark.parametrize("batch_size", [7, 1000])
 def test_it_never_waits_for_a_session_that_it_does_not_touch(
-    rule: dict[str, Any], size: int, batch_size: int, names: Names, elsewhere: Elsewhere
+    rule: dict[str, Any], size: int, batch_size: int, names: Names, in_other_thread: InOtherThread
 ) -> None:
     """Whatever plan the database makes for tables as small as these."""
-    plant(table(*names.touched, *names.others, steps=size))
+    create_histories(build_histories(*names.touched, *names.others, steps=size))
     begun, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -158,7 +169,7 @@ def test_it_never_waits_for_a_session_that_it_does_not_touch(
             begun.set()
             assert done.wait(STUCK_AFTER_SECONDS)
 
-    holding = elsewhere(hold)
+    holding = in_other_thread(hold)
     assert begun.wait(STUCK_AFTER_SECONDS)
     _short_lock_timeout()
     try:
@@ -182,14 +193,17 @@ def _short_lock_timeout() -> None:
 
 
 def test_a_writer_waits_for_one_batch_at_the_most(
-    rule: dict[str, Any], names: Names, elsewhere: Elsewhere, inside_a_batch: Callable[..., None]
+    rule: dict[str, Any],
+    names: Names,
+    in_other_thread: InOtherThread,
+    inside_a_batch: Callable[..., None],
 ) -> None:
     name = names.touched[0]
-    plant(table(name, steps=12))
+    create_histories(build_histories(name, steps=12))
     waiting: list[Future[Any]] = []
 
     def write() -> None:
-        waiting.append(elsewhere(lambda: save(name, 12)))
+        waiting.append(in_other_thread(lambda: save(name, 12)))
         time.sleep(0.1)
         assert not waiting[0].done()
 
@@ -201,19 +215,19 @@ def test_a_writer_waits_for_one_batch_at_the_most(
     inside_a_batch(write)
     assert prune(RetentionPolicy(**rule), batch_size=3, on_progress=on_progress).finished
     assert waiting == []
-    assert stored() == {name: {10, 11, 12} if "keep_last" in rule else set(range(3, 13))}
+    assert get_stored_steps() == {name: {10, 11, 12} if "keep_last" in rule else set(range(3, 13))}
     assert_sound()
 
 
 def test_prunes_side_by_side_share_the_work(rule: dict[str, Any], names: Names) -> None:
-    plant(table(*names.touched, *names.others, steps=40))
+    create_histories(build_histories(*names.touched, *names.others, steps=40))
     results = race(3, lambda _racer: prune(names.policy(rule), batch_size=20))
     assert [type(result) for result in results] == [PruneResult] * 3, results
     sessions = len(names.touched)
     assert sum(each.steps for each in results) == sessions * (40 - rule.get("keep_last", 0))
     assert sum(each.sessions for each in results) == (0 if "keep_last" in rule else sessions)
     assert all(each.finished for each in results)
-    assert all(stored()[name] == set(range(40)) for name in names.others)
+    assert all(get_stored_steps()[name] == set(range(40)) for name in names.others)
     assert_sound()
 
 
@@ -239,7 +253,7 @@ class Writer:
 
 
 def test_writers_beside_a_prune_neither_fail_nor_starve(rule: dict[str, Any], names: Names) -> None:
-    plant(table(*names.touched, *names.others, steps=60))
+    create_histories(build_histories(*names.touched, *names.others, steps=60))
     busy = names.touched[::4]
     done = threading.Event()
     writers = [Writer(busy, 100), Writer(busy[::-1], 10_000), Writer(names.others, 100)]
@@ -258,7 +272,7 @@ def test_writers_beside_a_prune_neither_fail_nor_starve(rule: dict[str, Any], na
     assert results[-1].finished
     assert max(writer.longest for writer in writers) < 5
     assert_sound()
-    left = stored()
+    left = get_stored_steps()
     assert all(writers[1].newest in left[name] for name in busy)
     assert all({*range(60), writers[2].newest} <= left[name] for name in names.others)
     for name in set(names.touched) - set(busy):
@@ -267,7 +281,7 @@ def test_writers_beside_a_prune_neither_fail_nor_starve(rule: dict[str, Any], na
 
 def test_prunes_deletes_and_saves_in_every_order_never_meet_in_a_deadlock(names: Names) -> None:
     ids = names.touched[:6]
-    plant(table(*ids, steps=30))
+    create_histories(build_histories(*ids, steps=30))
     rules: list[dict[str, Any]] = [*RULES.values(), {"older_than": DAY}]
 
     def act(racer: int) -> None:
@@ -284,7 +298,7 @@ def test_prunes_deletes_and_saves_in_every_order_never_meet_in_a_deadlock(names:
 
 
 def test_a_prune_inside_the_callers_transaction_is_undone_with_it() -> None:
-    plant(table("a"))
+    create_histories(build_histories("a"))
     with transaction.atomic():
         assert prune(RetentionPolicy(keep_last=2)).steps == 6
         transaction.set_rollback(True)

@@ -1,4 +1,4 @@
-"""Damages what is stored, as a hand, a restore or a lost trigger would."""
+"""Damage what is stored, as SQL, a restore or a missing trigger would."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SNAPSHOT_COPIES = (
 )
 
 
-def found(**options: Any) -> list[Finding]:
-    """Return all that a check finds."""
+def get_findings(**options: Any) -> list[Finding]:
+    """Return every finding of a check."""
     return list(health.verify(**options))
 
 
-def problems(**options: Any) -> list[tuple[str | None, int | None, str, bool]]:
-    """Return what a check finds, without the details."""
-    return [(f.session_id, f.step, f.problem, f.repaired) for f in found(**options)]
+def get_problems(**options: Any) -> list[tuple[str | None, int | None, str, bool]]:
+    """Return every finding of a check, without its detail."""
+    return [(f.session_id, f.step, f.problem, f.repaired) for f in get_findings(**options)]
 
 
 def set_session(session_id: str, **columns: Any) -> None:
@@ -54,14 +54,14 @@ def _update(table: str, columns: dict[str, Any], condition: str, parameters: lis
 
 
 def forget_snapshot(session_id: str) -> None:
-    """Leave a session as if it had no steps."""
+    """Make a session look as if it had no steps."""
     empty = dict.fromkeys(SNAPSHOT_COPIES)
     set_session(session_id, last_step=0, status="empty", **empty)
 
 
 @contextmanager
 def without_foreign_keys() -> Iterator[None]:
-    """Let steps be written whose session is not there; the trigger may be off too."""
+    """Allow steps without a session; this may also disable the trigger."""
     off, on = {
         "mysql": ("SET foreign_key_checks = 0", "SET foreign_key_checks = 1"),
         "postgresql": (
@@ -91,8 +91,8 @@ def create_orphan(session_id: str, step: int, **columns: Any) -> None:
 
 
 @contextmanager
-def dropped_triggers() -> Iterator[None]:
-    """Take the triggers away; on MariaDB that commits."""
+def without_triggers() -> Iterator[None]:
+    """Drop the triggers, and create them again; on MariaDB that commits."""
     definitions = triggers.definitions(connection)
     execute(connection, *(sql for trigger in definitions for sql in trigger.drop))
     try:
@@ -102,7 +102,7 @@ def dropped_triggers() -> Iterator[None]:
 
 
 def alter_trigger() -> None:
-    """Put another trigger in the place of one."""
+    """Replace a trigger by one that does something else."""
     (*_, trigger) = triggers.definitions(connection)
     if connection.vendor == "postgresql":
         execute(
