@@ -1,4 +1,4 @@
-"""Clients that are signed in, with the permissions they are given."""
+"""Test clients with the given permissions, URLs of the API and assertions on errors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ALL = ("view_session", "add_session", "delete_session", "add_step", "change_step
 _numbers = count(1)
 
 
-def a_user(*permissions: str, **fields: Any) -> User:
-    """Make a user who has these permissions of the app."""
+def create_user(*permissions: str, **fields: Any) -> User:
+    """Create a user with these permissions of the app."""
     user = User.objects.create_user(**{"username": f"user-{next(_numbers)}", **fields})
     found = Permission.objects.filter(
         content_type__app_label="weavegraph_checkpoints", codename__in=permissions
@@ -27,20 +27,20 @@ def a_user(*permissions: str, **fields: Any) -> User:
     return user
 
 
-def a_client(*permissions: str, **fields: Any) -> Client:
-    """Return a client of a new user; what the server raises is an answer of 500."""
+def create_client(*permissions: str, **fields: Any) -> Client:
+    """Return a client logged in as a new user; exceptions become 500 responses."""
     client = Client(raise_request_exception=False)
-    client.force_login(a_user(*permissions, **fields))
+    client.force_login(create_user(*permissions, **fields))
     return client
 
 
 def segment(session_id: str) -> str:
-    """Return the segment of an id that is not plain, made without the app."""
+    """Return the path segment of an id that is not plain, encoded without the app's code."""
     return "~" + urlsafe_b64encode(session_id.encode()).decode().rstrip("=")
 
 
 def session_url(session_id: str, rest: str = "") -> str:
-    """Return the path of a session with a plain id, or of a call on it."""
+    """Return the path of a session with a plain id, or of an action on it."""
     return f"{SESSIONS}{session_id}/{rest}"
 
 
@@ -50,19 +50,19 @@ def step_url(session_id: str, step: int) -> str:
 
 
 def put(client: Client, path: str, body: Any, **extra: Any) -> Any:
-    """Save what is JSON already (``bytes``) or becomes it."""
+    """PUT a body, encoded as JSON unless it is ``bytes``."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return client.put(path, data, content_type="application/json", **extra)
 
 
 def post(client: Client, path: str, body: Any) -> Any:
-    """Post what is JSON already (``bytes``) or becomes it."""
+    """POST a body, encoded as JSON unless it is ``bytes``."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return client.post(path, data, content_type="application/json")
 
 
 def assert_error(response: Any, status: int, code: str, path: str | None = None) -> Any:
-    """Check that an answer is an error in the shape of the API, and return it."""
+    """Assert that a response is this error of the API, and return its body."""
     assert response.status_code == status, response.content[:500]
     assert response["Content-Type"] == "application/json"
     error = response.json()

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.api.clients import ALL, a_client
+from tests.api.clients import ALL, create_client
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 
 @pytest.fixture
 def api(db: Any) -> Client:
     """A client with every permission of the app."""
-    return a_client(*ALL)
+    return create_client(*ALL)
 
 
 @pytest.fixture
 def checkpointer(db: Any) -> DjangoCheckpointer:
-    """The service beside the API."""
+    """The service that the API uses."""
     return DjangoCheckpointer()

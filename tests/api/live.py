@@ -1,4 +1,4 @@
-"""What talks to a live server, or starts one."""
+"""HTTP connections to a live server."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.api.clients import ALL, a_user
+from tests.api.clients import ALL, create_user
 
 PASSWORD = "a-password"
 
 
-def header_of(*permissions: str) -> dict[str, str]:
-    """Make a user with these permissions; return what signs in by Basic authentication."""
-    user = a_user(*(permissions or ALL), password=PASSWORD)
+def build_auth_header(*permissions: str) -> dict[str, str]:
+    """Create a user with these permissions; return their Basic authentication header."""
+    user = create_user(*(permissions or ALL), password=PASSWORD)
     token = b64encode(f"{user.get_username()}:{PASSWORD}".encode()).decode()
     return {"Authorization": f"Basic {token}"}
 
 
 @dataclass
 class Answer:
-    """What a server answered."""
+    """The response of a server."""
 
     status: int
     headers: dict[str, str]
@@ -34,7 +34,7 @@ class Answer:
 
 
 class Connection:
-    """One connection to a live server, kept open as clients do."""
+    """A persistent connection to a live server."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         address = urlsplit(url)
@@ -48,7 +48,7 @@ class Connection:
         self.http.close()
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """Make a request, and read the whole answer."""
+        """Send a request, and read the whole response."""
         sent = {**self.headers, **headers}
         if body is not None:
             sent.setdefault("Content-Type", "application/json")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 
-def by_name(request: Any) -> str | None:
-    """Whose name begins with ``admin`` sees all; others what is theirs."""
+def get_owner_by_name(request: Any) -> str | None:
+    """Return the user name, or ``None`` if it starts with ``admin``."""
     name: str = request.user.get_username()
     return None if name.startswith("admin") else name
 
 
-def no_text(request: Any) -> Any:
-    """What no owner can be."""
+def get_invalid_owner(request: Any) -> Any:
+    """Return a value that is no valid owner."""
     return 7

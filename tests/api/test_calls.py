@@ -1,4 +1,4 @@
-"""Each call, and what it answers when all is well."""
+"""The successful response of each call."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tests.api.calls import CALLS, Call
 from tests.api.clients import (
     SESSIONS,
     assert_error,
@@ -16,7 +17,6 @@ from tests.api.clients import (
     session_url,
     step_url,
 )
-from tests.api.table import CALLS, Call
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint, a_full_checkpoint
 from weavegraph_checkpoints import serde
@@ -89,7 +89,7 @@ def test_a_session_without_a_step(api: Client, db: Any) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
-def test_times_are_in_utc_whatever_the_time_zone_is(
+def test_timestamps_are_in_utc_in_every_time_zone(
     api: Client, checkpointer: DjangoCheckpointer, settings: Any, zone: str
 ) -> None:
     settings.TIME_ZONE = zone
@@ -134,7 +134,7 @@ def test_one_step(api: Client, checkpointer: DjangoCheckpointer) -> None:
         assert_error(api.get(session_url("a", f"steps/{missing}/")), 404, "not_found")
 
 
-def test_the_page_of_steps_is_query_steps(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_a_page_of_steps_equals_query_steps(api: Client, checkpointer: DjangoCheckpointer) -> None:
     history = save_history(checkpointer, "a", range(6))
     page = api.get(session_url("a", "steps/")).json()
     assert set(page) == {"checkpoints", "page_info"}
@@ -169,7 +169,7 @@ def test_the_page_of_steps_is_query_steps(api: Client, checkpointer: DjangoCheck
         ("limits=2&step=1&format=json&%00=1", [5, 4, 3, 2, 1, 0], 6, False),
     ],
 )
-def test_the_parameters_of_steps(
+def test_query_parameters_of_steps(
     api: Client,
     checkpointer: DjangoCheckpointer,
     query: str,
@@ -188,7 +188,7 @@ def test_the_parameters_of_steps(
     )
 
 
-def test_a_save_answers_201_when_new_and_200_when_replaced(
+def test_a_save_returns_201_for_a_new_step_and_200_for_a_replaced_one(
     api: Client, checkpointer: DjangoCheckpointer
 ) -> None:
     for step, status in ((1, 201), (1, 200), (2, 201), (0, 201), (0, 200)):
@@ -202,7 +202,7 @@ def test_a_save_answers_201_when_new_and_200_when_replaced(
     assert Session.objects.get().revision == 5
 
 
-def test_a_body_may_leave_its_place_out(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_a_body_may_omit_session_id_and_step(api: Client, checkpointer: DjangoCheckpointer) -> None:
     document = json.loads(serde.dumps(a_checkpoint("a", 4)))
     for left_out in (("session_id",), ("step",), ("session_id", "step")):
         body = {key: value for key, value in document.items() if key not in left_out}
@@ -213,14 +213,16 @@ def test_a_body_may_leave_its_place_out(api: Client, checkpointer: DjangoCheckpo
 @pytest.mark.parametrize(
     "elsewhere", [{"session_id": "b"}, {"session_id": "A"}, {"step": 5}, {"step": 0}], ids=str
 )
-def test_a_body_is_of_no_other_place(api: Client, elsewhere: dict[str, Any]) -> None:
+def test_a_body_with_another_session_id_or_step_is_refused(
+    api: Client, elsewhere: dict[str, Any]
+) -> None:
     body = json.loads(serde.dumps(a_checkpoint("a", 4))) | elsewhere
     path = f"$.{next(iter(elsewhere))}"
     assert_error(put(api, step_url("a", 4), body), 400, "invalid", path)
     assert not Session.objects.exists()
 
 
-def test_what_was_read_can_be_saved_back(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_a_response_can_be_saved_again(api: Client, checkpointer: DjangoCheckpointer) -> None:
     saved = a_full_checkpoint(session_id="a", step=3)
     checkpointer.save(saved)
     body = api.get(step_url("a", 3)).content
@@ -251,7 +253,7 @@ def test_a_fork_that_is_deleted_before_it_is_read(
     assert_error(post(api, session_url("a", "fork/"), {"target": "b"}), 404, "not_found")
 
 
-def test_fork_conflicts_and_what_is_missing(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_fork_errors(api: Client, checkpointer: DjangoCheckpointer) -> None:
     save_history(checkpointer, "a", [2, 3])
     save_history(checkpointer, "b", [1])
     fork = session_url("a", "fork/")
@@ -263,13 +265,13 @@ def test_fork_conflicts_and_what_is_missing(api: Client, checkpointer: DjangoChe
     assert set(checkpointer.list_sessions()) == {"a", "b"}
 
 
-def test_a_session_that_is_not_there_is_404_for_every_call(api: Client) -> None:
+def test_a_missing_session_is_404_for_every_call(api: Client) -> None:
     for path in ("", "latest/", "steps/", "steps/1/", "diff/?from=1&to=1"):
         assert_error(api.get(session_url("missing", path)), 404, "not_found")
     assert_error(api.delete(session_url("missing")), 404, "not_found")
 
 
-def test_addresses_that_are_none(api: Client) -> None:
+def test_unknown_urls(api: Client) -> None:
     for path in ("sessions//", "sessions//latest/", "sessions/a/b/", "sessions/a/steps/1/2/"):
         assert_error(api.get(f"/api/{path}"), 404, "not_found")
     assert Client().get("/api/sessions/a/b/").status_code == 403
@@ -277,7 +279,7 @@ def test_addresses_that_are_none(api: Client) -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_address_without_its_last_slash(
+def test_urls_without_a_trailing_slash(
     api: Client, checkpointer: DjangoCheckpointer, settings: Any, call: Call, debug: bool
 ) -> None:
     settings.DEBUG = debug
@@ -290,7 +292,7 @@ def test_an_address_without_its_last_slash(
     assert everything_stored() == before
 
 
-def test_methods_that_are_not_allowed(api: Client) -> None:
+def test_methods_not_allowed(api: Client) -> None:
     for method, path in (
         ("post", SESSIONS),
         ("put", session_url("a")),

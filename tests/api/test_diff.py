@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from tests.api.clients import assert_error, session_url
-from tests.api.patching import patched
+from tests.api.json_patch import apply_patch
 from tests.assertions import assert_same
 from tests.strategies import a_checkpoint, an_error_event
 from weavegraph_checkpoints import Message, VersionedState, WeaveError, serde
@@ -21,7 +21,7 @@ def extras(**values: Any) -> VersionedState:
 
 
 def patch_of(api: Client, source: VersionedState, target: VersionedState) -> Any:
-    """Return the patch over HTTP, after a check that it makes the one of the other."""
+    """Return the patch over HTTP, after checking that it turns ``source`` into ``target``."""
     for step, state in ((1, source), (2, target)):
         DjangoCheckpointer().save(a_checkpoint("a", step, state=state))
     answer = api.get(session_url("a", "diff/?from=1&to=2"))
@@ -29,12 +29,12 @@ def patch_of(api: Client, source: VersionedState, target: VersionedState) -> Any
     document = serde.loads_json(answer.content)
     assert list(document) == ["from", "to", "patch"]
     assert (document["from"], document["to"]) == (1, 2)
-    made = patched(serde.loads_json(serde.dumps_state(source)), document["patch"])
+    made = apply_patch(serde.loads_json(serde.dumps_state(source)), document["patch"])
     assert_same(made, serde.loads_json(serde.dumps_state(target)))
     return document["patch"]
 
 
-def test_a_message_more_and_a_changed_value(api: Client) -> None:
+def test_an_added_message_and_a_changed_value(api: Client) -> None:
     source = VersionedState.new(messages=[Message.user("go")], extra={"budget": 0.5, "gone": 1})
     target = VersionedState.new(
         messages=[Message.user("go"), Message.assistant("gone")], extra={"budget": 0.25}
@@ -71,7 +71,7 @@ def test_a_message_more_and_a_changed_value(api: Client) -> None:
     ],
     ids=ascii,
 )
-def test_every_difference_is_told(api: Client, old: Any, new: Any) -> None:
+def test_every_difference_is_in_the_patch(api: Client, old: Any, new: Any) -> None:
     assert patch_of(api, extras(value=old), extras(value=new)) != []
     assert patch_of(api, extras(value=old), extras(value=old)) == []
 
@@ -136,6 +136,6 @@ def test_a_missing_step(api: Client, query: str) -> None:
         ("from=1&to=%00", "to"),
     ],
 )
-def test_refused_steps(api: Client, query: str, path: str) -> None:
+def test_invalid_steps(api: Client, query: str, path: str) -> None:
     patch_of(api, extras(a=1), extras(a=2))
     assert_error(api.get(session_url("a", f"diff/?{query}")), 400, "invalid", path)

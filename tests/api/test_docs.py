@@ -1,4 +1,4 @@
-"""The pages on the REST API: their blocks run, and their reference is the schema."""
+"""The documentation of the REST API: its code runs, its reference matches the schema."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def test_the_session_with_curl(live_server: Any, tmp_path: Path) -> None:
         timeout=60,
         check=True,
     )
-    # The answers end without a new line.
+    # The responses have no trailing newline.
     printed = done.stdout.replace(live_server.url, SHOWN)
     assert printed.replace("\n", "") == expected.replace("\n", "")
 
 
 def _command(part: str) -> tuple[str, str]:
-    """Return a command, whose lines but the last end with a backslash, and what it prints."""
+    """Return a command, continued over lines by backslashes, and its output."""
     match = re.match(r"((?:.*\\\n)*.*\n)([\s\S]*)", part)
     assert match is not None
     return match.group(1), match.group(2)
 
 
 def _runtime() -> User:
-    """Make the user that the tutorial makes."""
+    """Create the user of the tutorial."""
     user = User.objects.create_user("runtime", password="secret")
     permissions = ["view_session", "add_session", "add_step"]
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
@@ -129,14 +129,14 @@ def _printed(*command: str) -> str:
 
 
 def _starts(program: str) -> bool:
-    """Say whether a program is there and works: that of a toolchain manager may not."""
+    """Return whether a program is installed and runs; a toolchain manager's stub may not."""
     if shutil.which(program) is None:
         return False
     done = subprocess.run([program, "--version"], capture_output=True, timeout=60, check=False)
     return done.returncode == 0
 
 
-# A language is tried where this machine has it.
+# Only the languages installed on this machine.
 TRIED: dict[str, Callable[[list[str], Path], list[str]]] = {
     "python": _python,
     **({"javascript": _javascript} if _starts("node") else {}),

@@ -1,4 +1,4 @@
-"""What strangers send: refused with 400, 413 or 415, never a 500, and nothing is written."""
+"""Invalid requests: 400, 413 or 415, never 500, and nothing is written."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("body", "path"), [case[1:] for case in BODIES], ids=[c[0] for c in BODIES]
 )
-def test_a_refused_body(api: Client, body: bytes, path: str) -> None:
+def test_invalid_bodies(api: Client, body: bytes, path: str) -> None:
     error = put(api, PATH, body)
     assert error.status_code == 400, error.content[:300]
     assert error.json()["code"] == "invalid"
@@ -131,7 +131,7 @@ def test_a_refused_body(api: Client, body: bytes, path: str) -> None:
 
 
 @pytest.mark.parametrize(("fields", "path"), FIELDS, ids=str)
-def test_a_refused_field(api: Client, fields: dict[str, Any], path: str) -> None:
+def test_invalid_fields(api: Client, fields: dict[str, Any], path: str) -> None:
     assert_error(put(api, PATH, GOOD | fields), 400, "invalid", path)
     assert not Session.objects.exists()
 
@@ -143,7 +143,7 @@ def test_the_last_target_of_a_fork_wins(api: Client, checkpointer: DjangoCheckpo
 
 
 def raw(client: Client, method: str, path: str, stream: Any, length: str | None) -> Any:
-    """Send a stream under a ``Content-Length`` that may be wrong."""
+    """Send a stream with a ``Content-Length`` that may be wrong."""
     environ = {"CONTENT_TYPE": "application/json", "wsgi.input": stream}
     if length is not None:
         environ["CONTENT_LENGTH"] = length
@@ -151,13 +151,13 @@ def raw(client: Client, method: str, path: str, stream: Any, length: str | None)
 
 
 @pytest.mark.parametrize("length", [None, "", "0", "x", "-1"])
-def test_a_body_without_its_length(api: Client, length: str | None) -> None:
+def test_missing_or_invalid_content_length(api: Client, length: str | None) -> None:
     answer = raw(api, "PUT", PATH, BytesIO(b"{}"), length)
     assert_error(answer, 400, "invalid", "$")
 
 
 @pytest.mark.parametrize("short_by", [1, 1000])
-def test_a_body_that_ends_too_early(api: Client, short_by: int) -> None:
+def test_a_truncated_body(api: Client, short_by: int) -> None:
     body = json.dumps(GOOD).encode() + b" " * 2000
     sent, said = body[:-short_by], str(len(body))
     answer = raw(api, "PUT", PATH, BytesIO(sent), said)
@@ -167,7 +167,7 @@ def test_a_body_that_ends_too_early(api: Client, short_by: int) -> None:
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "x", ";"]
 )
-def test_another_content_type(api: Client, content_type: str) -> None:
+def test_unsupported_content_types(api: Client, content_type: str) -> None:
     answer = api.generic("PUT", PATH, json.dumps(GOOD).encode(), content_type=content_type)
     assert_error(answer, 415, "unsupported_media_type")
     fork = session_url("a", "fork/")
@@ -176,7 +176,7 @@ def test_another_content_type(api: Client, content_type: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "base64", "rot13", "idna", "x", "\xff"])
-def test_another_charset(api: Client, checkpointer: DjangoCheckpointer, charset: str) -> None:
+def test_unsupported_charsets(api: Client, checkpointer: DjangoCheckpointer, charset: str) -> None:
     content_type = f"application/json; charset={charset}"
     answer = api.generic("PUT", PATH, json.dumps(GOOD).encode(), content_type=content_type)
     assert answer.status_code in (400, 415)
@@ -185,7 +185,7 @@ def test_another_charset(api: Client, checkpointer: DjangoCheckpointer, charset:
     assert found.json()["count"] == 1
 
 
-def test_utf_8_by_any_name(api: Client) -> None:
+def test_names_of_utf_8(api: Client) -> None:
     for name in ("utf-8", "UTF-8", '"utf-8"', "utf8"):
         content_type = f"application/json; charset={name}"
         answer = api.generic("PUT", PATH, json.dumps(GOOD).encode(), content_type=content_type)
@@ -207,13 +207,13 @@ def test_a_query_with_too_many_parameters(api: Client) -> None:
 @pytest.mark.parametrize(
     "step", ["x", "-1", "01", "1.0", "+1", " 1", "true", "1e3", "٣", str(2**63), "9" * 5000]
 )
-def test_a_save_at_what_is_no_step(api: Client, step: str) -> None:
+def test_a_save_with_an_invalid_step(api: Client, step: str) -> None:
     body = {key: value for key, value in GOOD.items() if key != "step"}
     assert_error(put(api, session_url("a", f"steps/{step}/"), body), 400, "invalid", "step")
 
 
 @pytest.mark.parametrize("value", ["x", "", "-1", "1.0", "true", "null", str(2**63), "%00", "01"])
-def test_a_refused_expectation(api: Client, value: str) -> None:
+def test_invalid_expected_last_step(api: Client, value: str) -> None:
     answer = put(api, f"{PATH}?expected_last_step={value}", GOOD)
     assert_error(answer, 400, "invalid", "expected_last_step")
     assert not Session.objects.exists()
@@ -248,7 +248,7 @@ FORKS: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.parametrize(("body", "path"), FORKS, ids=[ascii(case[0][:60]) for case in FORKS])
-def test_a_refused_fork(
+def test_invalid_fork_bodies(
     api: Client, checkpointer: DjangoCheckpointer, body: bytes, path: str
 ) -> None:
     checkpointer.save(a_checkpoint("a", 1))
@@ -258,7 +258,7 @@ def test_a_refused_fork(
 
 
 class Untouched:
-    """A body that nobody may read."""
+    """A body that must not be read."""
 
     def read(self, *args: Any) -> bytes:
         raise AssertionError("the body was read")
@@ -270,7 +270,7 @@ class Untouched:
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", PATH), ("POST", session_url("a", "fork/"))])
-def test_a_body_beyond_the_limit_is_refused_unread(api: Client, method: str, path: str) -> None:
+def test_a_body_that_is_too_large_is_refused_unread(api: Client, method: str, path: str) -> None:
     limit = CheckpointParser().get_max_bytes() if method == "PUT" else MAX_FORK_BYTES
     assert limit is not None
     for length in (limit + 1, 10**18):
@@ -278,7 +278,7 @@ def test_a_body_beyond_the_limit_is_refused_unread(api: Client, method: str, pat
         assert_error(answer, 413, "too_large")
 
 
-def test_a_state_beyond_the_limit(api: Client, settings: Any) -> None:
+def test_a_state_that_is_too_large(api: Client, settings: Any) -> None:
     settings.WEAVEGRAPH_CHECKPOINTS = {"MAX_STATE_BYTES": 300}
     state = {"messages": {"version": 1}, "extra": {"version": 1, "map": {"a": "x" * 300}}}
     error = assert_error(put(api, PATH, GOOD | {"state": state}), 413, "too_large", "$.state")
@@ -295,7 +295,7 @@ def test_the_largest_state_fits_with_every_character_escaped(api: Client, settin
     assert put(api, PATH, body).status_code == 201
 
 
-def test_without_a_limit_a_body_of_any_size_is_read(api: Client, settings: Any) -> None:
+def test_no_limit_accepts_a_body_of_any_size(api: Client, settings: Any) -> None:
     settings.WEAVEGRAPH_CHECKPOINTS = {"MAX_STATE_BYTES": None}
     assert CheckpointParser().get_max_bytes() is None
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
@@ -303,14 +303,14 @@ def test_without_a_limit_a_body_of_any_size_is_read(api: Client, settings: Any) 
     assert put(api, PATH, body).status_code == 201
 
 
-def test_what_cannot_be_accepted(api: Client) -> None:
+def test_unsupported_accept_headers(api: Client) -> None:
     answer = api.get(SESSIONS, headers={"Accept": "image/png"})
     assert_error(answer, 406, "not_acceptable")
     for accept in ("*/*", "application/json", "text/html;q=0.1,application/json", "x", "", "\0"):
         assert api.get(SESSIONS, headers={"Accept": accept}).status_code in (200, 406)
 
 
-def test_a_throttled_call(api: Client, monkeypatch: Any) -> None:
+def test_throttling(api: Client, monkeypatch: Any) -> None:
     from rest_framework.throttling import UserRateThrottle
 
     from weavegraph_checkpoints.api.viewsets import SessionViewSet
@@ -325,9 +325,7 @@ def test_a_throttled_call(api: Client, monkeypatch: Any) -> None:
     assert int(answer["Retry-After"]) > 0
 
 
-def test_a_broken_record_is_the_servers_fault(
-    api: Client, checkpointer: DjangoCheckpointer
-) -> None:
+def test_a_broken_record_is_a_server_error(api: Client, checkpointer: DjangoCheckpointer) -> None:
     checkpointer.save(a_checkpoint("a", 1))
     Step.objects.update(state={"messages": 7})
     assert api.get(PATH).status_code == 500
@@ -336,7 +334,7 @@ def test_a_broken_record_is_the_servers_fault(
         api.get(PATH)
 
 
-def test_a_call_that_fails_rolls_the_request_back(
+def test_an_error_rolls_back_atomic_requests(
     api: Client, checkpointer: DjangoCheckpointer, settings: Any
 ) -> None:
     from django.db import connection

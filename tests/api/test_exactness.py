@@ -1,4 +1,4 @@
-"""What is saved over HTTP comes back the same, in value, in type and in order."""
+"""Round trips over HTTP keep values, types and key order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.test import Client
 from hypothesis import given
 from hypothesis.extra.django import TestCase
 
-from tests.api.clients import ALL, a_client, put, session_url, step_url
+from tests.api.clients import ALL, create_client, put, session_url, step_url
 from tests.assertions import assert_same, checkpoint_as_read
 from tests.strategies import a_checkpoint, checkpoints, states
 from weavegraph_checkpoints import VersionedState, serde
@@ -32,7 +32,7 @@ NUMBERS = [
 
 
 def body_with(values: str) -> bytes:
-    """Return a checkpoint of step 1 whose ``extra.map`` is this JSON."""
+    """Return the JSON of a checkpoint whose ``extra.map`` is this JSON."""
     return (
         '{"state":{"messages":{"version":1,"items":[]},'
         f'"extra":{{"version":1,"map":{values}}}}},"frontier":[]}}'
@@ -52,7 +52,7 @@ def test_numbers(api: Client, checkpointer: DjangoCheckpointer, number: str) -> 
     assert_same(latest.state.extra.map, {"n": sent})
 
 
-def test_the_order_of_keys_and_text_of_every_kind(api: Client) -> None:
+def test_key_order_and_special_characters(api: Client) -> None:
     texts = ["\0", "a\0b", "", "\ufeff", "😀", "\u2028", '"\\/', "é", "</script>"]
     free = {**{text: [text] for text in reversed(texts)}, "z": 1, "a": {"z": None, "b": True}}
     for ensure_ascii in (True, False):
@@ -65,7 +65,7 @@ def test_the_order_of_keys_and_text_of_every_kind(api: Client) -> None:
             assert json.dumps(found) == json.dumps(free)
 
 
-def test_of_a_duplicate_key_the_last_value_is_stored(
+def test_the_last_value_of_a_duplicate_key_is_stored(
     api: Client, checkpointer: DjangoCheckpointer
 ) -> None:
     body = body_with('{"a":1,"b":{"c":1,"c":2},"\\u0061":3}').replace(
@@ -86,7 +86,7 @@ def test_two_hundred_levels(api: Client) -> None:
     assert f'"deep":{deep}'.encode() in api.get(session_url("a", "latest/")).content
 
 
-def test_what_serde_writes_is_what_is_answered(api: Client) -> None:
+def test_a_response_is_the_json_that_serde_writes(api: Client) -> None:
     saved = a_checkpoint("a", 1, state=VersionedState.new(extra={"b": 1.0, "a": [1e23, -0.0]}))
     put(api, step_url("a", 1), serde.dumps(saved))
     answer = api.get(step_url("a", 1)).content
@@ -95,8 +95,8 @@ def test_what_serde_writes_is_what_is_answered(api: Client) -> None:
 
 class TestAnyCheckpoint(TestCase):
     @given(checkpoints())
-    def test_is_read_as_it_was_saved(self, saved: Any) -> None:
-        client = a_client(*ALL)
+    def test_round_trip(self, saved: Any) -> None:
+        client = create_client(*ALL)
         path = session_url(encode_session_id(saved.session_id), f"steps/{saved.step}/")
         assert put(client, path, serde.dumps(saved)).status_code == 201
         assert_same(serde.loads(client.get(path).content), checkpoint_as_read(saved))
@@ -106,13 +106,13 @@ class TestAnyCheckpoint(TestCase):
 
     @given(states(), states())
     def test_can_be_compared(self, source: Any, target: Any) -> None:
-        from tests.api.patching import patched
+        from tests.api.json_patch import apply_patch
 
-        client = a_client(*ALL)
+        client = create_client(*ALL)
         for step, state in ((1, source), (2, target)):
             DjangoCheckpointer().save(a_checkpoint("a", step, state=state))
         answer = client.get(session_url("a", "diff/?from=1&to=2"))
         assert answer.status_code == 200
         document = serde.loads_json(serde.dumps_state(source))
         expected = serde.loads_json(serde.dumps_state(target))
-        assert_same(patched(document, serde.loads_json(answer.content)["patch"]), expected)
+        assert_same(apply_patch(document, serde.loads_json(answer.content)["patch"]), expected)

@@ -1,4 +1,4 @@
-"""The example project serves the API, its schema and its page; the demo's line works."""
+"""The example project serves the API, its schema and Swagger UI; the demo prints a working curl."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
 
-from tests.api.clients import ALL, SESSIONS, a_client, post
+from tests.api.clients import ALL, SESSIONS, create_client, post
 from tests.builders import save_history
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
@@ -39,7 +39,7 @@ def test_the_schema_and_its_page(client: Client) -> None:
 
 
 @in_the_example
-def test_the_page_of_the_schema_is_this_servers_alone(client: Client) -> None:
+def test_swagger_ui_loads_no_third_party_files(client: Client) -> None:
     files = [each for each in addresses_in(client.get("/api/")) if "script" not in each]
     assert len(files) == 4
     for each in files:
@@ -47,7 +47,7 @@ def test_the_page_of_the_schema_is_this_servers_alone(client: Client) -> None:
 
 
 def addresses_in(page: Any) -> list[str]:
-    """Return what a page has a browser ask for."""
+    """Return the URLs that a page makes a browser request."""
     return re.findall(r'(?:src|href)="([^"]*)"', page.content.decode())
 
 
@@ -61,10 +61,10 @@ def test_tenancy(settings: object, db: None) -> None:
         ({"username": "carl"}, set()),
         ({"username": "staff", "is_staff": True}, {"anns", "bobs"}),
     ):
-        client = a_client(*ALL, **user)
+        client = create_client(*ALL, **user)
         assert {each["id"] for each in client.get(SESSIONS).json()["results"]} == sees
         assert client.get(f"{SESSIONS}bobs/").status_code == (200 if "bobs" in sees else 404)
-    assert post(a_client(*ALL), f"{SESSIONS}anns/fork/", {"target": "x"}).status_code == 404
+    assert post(create_client(*ALL), f"{SESSIONS}anns/fork/", {"target": "x"}).status_code == 404
 
 
 def test_tenancy_is_shown_in_under_thirty_lines() -> None:
@@ -74,7 +74,7 @@ def test_tenancy_is_shown_in_under_thirty_lines() -> None:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo as ``make demo`` runs it, serving on a free port."""
+    """The demo, run as ``make demo`` does, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -98,7 +98,7 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.vendor("sqlite")
 @pytest.mark.timeout(240)
-def test_the_line_of_the_demo_works(demo: subprocess.Popen[str]) -> None:
+def test_the_curl_command_of_the_demo_works(demo: subprocess.Popen[str]) -> None:
     assert demo.stdout is not None
     printed = []
     for line in demo.stdout:

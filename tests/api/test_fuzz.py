@@ -1,4 +1,4 @@
-"""Schemathesis against a live server: no 500, and no answer outside the schema."""
+"""Schemathesis against a live server: no 500, and every response conforms to the schema."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 from django.db import connection
 from drf_spectacular.generators import SchemaGenerator
 
-from tests.api.live import header_of
+from tests.api.live import build_auth_header
 from tests.builders import save_history, wrong_snapshots
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 SECONDS = os.environ.get("WEAVEGRAPH_FUZZ_SECONDS")
-"""How long to go on; without it a few examples of each call."""
+"""How long to run; by default, a few examples of each call."""
 SEED = os.environ.get("WEAVEGRAPH_FUZZ_SEED", "1")
 
 EXAMPLES = "5" if connection.vendor == "sqlite" else "2"
 
-# What is valid by itself may be refused together: a step that the expected one comes after.
+# Valid parameters may be invalid together: a step that is not after the expected one.
 CONFIG = """
 [[operations]]
 include-operation-id = "save_step"
@@ -35,7 +35,7 @@ enabled = false
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(900)
-def test_no_answer_is_outside_the_schema(live_server: Any, tmp_path: Path) -> None:
+def test_every_response_conforms_to_the_schema(live_server: Any, tmp_path: Path) -> None:
     save_history(DjangoCheckpointer(), "run-1", range(5))
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(SchemaGenerator().get_schema(request=None, public=True)))
@@ -49,7 +49,7 @@ def test_no_answer_is_outside_the_schema(live_server: Any, tmp_path: Path) -> No
     ]
     at_length = ["--max-time", str(SECONDS), "--seed", SEED, "--generation-database", "none"]
     effort = at_length if SECONDS else briefly
-    signed_in = header_of()["Authorization"]
+    signed_in = build_auth_header()["Authorization"]
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")),
@@ -59,7 +59,7 @@ def test_no_answer_is_outside_the_schema(live_server: Any, tmp_path: Path) -> No
             live_server.url,
             "--header",
             f"Authorization: {signed_in}",
-            # It forges a cookie, and the header of the run signs in all the same.
+            # It forges a cookie, but the header of the run authenticates anyway.
             "--exclude-checks",
             "ignored_auth",
             "--no-color",

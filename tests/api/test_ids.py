@@ -1,4 +1,4 @@
-"""Every session id has one address, made of one path segment."""
+"""Every session id has exactly one URL."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_every_call_reaches_every_id(
         "x" * 256,
     ],
 )
-def test_what_is_no_canonical_segment_is_404(api: Client, none: str) -> None:
+def test_a_segment_that_is_not_canonical_is_404(api: Client, none: str) -> None:
     base = SESSIONS + quote(none, safe="") + "/"
     for rest in ("", "latest/", "steps/", "steps/1/", "diff/?from=1&to=2"):
         assert_error(api.get(base + rest), 404, "not_found")
@@ -157,7 +157,7 @@ def test_what_is_no_canonical_segment_is_404(api: Client, none: str) -> None:
 @given(session_ids())
 @example("~")
 @example("a\n")
-def test_a_segment_leads_back_and_needs_no_escape(session_id: str) -> None:
+def test_segments_decode_to_the_id_and_need_no_escaping(session_id: str) -> None:
     made = encode_session_id(session_id)
     assert decode_session_id(made) == session_id
     assert quote(made, safe="~") == made
@@ -167,17 +167,17 @@ def test_a_segment_leads_back_and_needs_no_escape(session_id: str) -> None:
 
 
 @given(st.text(max_size=30) | st.from_regex(r"~[A-Za-z0-9_-]{0,12}", fullmatch=True))
-def test_a_session_has_one_segment(text: str) -> None:
+def test_each_session_has_exactly_one_segment(text: str) -> None:
     session_id = decode_session_id(text)
     assert session_id is None or encode_session_id(session_id) == text
 
 
 class TestAnyId(TestCase):
     @given(session_ids())
-    def test_is_reached_by_the_url_of_its_answer(self, session_id: str) -> None:
-        from tests.api.clients import ALL, a_client
+    def test_is_reachable_by_its_url(self, session_id: str) -> None:
+        from tests.api.clients import ALL, create_client
 
-        client = a_client(*ALL)
+        client = create_client(*ALL)
         DjangoCheckpointer().save(a_checkpoint(session_id, 1))
         (session,) = client.get(SESSIONS, {"id": session_id}).json()["results"]
         assert session["id"] == session_id
@@ -186,9 +186,9 @@ class TestAnyId(TestCase):
 
 @pytest.mark.parametrize("session_id", ["..", "a/b", "a/../b", ".", "%2F", "a b\n?#", "😀"])
 @pytest.mark.django_db(transaction=True)
-def test_over_a_real_connection(live_server: Any, session_id: str) -> None:
-    """Real clients and servers drop dots and decode percent signs: a segment has neither."""
-    from tests.api.live import header_of
+def test_over_http(live_server: Any, session_id: str) -> None:
+    """Clients remove dot segments and servers decode percent signs: segments have neither."""
+    from tests.api.live import build_auth_header
 
     DjangoCheckpointer().save(a_checkpoint(session_id, 1))
     address = urlsplit(live_server.url)
@@ -196,7 +196,7 @@ def test_over_a_real_connection(live_server: Any, session_id: str) -> None:
     try:
         for path in (f"{SESSIONS}{segment(session_id)}/", None):
             wanted = path or SESSIONS
-            connection.request("GET", wanted, headers=header_of("view_session"))
+            connection.request("GET", wanted, headers=build_auth_header("view_session"))
             found = json.loads(connection.getresponse().read())
             session = found if path else found["results"][0]
             assert session["id"] == session_id

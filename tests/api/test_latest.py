@@ -1,4 +1,4 @@
-"""``latest/``: what a poller pays while nothing changes."""
+"""``latest/``: ETags and conditional requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from tests.api.clients import session_url, step_url
-from tests.api.statements import of_the_app
+from tests.api.queries import capture_app_queries
 from tests.builders import save_history
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -40,7 +40,7 @@ def test_the_headers(api: Client, checkpointer: DjangoCheckpointer) -> None:
 def test_304_reads_no_state(api: Client, checkpointer: DjangoCheckpointer) -> None:
     save_history(checkpointer, "a", [1])
     fresh = latest(api)
-    answer, statements = of_the_app(lambda: latest(api, fresh["ETag"]))
+    answer, statements = capture_app_queries(lambda: latest(api, fresh["ETag"]))
     assert (answer.status_code, answer.content) == (304, b"")
     for header in ("ETag", "Cache-Control", "Last-Modified", "Vary"):
         assert answer[header] == fresh[header]
@@ -49,20 +49,24 @@ def test_304_reads_no_state(api: Client, checkpointer: DjangoCheckpointer) -> No
 
 
 @pytest.mark.parametrize("form", ["{0}", "W/{0}", '"x", {0}', 'W/"x",{0} , "y"', "*"])
-def test_ways_to_name_it(api: Client, checkpointer: DjangoCheckpointer, form: str) -> None:
+def test_forms_of_if_none_match_that_match(
+    api: Client, checkpointer: DjangoCheckpointer, form: str
+) -> None:
     save_history(checkpointer, "a", [1])
     assert latest(api, form.format(latest(api)["ETag"])).status_code == 304
 
 
 @pytest.mark.parametrize("known", ['"x"', "", "x", '"', "W/", '"1-1"', '""', "\xff", ",,,"])
-def test_what_names_another(api: Client, checkpointer: DjangoCheckpointer, known: str) -> None:
+def test_forms_of_if_none_match_that_do_not_match(
+    api: Client, checkpointer: DjangoCheckpointer, known: str
+) -> None:
     save_history(checkpointer, "a", [1])
-    answer, statements = of_the_app(lambda: latest(api, known))
+    answer, statements = capture_app_queries(lambda: latest(api, known))
     assert (answer.status_code, answer.json()["step"]) == (200, 1)
     assert len(statements) == 2
 
 
-def test_it_changes_with_every_save_and_never_comes_back(
+def test_the_etag_changes_on_every_save_and_never_repeats(
     api: Client, checkpointer: DjangoCheckpointer
 ) -> None:
     tags = []
@@ -81,7 +85,7 @@ def test_it_changes_with_every_save_and_never_comes_back(
         assert latest(api, tag).status_code == 200
 
 
-def test_a_deleted_newest_step_is_another_version(
+def test_deleting_the_newest_step_changes_the_etag(
     api: Client, checkpointer: DjangoCheckpointer
 ) -> None:
     save_history(checkpointer, "a", [1, 2])
@@ -92,22 +96,18 @@ def test_a_deleted_newest_step_is_another_version(
     assert (answer.status_code, answer.json()["step"]) == (200, 1)
 
 
-def test_an_empty_session_has_no_version(api: Client, db: Any) -> None:
+def test_an_empty_session_has_no_etag(api: Client, db: Any) -> None:
     Session.objects.create(id="a")
     assert latest(api, "*").status_code == 404
 
 
-def test_if_modified_since_is_too_coarse_to_be_heeded(
-    api: Client, checkpointer: DjangoCheckpointer
-) -> None:
+def test_if_modified_since_is_ignored(api: Client, checkpointer: DjangoCheckpointer) -> None:
     save_history(checkpointer, "a", [1])
     modified = latest(api)["Last-Modified"]
     assert latest(api, **{"If-Modified-Since": modified}).status_code == 200
 
 
-def test_a_page_for_people_has_no_strong_etag(
-    api: Client, checkpointer: DjangoCheckpointer
-) -> None:
+def test_html_has_no_etag(api: Client, checkpointer: DjangoCheckpointer) -> None:
     save_history(checkpointer, "a", [1])
     tag = latest(api)["ETag"]
     page = latest(api, tag, Accept="text/html")

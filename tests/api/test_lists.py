@@ -1,4 +1,4 @@
-"""Lists: filters, order, pages, and how little they read."""
+"""Lists: filters, ordering, pagination and the number of queries."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from tests.api.clients import ALL, SESSIONS, a_client, assert_error, session_url
-from tests.api.statements import of_the_app
+from tests.api.clients import ALL, SESSIONS, assert_error, create_client, session_url
+from tests.api.queries import capture_app_queries
 from tests.builders import save_history
 from tests.strategies import a_checkpoint, session_ids, storable_text
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -37,7 +37,7 @@ def ids(client: Client, query: str) -> list[str]:
 
 @pytest.fixture
 def four(db: Any) -> None:
-    """Four sessions, an hour from each to the next."""
+    """Four sessions, updated one hour apart."""
     for hour, (session_id, owner, status) in enumerate(
         [
             ("run-1", "ann", "finished"),
@@ -137,7 +137,7 @@ def test_filters_and_order(api: Client, four: None, query: str, found: list[str]
         ("owner=%00", "owner"),
     ],
 )
-def test_refused_parameters_of_sessions(api: Client, four: None, query: str, path: str) -> None:
+def test_invalid_parameters_of_sessions(api: Client, four: None, query: str, path: str) -> None:
     assert_error(api.get(f"{SESSIONS}?{query}"), 400, "invalid", path)
 
 
@@ -159,14 +159,14 @@ def test_refused_parameters_of_sessions(api: Client, four: None, query: str, pat
         ("fields=__class__", "fields"),
     ],
 )
-def test_refused_parameters_of_steps(
+def test_invalid_parameters_of_steps(
     api: Client, checkpointer: DjangoCheckpointer, query: str, path: str
 ) -> None:
     checkpointer.save(a_checkpoint("a", 1))
     assert_error(api.get(session_url("a", f"steps/?{query}")), 400, "invalid", path)
 
 
-def test_links_lead_through_every_page(api: Client, db: Any) -> None:
+def test_next_links_lead_through_every_page(api: Client, db: Any) -> None:
     Session.objects.bulk_create(Session(id=f"a b&?%/{number:03}") for number in range(250))
     query = f"limit=100&ordering=id&search={quote('a b&?%/', safe='')}&owner="
     url, found = f"{SESSIONS}?{query}", []
@@ -181,14 +181,14 @@ def test_links_lead_through_every_page(api: Client, db: Any) -> None:
     assert len(ids(api, "")) == 100
 
 
-def test_a_page_has_a_thousand_at_most(api: Client, db: Any) -> None:
+def test_a_page_has_at_most_1000_results(api: Client, db: Any) -> None:
     Session.objects.bulk_create(Session(id=f"{number}") for number in range(1005))
     page = api.get(f"{SESSIONS}?limit=5000").json()
     assert (page["count"], len(page["results"])) == (1005, 1000)
     assert "limit=1000&offset=1000" in page["next"]
 
 
-def test_steps_by_the_cursor(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_steps_by_cursor(api: Client, checkpointer: DjangoCheckpointer) -> None:
     save_history(checkpointer, "a", range(0, 50, 5))
     found, query = [], "limit=3"
     while True:
@@ -207,16 +207,16 @@ def test_steps_by_the_cursor(api: Client, checkpointer: DjangoCheckpointer) -> N
 
 class TestSearch(TestCase):
     @given(st.lists(session_ids(), unique=True, max_size=8), storable_text(max_size=3))
-    def test_is_a_prefix_byte_for_byte(self, stored: list[str], prefix: str) -> None:
+    def test_matches_a_prefix_byte_for_byte(self, stored: list[str], prefix: str) -> None:
         Session.objects.bulk_create(Session(id=each) for each in stored)
-        client = a_client(*ALL)
+        client = create_client(*ALL)
         found = client.get(SESSIONS, {"search": prefix, "ordering": "id"}).json()["results"]
         expected = sorted(each for each in stored if each.startswith(prefix))
         assert [each["id"] for each in found] == expected
 
 
 @pytest.mark.parametrize("prefix", ["\ud7ff", "a\ud7ff", "\U0010ffff", "a\U0010ffff\U0010ffff"])
-def test_search_at_the_ends_of_the_code_points(api: Client, db: Any, prefix: str) -> None:
+def test_search_at_the_boundaries_of_the_code_points(api: Client, db: Any, prefix: str) -> None:
     others = ["\ue000", "a\ue000", "b", "a", "\U0010fffe"]
     stored = {prefix, prefix + "x", prefix + "\U0010ffff", *others}
     Session.objects.bulk_create(Session(id=each) for each in stored)
@@ -247,7 +247,7 @@ def test_fields(
     path = session_url("a", "steps/")
     whole = api.get(path).json()
     query = "" if fields is None else f"?fields={fields}"
-    answer, statements = of_the_app(lambda: api.get(path + query))
+    answer, statements = capture_app_queries(lambda: api.get(path + query))
     page = answer.json()
     assert page["page_info"] == whole["page_info"]
     wanted = None if fields is None else {"url", *fields.split(",")}
@@ -262,7 +262,7 @@ def _names_the_state(sql: str) -> bool:
     return " state" in columns or "last_state" in columns or '"state"' in columns
 
 
-def test_lists_read_no_state_and_ask_as_often_at_any_size(
+def test_lists_read_no_state_in_a_constant_number_of_queries(
     api: Client, checkpointer: DjangoCheckpointer
 ) -> None:
     counts = []
@@ -278,7 +278,7 @@ def test_lists_read_no_state_and_ask_as_often_at_any_size(
             session_url(f"deep-{size}", "steps/?fields=step,ran_nodes"),
             session_url(f"deep-{size}", "steps/"),
         ):
-            answer, statements = of_the_app(lambda path=path: api.get(path))
+            answer, statements = capture_app_queries(lambda path=path: api.get(path))
             assert answer.status_code == 200
             asked.append(len(statements))
             if path != session_url(f"deep-{size}", "steps/"):
@@ -289,7 +289,9 @@ def test_lists_read_no_state_and_ask_as_often_at_any_size(
     assert "Two queries, whatever its size." in described["description"]
 
 
-def test_the_statements_of_the_other_calls(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_the_number_of_queries_of_the_other_calls(
+    api: Client, checkpointer: DjangoCheckpointer
+) -> None:
     for size in (2, 40):
         save_history(checkpointer, f"a-{size}", range(size))
         for path, number in (
@@ -299,5 +301,5 @@ def test_the_statements_of_the_other_calls(api: Client, checkpointer: DjangoChec
             ("steps/?min_step=1000", 3),
         ):
             url = session_url(f"a-{size}", path)
-            _answer, statements = of_the_app(lambda url=url: api.get(url))
+            _answer, statements = capture_app_queries(lambda url=url: api.get(url))
             assert len(statements) == number, path

@@ -1,4 +1,4 @@
-"""Who may do what: each kind of user, and each call."""
+"""Permissions: each kind of user, and each call."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
-from tests.api.clients import ALL, a_client, a_user, assert_error, put, step_url
-from tests.api.table import CALLS, Call
+from tests.api.calls import CALLS, Call
+from tests.api.clients import ALL, assert_error, create_client, create_user, put, step_url
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import serde
@@ -28,9 +28,9 @@ def stored(checkpointer: DjangoCheckpointer) -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 @pytest.mark.parametrize("permission", [*ALL, *sorted(UNRELATED)])
-def test_each_permission_opens_its_calls_and_no_other(call: Call, permission: str) -> None:
+def test_each_permission_allows_only_its_calls(call: Call, permission: str) -> None:
     before = everything_stored()
-    answer = call.by(a_client(permission))
+    answer = call.by(create_client(permission))
     if permission == call.needs:
         assert answer.status_code == call.status
     else:
@@ -48,23 +48,23 @@ class TestOthers:
     def test_signed_in_without_a_permission(self, call: Call) -> None:
         before = everything_stored()
         for fields in ({}, {"is_staff": True}):
-            assert_error(call.by(a_client(**fields)), 403, "permission_denied")
+            assert_error(call.by(create_client(**fields)), 403, "permission_denied")
         assert everything_stored() == before
 
-    def test_every_permission_but_the_one(self, call: Call) -> None:
+    def test_every_permission_except_the_required_one(self, call: Call) -> None:
         before = everything_stored()
         rest = {*ALL, *UNRELATED} - {call.needs}
-        assert_error(call.by(a_client(*rest)), 403, "permission_denied")
+        assert_error(call.by(create_client(*rest)), 403, "permission_denied")
         assert everything_stored() == before
 
     def test_inactive(self, call: Call) -> None:
-        assert_error(call.by(a_client(*ALL, is_active=False)), 403, "not_authenticated")
+        assert_error(call.by(create_client(*ALL, is_active=False)), 403, "not_authenticated")
 
     def test_a_superuser(self, call: Call) -> None:
-        assert call.by(a_client(is_superuser=True)).status_code == call.status
+        assert call.by(create_client(is_superuser=True)).status_code == call.status
 
     def test_a_member_of_a_group(self, call: Call) -> None:
-        user = a_user()
+        user = create_user()
         group = Group.objects.create(name="runtimes")
         group.permissions.set(Permission.objects.filter(codename=call.needs))
         user.groups.add(group)
@@ -72,9 +72,9 @@ class TestOthers:
         client.force_login(user)
         assert call.by(client).status_code == call.status
 
-    def test_what_is_missing_is_forbidden_before_it_is_not_found(self, call: Call) -> None:
+    def test_permissions_are_checked_before_the_session_is_looked_up(self, call: Call) -> None:
         DjangoCheckpointer().delete_session("run")
-        assert_error(call.by(a_client()), 403, "permission_denied")
+        assert_error(call.by(create_client()), 403, "permission_denied")
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
@@ -97,8 +97,8 @@ def test_basic_authentication_is_challenged(call: Call, settings: Any) -> None:
 
 
 @pytest.mark.parametrize("may", ["add_step", "change_step"])
-def test_half_a_permission_to_save_is_held_to_what_is_there(may: str) -> None:
-    client = a_client(may)
+def test_add_step_only_adds_and_change_step_only_replaces(may: str) -> None:
+    client = create_client(may)
     for step, is_new in ((2, False), (3, True)):
         before = everything_stored()
         answer = put(client, step_url("run", step), serde.dumps(a_checkpoint("run", step)))
@@ -109,13 +109,15 @@ def test_half_a_permission_to_save_is_held_to_what_is_there(may: str) -> None:
             assert everything_stored() == before
 
 
-def test_a_refused_save_makes_no_session() -> None:
+def test_a_refused_save_creates_no_session() -> None:
     body = serde.dumps(a_checkpoint("new", 1))
-    assert_error(put(a_client("change_step"), step_url("new", 1), body), 403, "permission_denied")
+    assert_error(
+        put(create_client("change_step"), step_url("new", 1), body), 403, "permission_denied"
+    )
     assert not Session.objects.filter(id="new").exists()
 
 
-def test_a_checked_save_needs_to_add_whatever_it_says() -> None:
+def test_a_save_with_expected_last_step_requires_add_step() -> None:
     body = serde.dumps(a_checkpoint("run", 2))
     path = f"{step_url('run', 2)}?expected_last_step=1"
-    assert_error(put(a_client("change_step"), path, body), 403, "permission_denied")
+    assert_error(put(create_client("change_step"), path, body), 403, "permission_denied")

@@ -1,4 +1,4 @@
-"""Racing clients against a live server: of those who expect the same, one wins."""
+"""Concurrent clients of a live server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.clients import step_url
-from tests.api.live import Answer, Connection, header_of
+from tests.api.live import Answer, Connection, build_auth_header
 from tests.builders import wrong_snapshots
 from tests.service.racing import race
 from tests.strategies import a_checkpoint
@@ -17,30 +17,30 @@ from weavegraph_checkpoints.models import Session
 
 CLIENTS = 8
 ROUNDS = 50
-BORN_EVERY = 5
+STEPS_PER_SESSION = 5
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def body_of(racer: int, session_id: str, step: int) -> bytes:
+def build_body(racer: int, session_id: str, step: int) -> bytes:
     state = VersionedState.new_with_user_message(f"racer {racer}")
     return serde.dumps(a_checkpoint(session_id, step, state=state))
 
 
-def test_one_wins_each_round_births_among_them(live_server: Any) -> None:
-    headers = header_of("add_step")
+def test_one_of_many_checked_saves_succeeds_also_for_new_sessions(live_server: Any) -> None:
+    headers = build_auth_header("add_step")
     connections = [Connection(live_server.url, headers) for _ in range(CLIENTS)]
     saved: dict[str, int] = {}
     try:
         for number in range(ROUNDS):
-            session_id = f"run-{number // BORN_EVERY}"
+            session_id = f"run-{number // STEPS_PER_SESSION}"
             last = saved.get(session_id, 0)
-            # A first step may be step 0; a later one comes after the last.
+            # The first step may be step 0; later steps are greater than the last.
             step = last + 1 if session_id in saved else number % 2
             path = f"{step_url(session_id, step)}?expected_last_step={last}"
 
             def save(racer: int, path: str = path, place: Any = (session_id, step)) -> Answer:
-                return connections[racer].ask("PUT", path, body_of(racer, *place))
+                return connections[racer].ask("PUT", path, build_body(racer, *place))
 
             answers = race(CLIENTS, save)
             saved[session_id] = step
@@ -49,8 +49,8 @@ def test_one_wins_each_round_births_among_them(live_server: Any) -> None:
             for each in answers:
                 if each.status == 409:
                     error = each.json()
-                    told = (error["code"], error["expected"], error["actual"])
-                    assert told == ("concurrency_conflict", last, step)
+                    error_fields = (error["code"], error["expected"], error["actual"])
+                    assert error_fields == ("concurrency_conflict", last, step)
             latest = DjangoCheckpointer().load_latest(session_id)
             assert latest is not None
             assert latest.step == step
@@ -58,40 +58,40 @@ def test_one_wins_each_round_births_among_them(live_server: Any) -> None:
     finally:
         for connection in connections:
             connection.http.close()
-    assert Session.objects.count() == ROUNDS // BORN_EVERY
-    assert {row.revision for row in Session.objects.all()} == {BORN_EVERY}
+    assert Session.objects.count() == ROUNDS // STEPS_PER_SESSION
+    assert {row.revision for row in Session.objects.all()} == {STEPS_PER_SESSION}
     assert wrong_snapshots() == []
 
 
-def test_of_unchecked_saves_of_one_step_one_is_new(live_server: Any) -> None:
-    headers = header_of("add_step", "change_step")
+def test_one_of_many_unchecked_saves_returns_201(live_server: Any) -> None:
+    headers = build_auth_header("add_step", "change_step")
 
     for number in range(10):
         path, place = step_url("run", number), ("run", number)
 
         def save(racer: int, path: str = path, place: Any = place) -> Answer:
             with Connection(live_server.url, headers) as connection:
-                return connection.ask("PUT", path, body_of(racer, *place))
+                return connection.ask("PUT", path, build_body(racer, *place))
 
         statuses = sorted(each.status for each in race(CLIENTS, save))
         assert statuses == [200] * (CLIENTS - 1) + [201]
     assert Session.objects.get().revision == 10 * CLIENTS
 
 
-def test_who_may_only_add_never_replaces(live_server: Any) -> None:
-    headers = header_of("add_step")
+def test_add_step_never_replaces_in_a_race(live_server: Any) -> None:
+    headers = build_auth_header("add_step")
 
     def save(racer: int) -> Answer:
         with Connection(live_server.url, headers) as connection:
-            return connection.ask("PUT", step_url("run", 1), body_of(racer, "run", 1))
+            return connection.ask("PUT", step_url("run", 1), build_body(racer, "run", 1))
 
     answers = race(CLIENTS, save)
     assert sorted(each.status for each in answers) == [201] + [403] * (CLIENTS - 1)
     assert Session.objects.get().revision == 1
 
 
-def test_pollers_beside_a_saver_never_see_two_states_under_one_etag(live_server: Any) -> None:
-    headers = header_of("view_session", "add_step")
+def test_concurrent_pollers_never_get_two_states_with_one_etag(live_server: Any) -> None:
+    headers = build_auth_header("view_session", "add_step")
     DjangoCheckpointer().save(a_checkpoint("run", 0))
 
     def work(racer: int) -> dict[str, int]:
@@ -100,7 +100,7 @@ def test_pollers_beside_a_saver_never_see_two_states_under_one_etag(live_server:
             for number in range(1, 31):
                 if racer == 0:
                     path = f"{step_url('run', number)}?expected_last_step={number - 1}"
-                    answer = connection.ask("PUT", path, body_of(0, "run", number))
+                    answer = connection.ask("PUT", path, build_body(0, "run", number))
                     assert answer.status == 201
                     continue
                 known = next(reversed(seen), '"none"')

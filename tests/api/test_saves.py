@@ -1,4 +1,4 @@
-"""``PUT``: compare and swap, what it writes, and what it tells."""
+"""``PUT``: the concurrency check, the rows that it writes and the signal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.api.clients import ALL, a_client, assert_error, put, step_url
-from tests.api.statements import of_the_app
+from tests.api.clients import ALL, assert_error, create_client, put, step_url
+from tests.api.queries import capture_app_queries
 from tests.builders import everything_stored, save_history, wrong_snapshots
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import serde
@@ -49,21 +49,23 @@ def test_a_conflict_leaves_no_trace(
     assert everything_stored() == before
 
 
-def test_a_conflict_with_a_session_that_is_not_there(api: Client) -> None:
+def test_a_conflict_with_a_missing_session(api: Client) -> None:
     error = save(api, 6, 5).json()
     assert (error["expected"], error["actual"]) == (5, 0)
     assert not Session.objects.exists()
 
 
 @pytest.mark.parametrize(("step", "expected"), [(5, 5), (4, 5), (0, 5)])
-def test_a_step_that_cannot_come_after(
+def test_a_step_not_after_the_expected_one(
     api: Client, checkpointer: DjangoCheckpointer, step: int, expected: int
 ) -> None:
     save_history(checkpointer, "a", [5])
     assert_error(save(api, step, expected), 400, "invalid", "$.step")
 
 
-def test_the_session_keeps_its_limit(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_the_session_keeps_its_concurrency_limit(
+    api: Client, checkpointer: DjangoCheckpointer
+) -> None:
     for step, limit in ((1, 3), (2, 9)):
         body = serde.dumps(a_checkpoint("a", step, concurrency_limit=limit))
         assert put(api, step_url("a", step), body).status_code == 201
@@ -72,7 +74,7 @@ def test_the_session_keeps_its_limit(api: Client, checkpointer: DjangoCheckpoint
     assert latest.concurrency_limit == 3
 
 
-def test_the_first_and_the_last_step_there_can_be(api: Client) -> None:
+def test_the_lowest_and_the_highest_step(api: Client) -> None:
     for step in (0, 2**63 - 1):
         assert save(api, step).status_code == 201
     assert Session.objects.get().last_step == 2**63 - 1
@@ -80,10 +82,10 @@ def test_the_first_and_the_last_step_there_can_be(api: Client) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_signal_is_sent_as_for_any_save() -> None:
-    client, heard = a_client(*ALL), []
+    client, received = create_client(*ALL), []
 
-    def listen(sender: Any, **told: Any) -> None:
-        heard.append((sender, told["session_id"], told["step"], told["using"]))
+    def listen(sender: Any, **kwargs: Any) -> None:
+        received.append((sender, kwargs["session_id"], kwargs["step"], kwargs["using"]))
 
     checkpoint_saved.connect(listen, sender=DjangoCheckpointer)
     try:
@@ -93,18 +95,18 @@ def test_the_signal_is_sent_as_for_any_save() -> None:
         assert save(client, 3, 1).status_code == 409
     finally:
         checkpoint_saved.disconnect(listen, sender=DjangoCheckpointer)
-    assert heard == [
+    assert received == [
         (DjangoCheckpointer, "a", 1, "default"),
         (DjangoCheckpointer, "a", 2, "default"),
     ]
 
 
-def test_a_save_asks_no_more_than_it_must(api: Client, checkpointer: DjangoCheckpointer) -> None:
+def test_the_number_of_queries_of_a_save(api: Client, checkpointer: DjangoCheckpointer) -> None:
     from django.db import connection
 
     save_history(checkpointer, "a", [1])
-    _answer, unchecked = of_the_app(lambda: save(api, 2))
-    _answer, checked = of_the_app(lambda: save(api, 3, 2))
+    _answer, unchecked = capture_app_queries(lambda: save(api, 2))
+    _answer, checked = capture_app_queries(lambda: save(api, 3, 2))
     expected = {"sqlite": 1, "postgresql": 1, "mysql": 2}[connection.vendor]
     assert (len(unchecked), len(checked)) == (expected, expected)
     assert not any("last_state" in sql for sql in (*unchecked, *checked))

@@ -1,4 +1,4 @@
-"""The OpenAPI schema: valid without a warning, complete, and true of the answers."""
+"""The OpenAPI schema: valid, complete, and every response conforms to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from hypothesis import given
 
-from tests.api.clients import a_client
-from tests.api.table import CALLS, Call
+from tests.api.calls import CALLS, Call
+from tests.api.clients import create_client
 from tests.builders import save_history
 from tests.strategies import checkpoints
 from weavegraph_checkpoints import serde
@@ -39,7 +39,7 @@ OPERATIONS = {
 
 @cache
 def schema() -> Any:
-    """Return the schema as the generator makes it."""
+    """Generate the schema without warnings."""
     GENERATOR_STATS.reset()
     made = SchemaGenerator().get_schema(request=None, public=True)
     assert not GENERATOR_STATS, GENERATOR_STATS
@@ -55,13 +55,13 @@ def operations() -> dict[str, Any]:
 
 
 def validator(component: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    """Return what checks a value against a part of the schema."""
+    """Return a validator for a part of the schema."""
     whole = {**component, "components": schema()["components"]}
     return jsonschema.Draft202012Validator(_without_openapi(whole))
 
 
 def _without_openapi(part: Any) -> Any:
-    """Return JSON Schema for OpenAPI 3.0, whose ``nullable`` is its own."""
+    """Return JSON Schema: ``nullable`` exists only in OpenAPI 3.0."""
     if isinstance(part, list):
         return [_without_openapi(each) for each in part]
     if not isinstance(part, dict):
@@ -75,7 +75,7 @@ def test_it_is_valid_without_a_warning() -> None:
     assert schema()["openapi"].startswith("3.")
 
 
-def test_the_command_of_spectacular_is_content(tmp_path: Any) -> None:
+def test_the_spectacular_command_reports_no_warning(tmp_path: Any) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema"))
 
 
@@ -156,7 +156,7 @@ def test_the_example_of_a_save_can_be_saved(db: Any) -> None:
     DjangoCheckpointer().save(saved)
 
 
-def test_every_code_of_our_own_is_an_example() -> None:
+def test_every_error_code_has_an_example() -> None:
     codes = {
         each.default_code
         for each in vars(exceptions).values()
@@ -173,7 +173,7 @@ def test_every_code_of_our_own_is_an_example() -> None:
 
 
 @given(checkpoints())
-def test_every_checkpoint_is_as_described(checkpoint: Any) -> None:
+def test_every_checkpoint_conforms_to_the_schema(checkpoint: Any) -> None:
     document = json.loads(serde.dumps(checkpoint), parse_int=_small, parse_float=lambda text: 0.5)
     check = validator(schema()["components"]["schemas"]["CheckpointToSave"])
     check.validate(document)
@@ -182,14 +182,14 @@ def test_every_checkpoint_is_as_described(checkpoint: Any) -> None:
 
 
 def _small(digits: str) -> int:
-    """Return a number that the validator can print."""
+    """Return an integer that the validator can print."""
     return int(digits) if len(digits) < 25 else 0
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_every_answer_is_as_described(call: Call, db: Any) -> None:
+def test_every_response_conforms_to_the_schema(call: Call, db: Any) -> None:
     save_history(DjangoCheckpointer(owner="ann"), "run", [1, 2])
-    for client in (a_client(is_superuser=True), a_client(), Client()):
+    for client in (create_client(is_superuser=True), create_client(), Client()):
         answer = call.by(client)
         operation = _operation_of(call)
         described = operation["responses"][str(answer.status_code)]
@@ -209,7 +209,7 @@ def _operation_of(call: Call) -> Any:
     raise AssertionError(call)
 
 
-def test_the_ranges_are_those_of_the_domain() -> None:
+def test_integer_parameters_have_the_ranges_of_the_domain() -> None:
     for operation in operations().values():
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("type") == "integer":

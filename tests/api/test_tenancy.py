@@ -1,4 +1,4 @@
-"""Two tenants and every call: someone else's session is not there."""
+"""Tenancy: sessions of other owners are 404 for every call."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
+from tests.api.calls import CALLS, READS, Call
 from tests.api.clients import (
     ALL,
     SESSIONS,
-    a_client,
     assert_error,
+    create_client,
     post,
     put,
     session_url,
     step_url,
 )
-from tests.api.table import CALLS, READS, Call
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import serde
@@ -28,7 +28,7 @@ from weavegraph_checkpoints.models import Session
 
 @pytest.fixture(autouse=True)
 def tenants(settings: Any, db: Any) -> None:
-    settings.WEAVEGRAPH_CHECKPOINTS = {"API_OWNER": "tests.api.owners.by_name"}
+    settings.WEAVEGRAPH_CHECKPOINTS = {"API_OWNER": "tests.api.owners.get_owner_by_name"}
     save_history(DjangoCheckpointer(owner="ann"), "run", [1, 2])
     save_history(DjangoCheckpointer(owner="ann"), "other", [1])
     save_history(DjangoCheckpointer(owner="bob"), "bobs", [1])
@@ -37,12 +37,12 @@ def tenants(settings: Any, db: Any) -> None:
 
 @pytest.fixture
 def ann() -> Client:
-    return a_client(*ALL, username="ann")
+    return create_client(*ALL, username="ann")
 
 
 @pytest.fixture
 def bob() -> Client:
-    return a_client(*ALL, username="bob")
+    return create_client(*ALL, username="bob")
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
@@ -51,16 +51,16 @@ def test_the_owner_does_everything(call: Call, ann: Client) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_who_sees_all_does_everything(call: Call) -> None:
-    assert call.by(a_client(*ALL, username="admin")).status_code == call.status
+def test_a_user_without_an_owner_does_everything(call: Call) -> None:
+    assert call.by(create_client(*ALL, username="admin")).status_code == call.status
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 @pytest.mark.parametrize("name", ["bob", "Ann", "ann ", "an", ""])
-def test_to_anyone_else_it_is_not_there(call: Call, name: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("tests.api.owners.by_name", lambda request: name)
+def test_sessions_of_other_owners_are_404(call: Call, name: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tests.api.owners.get_owner_by_name", lambda request: name)
     before = everything_stored()
-    answer = call.by(a_client(*ALL))
+    answer = call.by(create_client(*ALL))
     if call.name.startswith("list"):
         page = answer.json()
         own = ["bobs"] if name == "bob" and call.name == "list" else []
@@ -69,7 +69,7 @@ def test_to_anyone_else_it_is_not_there(call: Call, name: str, monkeypatch: Any)
         missing = assert_error(answer, 404, "not_found")
         truly = Call(**{**vars(call), "path": call.path.replace("run", "nope")})
         if call.method != "put":
-            expected = truly.by(a_client(*ALL)).json()
+            expected = truly.by(create_client(*ALL)).json()
             assert missing["detail"] == expected["detail"].replace("nope", "run")
     assert everything_stored() == before
 
@@ -81,7 +81,7 @@ def test_filters_and_counts_stay_within_one_owner(bob: Client) -> None:
     assert bob.get(f"{SESSIONS}?owner=bob").json()["count"] == 1
 
 
-def test_an_etag_of_someone_elses_session_is_not_confirmed(ann: Client, bob: Client) -> None:
+def test_etags_of_other_owners_do_not_match(ann: Client, bob: Client) -> None:
     tag = ann.get(session_url("run", "latest/"))["ETag"]
     for known in (tag, "*"):
         answer = bob.get(session_url("run", "latest/"), headers={"If-None-Match": known})
@@ -89,7 +89,7 @@ def test_an_etag_of_someone_elses_session_is_not_confirmed(ann: Client, bob: Cli
         assert "ETag" not in answer
 
 
-def test_a_fork_onto_someone_elses_session(bob: Client) -> None:
+def test_a_fork_onto_a_session_of_another_owner(bob: Client) -> None:
     before = everything_stored()
     missing = post(bob, session_url("bobs", "fork/"), {"target": "run"})
     assert_error(missing, 404, "not_found")
@@ -98,7 +98,7 @@ def test_a_fork_onto_someone_elses_session(bob: Client) -> None:
     assert Session.objects.get(id="new").owner == "bob"
 
 
-def test_a_save_makes_a_session_of_ones_own(ann: Client, bob: Client) -> None:
+def test_a_save_creates_a_session_of_the_users_owner(ann: Client, bob: Client) -> None:
     body = serde.dumps(a_checkpoint("made", 1))
     assert put(bob, step_url("made", 1), body).status_code == 201
     assert Session.objects.get(id="made").owner == "bob"
@@ -108,8 +108,8 @@ def test_a_save_makes_a_session_of_ones_own(ann: Client, bob: Client) -> None:
         assert_error(refused, 404, "not_found")
 
 
-def test_who_may_only_replace_cannot_tell_a_strangers_session_from_none() -> None:
-    client = a_client("change_step", username="bob")
+def test_change_step_does_not_reveal_sessions_of_other_owners() -> None:
+    client = create_client("change_step", username="bob")
     answers = [
         assert_error(
             put(client, step_url(each, 1), serde.dumps(a_checkpoint(each, 1))),
@@ -121,24 +121,24 @@ def test_who_may_only_replace_cannot_tell_a_strangers_session_from_none() -> Non
     assert answers[0] == answers[1]
 
 
-def test_one_who_sees_all_keeps_the_owner(ann: Client) -> None:
-    admin = a_client(*ALL, username="admin")
+def test_a_user_without_an_owner_keeps_the_sessions_owner(ann: Client) -> None:
+    admin = create_client(*ALL, username="admin")
     assert put(admin, step_url("run", 3), serde.dumps(a_checkpoint("run", 3))).status_code == 201
     assert Session.objects.get(id="run").owner == "ann"
     assert admin.get(SESSIONS).json()["count"] == 4
 
 
 @pytest.mark.parametrize("call", READS, ids=str)
-def test_a_function_that_returns_no_owner_shows_nothing(call: Call, settings: Any) -> None:
-    settings.WEAVEGRAPH_CHECKPOINTS = {"API_OWNER": "tests.api.owners.no_text"}
-    client = a_client(*ALL)
+def test_an_invalid_owner_is_a_configuration_error(call: Call, settings: Any) -> None:
+    settings.WEAVEGRAPH_CHECKPOINTS = {"API_OWNER": "tests.api.owners.get_invalid_owner"}
+    client = create_client(*ALL)
     client.raise_request_exception = True
     with pytest.raises(ImproperlyConfigured):
         call.by(client)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_an_owner_is_not_asked_for_before_who_may(call: Call, settings: Any) -> None:
-    settings.WEAVEGRAPH_CHECKPOINTS = {"API_OWNER": "tests.api.owners.no_text"}
+def test_permissions_are_checked_before_api_owner_is_called(call: Call, settings: Any) -> None:
+    settings.WEAVEGRAPH_CHECKPOINTS = {"API_OWNER": "tests.api.owners.get_invalid_owner"}
     assert_error(call.by(Client()), 403, "not_authenticated")
-    assert_error(call.by(a_client()), 403, "permission_denied")
+    assert_error(call.by(create_client()), 403, "permission_denied")

@@ -1,4 +1,4 @@
-"""Addresses: absolute, behind a proxy and a prefix, wherever the API is mounted."""
+"""URLs: absolute, behind a proxy and a script name, at every mount point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import include, path, set_script_prefix
 from rest_framework.test import APIRequestFactory, force_authenticate
 
-from tests.api.clients import ALL, a_user, post, put, step_url
+from tests.api.clients import ALL, create_user, post, put, step_url
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.api.viewsets import SessionViewSet
@@ -25,8 +25,8 @@ urlpatterns = [
 ]
 
 
-def urls_of(client: Client, base: str) -> set[str]:
-    """Return the urls of every answer on the session ``a b``."""
+def collect_urls(client: Client, base: str) -> set[str]:
+    """Return the URLs in every response on the session ``a b``."""
     session = f"{base}sessions/~YSBi/"
     body = serde.dumps(a_checkpoint("a b", 1))
     page = client.get(f"{base}sessions/").json()
@@ -60,8 +60,8 @@ def expected(base: str) -> set[str]:
 
 @pytest.mark.urls("tests.api.test_urls")
 @pytest.mark.parametrize("mount", ["/api/v1/", "/outer/inner/", "/nested/ann/"])
-def test_wherever_it_is_mounted(api: Client, stored: None, mount: str) -> None:
-    assert urls_of(api, mount) == expected(f"http://testserver{mount}")
+def test_at_every_mount_point(api: Client, stored: None, mount: str) -> None:
+    assert collect_urls(api, mount) == expected(f"http://testserver{mount}")
 
 
 def test_behind_a_proxy(api: Client, stored: None, settings: Any) -> None:
@@ -72,26 +72,26 @@ def test_behind_a_proxy(api: Client, stored: None, settings: Any) -> None:
         "HTTP_X_FORWARDED_HOST": "runs.example.com:8443",
         "HTTP_X_FORWARDED_PROTO": "https",
     }
-    assert urls_of(api, "/api/") == expected("https://runs.example.com:8443/api/")
+    assert collect_urls(api, "/api/") == expected("https://runs.example.com:8443/api/")
 
 
-def test_behind_a_prefix(api: Client, stored: None) -> None:
+def test_behind_a_script_name(api: Client, stored: None) -> None:
     api.defaults |= {"SCRIPT_NAME": "/deep/prefix"}
     set_script_prefix("/deep/prefix/")
     try:
-        assert urls_of(api, "/api/") == expected("http://testserver/deep/prefix/api/")
+        assert collect_urls(api, "/api/") == expected("http://testserver/deep/prefix/api/")
     finally:
         set_script_prefix("/")
 
 
-def test_links_of_pages_are_absolute(api: Client, stored: None) -> None:
+def test_page_links_are_absolute(api: Client, stored: None) -> None:
     put(api, step_url("c", 1), serde.dumps(a_checkpoint("c", 1)))
     page = api.get("/api/sessions/?limit=1").json()
     assert page["next"] == "http://testserver/api/sessions/?limit=1&offset=1"
 
 
-def test_a_view_that_is_called_by_itself(stored: None) -> None:
+def test_a_view_called_without_a_resolver_match(stored: None) -> None:
     request = APIRequestFactory().get("/anywhere")
-    force_authenticate(request, a_user(*ALL))
+    force_authenticate(request, create_user(*ALL))
     answer = SessionViewSet.as_view({"get": "retrieve"})(request, session="~YSBi")
     assert answer.data["url"] == "http://testserver/api/sessions/~YSBi/"

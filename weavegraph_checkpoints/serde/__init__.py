@@ -106,9 +106,18 @@ class CheckpointDocument(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
     step: _Step
     state: StateDocument
-    frontier: _Nodes
-    versions_seen: VersionsSeen = {}
-    concurrency_limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_CONCURRENCY_LIMIT)] = 1
+    frontier: Annotated[_Nodes, msgspec.Meta(description="The nodes to resume from.")]
+    versions_seen: Annotated[
+        VersionsSeen, msgspec.Meta(description="The version of each channel that each node saw.")
+    ] = {}
+    concurrency_limit: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=MAX_CONCURRENCY_LIMIT,
+            description="The session keeps the limit of its first checkpoint.",
+        ),
+    ] = 1
     created_at: _Timestamp | msgspec.UnsetType = msgspec.UNSET
     ran_nodes: _Nodes = ()
     skipped_nodes: _Nodes = ()

@@ -1,12 +1,12 @@
-"""Applies an RFC 6902 patch, by nothing but the RFC."""
+"""An independent implementation of RFC 6902."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def patched(document: Any, patch: list[dict[str, Any]]) -> Any:
-    """Return the document after every operation; it is changed on the way."""
+def apply_patch(document: Any, patch: list[dict[str, Any]]) -> Any:
+    """Apply every operation to the document, in place, and return it."""
     for operation in patch:
         kind, path = operation["op"], operation["path"]
         if kind == "move":

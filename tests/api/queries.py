@@ -1,4 +1,4 @@
-"""What a call asks of the tables of the app."""
+"""The queries of a call on the tables of the app."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from tests.service.statements import captured
 
 
-def of_the_app(call: Any) -> tuple[Any, list[str]]:
-    """Return what a call answers, and its statements on the tables of the app."""
+def capture_app_queries(call: Any) -> tuple[Any, list[str]]:
+    """Return the response of a call, and its queries on the tables of the app."""
     with captured() as found:
         answer = call()
     return answer, [sql for sql in found.statements if "weavegraph_checkpoints_s" in sql]

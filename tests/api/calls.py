@@ -1,4 +1,4 @@
-"""Every call of the API, for the tests that try all of them."""
+"""Every call of the API, for tests that are parametrized over all of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from weavegraph_checkpoints import serde
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call on the sessions ``run`` (steps 1 and 2) and ``other`` (step 1)."""
+    """A call on the sessions ``run`` (steps 1 and 2) and ``other`` (step 1)."""
 
     name: str
     needs: str
-    """The permission without which it is refused."""
+    """The permission that it requires."""
     path: str
     method: str = "get"
     body: bytes | None = None
     status: int = 200
-    """When all is well."""
+    """The status of a successful response."""
 
     def by(self, client: Client) -> Any:
         """Make the call."""
