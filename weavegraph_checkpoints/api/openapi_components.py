@@ -39,7 +39,7 @@ ListedCheckpoint = msgspec.defstruct(
 )
 
 
-class Fork(Document, kw_only=True):
+class Fork(Document, frozen=True, kw_only=True):
     """The request body of a fork."""
 
     target: Annotated[
@@ -56,14 +56,14 @@ class Fork(Document, kw_only=True):
     ] = None
 
 
-class StepPage(Document, kw_only=True):
+class StepPage(Document, frozen=True, kw_only=True):
     """A page of steps, newest first."""
 
     checkpoints: tuple[ListedCheckpoint, ...]  # type: ignore[valid-type]
     page_info: PageInfo
 
 
-class SavedCheckpoint(Document, kw_only=True):
+class SavedCheckpoint(Document, frozen=True, kw_only=True):
     """The checkpoint that was saved."""
 
     session_id: str
@@ -80,7 +80,7 @@ class Operation(Struct):
     value: Annotated[Any, Meta(description="Any JSON value.")] = UNSET
 
 
-class Difference(Document, kw_only=True):
+class Difference(Document, frozen=True, kw_only=True):
     """The RFC 6902 patch that turns the state at `from` into the state at `to`."""
 
     from_: StepNumber = msgspec.field(name="from")
@@ -88,7 +88,7 @@ class Difference(Document, kw_only=True):
     patch: tuple[Operation, ...]
 
 
-class Error(Document, kw_only=True):
+class Error(Document, frozen=True, kw_only=True):
     """An error."""
 
     code: Annotated[str, Meta(description="The kind of error, for programs.")]
@@ -102,7 +102,7 @@ class Error(Document, kw_only=True):
     ) = UNSET
 
 
-class Conflict(Error, kw_only=True):
+class Conflict(Error, frozen=True, kw_only=True):
     """The last step is not the expected one."""
 
     expected: StepNumber

@@ -77,7 +77,7 @@ class SessionViewSet(
         known = request.headers.get("If-None-Match") if self._renders_json() else None
         if known is not None:
             version = self.checkpointer.load_version(self.session_id)
-            if version is not None and _matches(known, build_etag(version)):
+            if version is not None and _etag_matches(known, build_etag(version)):
                 return self._add_headers(Response(status=status.HTTP_304_NOT_MODIFIED), version)
         found = self.checkpointer.load_latest_with_version(self.session_id)
         if found is None:
@@ -134,7 +134,7 @@ def build_etag(version: Version) -> str:
     return f'"{created_at:x}-{version.revision:x}"'
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def _etag_matches(if_none_match: str, etag: str) -> bool:
     """Return whether ``If-None-Match`` has an ETag, which a proxy may have made weak."""
     known = parse_etags(if_none_match)
     return known == ["*"] or any(each.removeprefix("W/") == etag for each in known)
