@@ -11,7 +11,7 @@ from django.urls import reverse
 from tests.commands.runner import run
 from tests.docs.markdown import ROOT, names, page, rows
 from tests.docs.test_names import shape, written
-from tests.interchange.crate import REAL_FILE
+from tests.interchange.crate_databases import REAL_FILE
 from weavegraph_checkpoints import interchange
 from weavegraph_checkpoints.interchange import crate, target
 from weavegraph_checkpoints.interchange.sources import sqlite

@@ -11,7 +11,7 @@ from weavegraph_checkpoints.models import Session, Step
 
 @pytest.fixture
 def tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Both databases without a transaction around the test; empty afterwards."""
+    """Allow access to both databases without a transaction; delete all rows afterwards."""
     with django_db_blocker.unblock():
         yield
         for alias in ("default", "other"):

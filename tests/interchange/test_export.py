@@ -1,4 +1,4 @@
-"""Files that an export makes: what the crate finds there, what is refused, and going on."""
+"""Files that an export creates: their content, what is rejected, and adding to them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from django.db import connection
 
 from tests.builders import a_history, everything_stored, save_history
 from tests.commands.runner import Terminal, run
-from tests.interchange.crate import REAL_FILE, crate_file, crate_save, opened, rows_of
-from tests.interchange.stored import assert_stored, by_session, history
+from tests.interchange.crate_databases import (
+    REAL_FILE,
+    create_crate_file,
+    get_rows,
+    open_file,
+    save_as_crate,
+)
+from tests.interchange.stored_histories import assert_stored, group_by_session, load_history
 from tests.strategies import an_error_event
 from weavegraph_checkpoints import (
     Checkpoint,
@@ -44,7 +50,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
-    with opened(path) as crate:
+    with open_file(path) as crate:
         return crate.execute(sql).fetchall()
 
 
@@ -57,8 +63,8 @@ def test_a_file_is_what_the_crate_wrote(target: Path) -> None:
     assert query(target, "PRAGMA foreign_key_check") == []
     assert [each.name for each in target.parent.iterdir()] == ["export.sqlite3"]
     for table, keys in (("steps", 2), ("sessions", 1)):
-        ours = {row[:keys]: row[keys:] for row in rows_of(target, table)}
-        theirs = {row[:keys]: row[keys:] for row in rows_of(REAL_FILE, table)}
+        ours = {row[:keys]: row[keys:] for row in get_rows(target, table)}
+        theirs = {row[:keys]: row[keys:] for row in get_rows(REAL_FILE, table)}
         # The crate's snapshot of this session had moved back.
         ours.pop(("late",), None), theirs.pop(("late",), None)
         if connection.vendor == "postgresql":
@@ -86,12 +92,12 @@ def test_the_crate_resumes_and_goes_on_saving(target: Path) -> None:
         5,
         query(target, "SELECT state_json FROM steps WHERE step = 5")[0][0],
     )
-    with opened(target) as crate:
+    with open_file(target) as crate:
         crate.execute("PRAGMA foreign_keys = on")
-        crate_save(crate, a_history("s", [6])[0])
+        save_as_crate(crate, a_history("s", [6])[0])
     assert query(target, "SELECT last_step FROM sessions") == [(6,)]
     assert "imported 1 step" in run("import_weavegraph", str(target)).out
-    assert [each.step for each in history("s")] == [2, 3, 5, 6]
+    assert [each.step for each in load_history("s")] == [2, 3, 5, 6]
 
 
 def test_microseconds_are_kept(target: Path) -> None:
@@ -120,13 +126,13 @@ def test_sessions_are_chosen(target: Path) -> None:
     save_history(checkpointer, "c", [1], frontier=["End"])
     Session.objects.create(id="d", concurrency_limit=3)
     run("export_weavegraph", str(target), "--session", "b", "--session", "a")
-    assert [row[0] for row in rows_of(target, "sessions")] == ["a", "b"]
+    assert [row[0] for row in get_rows(target, "sessions")] == ["a", "b"]
     run("export_weavegraph", str(target), "--status", "finished")
-    assert [row[0] for row in rows_of(target, "sessions")] == ["a", "b", "c"]
+    assert [row[0] for row in get_rows(target, "sessions")] == ["a", "b", "c"]
     ran = run("export_weavegraph", str(target), "--status", "empty", "--session", "d")
     assert "exported 0 steps of 1 session" in ran.out
-    assert rows_of(target, "sessions")[3][3:] == (3, 0, None, None, None)
-    assert rows_of(target, "steps") == [row for row in rows_of(target, "steps") if row[0] != "d"]
+    assert get_rows(target, "sessions")[3][3:] == (3, 0, None, None, None)
+    assert get_rows(target, "steps") == [row for row in get_rows(target, "steps") if row[0] != "d"]
     before = target.read_bytes()
     run("export_weavegraph", str(target))
     assert target.read_bytes() == before
@@ -146,7 +152,7 @@ def test_a_session_named_that_is_not_there(target: Path) -> None:
 def test_no_other_file_is_touched(target: Path, content: bytes | None) -> None:
     save_history(DjangoCheckpointer(), "a", [1])
     if content is None:
-        crate_file(target, a_history("a", [1]))
+        create_crate_file(target, a_history("a", [1]))
         content = target.read_bytes()
     target.write_bytes(content)
     with pytest.raises(CommandError, match="already exists and was not created by an export"):
@@ -192,7 +198,7 @@ def test_a_file_system_without_second_names(
         assert target.read_text() == "mine"
     else:
         run("export_weavegraph", str(target))
-        assert rows_of(target, "sessions") == []
+        assert get_rows(target, "sessions") == []
 
 
 def test_a_damaged_file_of_an_export_is_an_error(target: Path) -> None:
@@ -202,7 +208,7 @@ def test_a_damaged_file_of_an_export_is_an_error(target: Path) -> None:
     target.write_bytes(content)
     with pytest.raises(CommandError, match="cannot be read"):
         run("export_weavegraph", str(target))
-    with opened(target.with_name("other")) as other:
+    with open_file(target.with_name("other")) as other:
         other.execute(f"PRAGMA application_id = {target_module.APPLICATION_ID}")
         other.execute("CREATE TABLE sessions (id)")
     with pytest.raises(CommandError, match="has no column 'created_at'"):
@@ -213,30 +219,30 @@ def test_a_file_that_another_has_locked(target: Path, monkeypatch: pytest.Monkey
     save_history(DjangoCheckpointer(), "a", [1])
     run("export_weavegraph", str(target), "--status", "empty")
     monkeypatch.setattr(target_module, "TIMEOUT_SECONDS", 0.1)
-    with opened(target) as crate:
+    with open_file(target) as crate:
         crate.execute("BEGIN IMMEDIATE")
         with pytest.raises(CommandError, match="cannot be written: database is locked"):
             run("export_weavegraph", str(target))
 
 
-# What the crate cannot hold
+# What the crate does not support
 
 
-def nested(levels: int) -> Any:
+def nest(levels: int) -> Any:
     value: Any = []
     for _ in range(levels - 1):
         value = [value]
     return value
 
 
-def caused(times: int) -> WeaveError:
+def build_error_chain(times: int) -> WeaveError:
     error = WeaveError(message="root")
     for _ in range(times):
         error = WeaveError(message="", cause=error)
     return error
 
 
-def in_errors(**fields: Any) -> VersionedState:
+def build_state_with_error(**fields: Any) -> VersionedState:
     return VersionedState(
         messages=MessagesChannel(),
         extra=ExtrasChannel(),
@@ -244,37 +250,46 @@ def in_errors(**fields: Any) -> VersionedState:
     )
 
 
-HELD = {
+SUPPORTED = {
     "integers of 64 bits": VersionedState.new(extra={"a": 2**64 - 1, "b": -(2**63)}),
-    "127 levels": VersionedState.new(extra={"a": nested(124)}),
+    "127 levels": VersionedState.new(extra={"a": nest(124)}),
     "floats": VersionedState.new(extra={"a": [1e23, -0.0, 5e-324, 1.7976931348623157e308]}),
-    "a step of a scope": in_errors(scope=SchedulerScope(step=2**64 - 1)),
-    "nanoseconds": in_errors(when="2026-01-02T03:04:60.123456789Z"),
-    "122 causes": in_errors(error=caused(122), context=None),
+    "a step of a scope": build_state_with_error(scope=SchedulerScope(step=2**64 - 1)),
+    "nanoseconds": build_state_with_error(when="2026-01-02T03:04:60.123456789Z"),
+    "122 causes": build_state_with_error(error=build_error_chain(122), context=None),
     "U+0000": VersionedState.new(extra={"\0": "\0"}),
 }
-NOT_HELD = {
+UNSUPPORTED = {
     "2^64": (VersionedState.new(extra={"a": [2**64]}), r"\$\.state\.extra\.map\.a\[0\]"),
     "-2^63-1": (VersionedState.new(extra={"a": -(2**63) - 1}), r"\$\.state\.extra\.map\.a\)"),
-    "10^300": (in_errors(context={"a": 10**300}), r"\$\.state\.errors\.items\[0\]\.context\.a"),
-    "128 levels": (VersionedState.new(extra={"a": nested(125)}), "up to 127 levels"),
-    "123 causes": (in_errors(error=caused(123), context=None), "up to 127 levels"),
-    "picoseconds": (in_errors(when="2026-01-02T03:04:05.1234567891Z"), r"items\[0\]\.when"),
+    "10^300": (
+        build_state_with_error(context={"a": 10**300}),
+        r"\$\.state\.errors\.items\[0\]\.context\.a",
+    ),
+    "128 levels": (VersionedState.new(extra={"a": nest(125)}), "up to 127 levels"),
+    "123 causes": (
+        build_state_with_error(error=build_error_chain(123), context=None),
+        "up to 127 levels",
+    ),
+    "picoseconds": (
+        build_state_with_error(when="2026-01-02T03:04:05.1234567891Z"),
+        r"items\[0\]\.when",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", HELD)
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_what_the_crate_can_hold(target: Path, name: str) -> None:
-    expected = save_history(DjangoCheckpointer(), "s", [1], state=HELD[name])
+    expected = save_history(DjangoCheckpointer(), "s", [1], state=SUPPORTED[name])
     run("export_weavegraph", str(target))
     Session.objects.all().delete()
     run("import_weavegraph", str(target))
-    assert_stored(by_session(expected))
+    assert_stored(group_by_session(expected))
 
 
-@pytest.mark.parametrize("name", NOT_HELD)
+@pytest.mark.parametrize("name", UNSUPPORTED)
 def test_what_the_crate_cannot_hold_is_named_and_left_out(target: Path, name: str) -> None:
-    state, message = NOT_HELD[name]
+    state, message = UNSUPPORTED[name]
     checkpointer = DjangoCheckpointer()
     save_history(checkpointer, "before", [1])
     save_history(checkpointer, "less", [1, 3])
@@ -282,12 +297,12 @@ def test_what_the_crate_cannot_hold_is_named_and_left_out(target: Path, name: st
     save_history(checkpointer, "more", [1])
     with pytest.raises(CommandError, match=rf"session 'less', step 2: the crate .*{message}"):
         run("export_weavegraph", str(target))
-    assert [row[0] for row in rows_of(target, "steps")] == ["before"]
+    assert [row[0] for row in get_rows(target, "steps")] == ["before"]
     ran = run("export_weavegraph", str(target), "--skip-invalid")
     assert ran.status == 0
     assert ran.err.startswith("left out: session 'less', step 2: the crate ")
     assert ran.out.endswith("1 unchanged; 1 session left out\n")
-    assert [row[0] for row in rows_of(target, "steps")] == ["before", "more"]
+    assert [row[0] for row in get_rows(target, "steps")] == ["before", "more"]
 
 
 def test_a_step_that_cannot_be_decoded_is_left_out(target: Path) -> None:
@@ -298,7 +313,7 @@ def test_a_step_that_cannot_be_decoded_is_left_out(target: Path) -> None:
         run("export_weavegraph", str(target))
 
 
-# Going on in a file
+# Adding to a file
 
 
 def test_a_file_grows_with_the_history(target: Path) -> None:
@@ -308,35 +323,35 @@ def test_a_file_grows_with_the_history(target: Path) -> None:
     save_history(checkpointer, "s", [2, 4])
     ran = run("export_weavegraph", str(target))
     assert ran.out.startswith("exported 2 steps of 1 session: 2 unchanged")
-    assert [row[1] for row in rows_of(target, "steps")] == [1, 2, 3, 4]
+    assert [row[1] for row in get_rows(target, "steps")] == [1, 2, 3, 4]
     ((last_step,),) = query(target, "SELECT last_step FROM sessions")
     assert last_step == 4
     fresh = target.with_name("fresh")
     run("export_weavegraph", str(fresh))
     for table in ("steps", "sessions"):
-        assert rows_of(target, table) == rows_of(fresh, table)
+        assert get_rows(target, table) == get_rows(fresh, table)
 
 
 def test_a_session_that_the_crate_has_gone_on_with_is_not_turned_back(target: Path) -> None:
     checkpointer = DjangoCheckpointer()
     save_history(checkpointer, "s", [1, 3])
     run("export_weavegraph", str(target))
-    with opened(target) as crate:
-        crate_save(crate, a_history("s", [9])[0])
-    session = rows_of(target, "sessions")
+    with open_file(target) as crate:
+        save_as_crate(crate, a_history("s", [9])[0])
+    session = get_rows(target, "sessions")
     save_history(checkpointer, "s", [2])
     run("export_weavegraph", str(target))
-    assert [row[1] for row in rows_of(target, "steps")] == [1, 2, 3, 9]
-    assert rows_of(target, "sessions") == session
+    assert [row[1] for row in get_rows(target, "steps")] == [1, 2, 3, 9]
+    assert get_rows(target, "sessions") == session
 
 
 def test_a_step_that_differs_is_refused(target: Path) -> None:
     checkpointer = DjangoCheckpointer()
     save_history(checkpointer, "s", [1, 3])
     run("export_weavegraph", str(target))
-    with opened(target) as crate:
-        crate_save(crate, dataclasses.replace(a_history("s", [3])[0], ran_nodes=["other"]))
-    before = rows_of(target, "steps"), rows_of(target, "sessions")
+    with open_file(target) as crate:
+        save_as_crate(crate, dataclasses.replace(a_history("s", [3])[0], ran_nodes=["other"]))
+    before = get_rows(target, "steps"), get_rows(target, "sessions")
     save_history(checkpointer, "s", [2])
     with pytest.raises(CommandError, match=r"session 's', step 3: .* has a different step"):
         run("export_weavegraph", str(target))
@@ -344,7 +359,7 @@ def test_a_step_that_differs_is_refused(target: Path) -> None:
         "left out: session 's', step 3"
         in run("export_weavegraph", str(target), "--skip-invalid").err
     )
-    assert (rows_of(target, "steps"), rows_of(target, "sessions")) == before
+    assert (get_rows(target, "steps"), get_rows(target, "sessions")) == before
 
 
 def test_the_database_is_only_read(target: Path) -> None:
@@ -354,24 +369,24 @@ def test_the_database_is_only_read(target: Path) -> None:
     assert everything_stored() == before
 
 
-def long_history() -> list[Checkpoint]:
+def build_long_history() -> list[Checkpoint]:
     return a_history("long", range(60))
 
 
 def test_a_long_session_goes_out_in_parts(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "STEPS_BATCH_SIZE", 10)
-    for checkpoint in long_history():
+    for checkpoint in build_long_history():
         DjangoCheckpointer().save(checkpoint)
     run("export_weavegraph", str(target))
-    assert len(rows_of(target, "steps")) == 60
+    assert len(get_rows(target, "steps")) == 60
     DjangoCheckpointer().save(a_history("long", [60])[0])
     run("export_weavegraph", str(target))
     assert query(target, "SELECT last_step FROM sessions") == [(60,)]
     huge = VersionedState.new(extra={"n": 2**70})
     save_history(DjangoCheckpointer(), "long", [55], state=huge)
-    before = rows_of(target, "steps")
+    before = get_rows(target, "steps")
     assert "step 55" in run("export_weavegraph", str(target), "--skip-invalid").err
-    assert rows_of(target, "steps") == before
+    assert get_rows(target, "steps") == before
 
 
 def test_a_bar_on_a_terminal(target: Path) -> None:

@@ -20,13 +20,18 @@ from tests.assertions import assert_same
 from tests.builders import everything_stored, save_history, wrong_snapshots
 from tests.commands.runner import run
 from tests.databases import get_server_url
-from tests.interchange.crate import (
+from tests.interchange.crate_databases import (
     NO_RECORDED_RUNS,
     REAL_FILE,
-    crate_file,
-    recorded_histories,
+    create_crate_file,
+    iter_recorded_checkpoints,
 )
-from tests.interchange.stored import assert_stored, by_session, histories
+from tests.interchange.stored_histories import (
+    assert_stored,
+    get_timestamps,
+    group_by_session,
+    load_histories,
+)
 from tests.scratch import migrate
 from tests.strategies import a_full_checkpoint
 from weavegraph_checkpoints import VersionedState
@@ -79,7 +84,7 @@ def load(alias: str, path: Path) -> None:
     call_command("loaddata", str(path), database=alias, verbosity=0)
 
 
-def awkward_values() -> VersionedState:
+def build_awkward_state() -> VersionedState:
     nested: Any = "deepest"
     for _ in range(60):
         nested = [nested]
@@ -94,12 +99,12 @@ def awkward_values() -> VersionedState:
     )
 
 
-def fill() -> None:
-    """Store the real databases, and all that a session or a step may have beside."""
+def store_all_kinds() -> None:
+    """Store the crate's database, and sessions with everything that it does not have."""
     run("import_weavegraph", str(REAL_FILE), "--owner", "crate")
     checkpointer = DjangoCheckpointer(owner="ada ✓")
     checkpointer.save(a_full_checkpoint(session_id="full"))
-    save_history(checkpointer, "awkward", [0, 3], state=awkward_values(), concurrency_limit=9)
+    save_history(checkpointer, "awkward", [0, 3], state=build_awkward_state(), concurrency_limit=9)
     save_history(checkpointer, "pruned", range(5))
     Step.objects.filter(session="pruned", step__lt=3).delete()
     checkpointer.fork_session("full", "fork/of full")
@@ -108,9 +113,9 @@ def fill() -> None:
     Step.objects.filter(session="full").update(updated_channels=None, state_bytes=None)
 
 
-def check_move(path: Path, first: str, folder: Path) -> None:
+def assert_moves_unchanged(path: Path, first: str, folder: Path) -> None:
     """Move histories along the route; omit servers without a URL."""
-    before, expected = everything_stored(first), histories(first)
+    before, expected = everything_stored(first), load_histories(first)
     here = first
     with ExitStack() as databases:
         for vendor in ROUTE:
@@ -124,32 +129,27 @@ def check_move(path: Path, first: str, folder: Path) -> None:
 
 
 def test_histories_move_between_all_databases(tmp_path: Path) -> None:
-    fill()
-    check_move(tmp_path / "dump.jsonl", "default", tmp_path)
-
-
-def stored_times(using: str) -> list[tuple[Any, ...]]:
-    sessions = Session.objects.using(using).order_by("id")
-    return list(sessions.values_list("id", "created_at", "updated_at"))
+    store_all_kinds()
+    assert_moves_unchanged(tmp_path / "dump.jsonl", "default", tmp_path)
 
 
 def test_the_last_step_counts_the_bytes_that_are_stored(tmp_path: Path) -> None:
     """The crate writes 1e+308 where Django's loading writes 1e308."""
-    fill()
+    store_all_kinds()
     path = dump("default", tmp_path / "dump.jsonl")
     load("other", path)
-    times = stored_times("other")
+    times = get_timestamps("other")
     ran = run("check_checkpoints", "--deep", "--repair", "--database", "other")
     assert ran.status == 0
     found = {(line.split()[0], line.split()[2]) for line in ran.lines[:-1]}
     assert found == {('"edges"', "wrong-counts:"), ('"full"', "missing-counts:")}
     again = run("check_checkpoints", "--deep", "--database", "other")
     assert again.out == "checked 28 sessions and 49 steps: no problems\n"
-    assert stored_times("other") == times
+    assert get_timestamps("other") == times
 
 
 EVERY = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 3
-RECORDED = by_session(recorded_histories()) if connection.vendor == "sqlite" else {}
+RECORDED = group_by_session(iter_recorded_checkpoints()) if connection.vendor == "sqlite" else {}
 
 
 @pytest.mark.vendor("sqlite")
@@ -158,9 +158,9 @@ RECORDED = by_session(recorded_histories()) if connection.vendor == "sqlite" els
 def test_the_recorded_runs_move_between_all_databases(tmp_path: Path) -> None:
     chosen = {key: RECORDED[key] for key in list(RECORDED)[::EVERY]}
     steps = [step for history in chosen.values() for step in history]
-    run("import_weavegraph", str(crate_file(tmp_path / "crate.sqlite3", steps)))
+    run("import_weavegraph", str(create_crate_file(tmp_path / "crate.sqlite3", steps)))
     assert_stored(chosen)
-    check_move(tmp_path / "dump.jsonl", "default", tmp_path)
+    assert_moves_unchanged(tmp_path / "dump.jsonl", "default", tmp_path)
 
 
 def test_steps_are_dumped_before_their_sessions(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_steps_are_dumped_before_their_sessions(tmp_path: Path) -> None:
 
 
 def test_loading_again_changes_nothing(tmp_path: Path) -> None:
-    fill()
+    store_all_kinds()
     before = everything_stored()
     path = dump("default", tmp_path / "dump.jsonl")
     load("default", path)
@@ -184,7 +184,7 @@ def test_without_keys_a_dump_joins_what_is_there(tmp_path: Path) -> None:
     other = save_history(DjangoCheckpointer("other"), "b", [1, 2, 3])
     for _ in range(2):
         load("other", path)
-        assert_stored(by_session([*history, *other]), "other")
+        assert_stored(group_by_session([*history, *other]), "other")
     assert wrong_snapshots("other") == []
 
 

@@ -1,4 +1,4 @@
-"""The databases that the crate itself wrote come in, and are read as the crate read them."""
+"""Databases that the crate itself wrote are imported, and read as the crate reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -17,8 +16,14 @@ from django.core.management import CommandError
 from tests.builders import everything_stored, wrong_snapshots
 from tests.commands.runner import run
 from tests.databases import get_server_url
-from tests.interchange.crate import REAL_DUMP, REAL_FILE, read_by_crate, rows_of, times_of
-from tests.interchange.stored import assert_as_read_by_crate
+from tests.interchange.crate_databases import (
+    REAL_DUMP,
+    REAL_FILE,
+    get_file_timestamps,
+    get_rows,
+    load_crate_results,
+)
+from tests.interchange.stored_histories import assert_stored_as_crate_reads, get_timestamps
 from weavegraph_checkpoints.interchange import open_source
 from weavegraph_checkpoints.models import Session, Step
 
@@ -58,11 +63,11 @@ def test_the_sqlite_file_is_read_as_the_crate_read_it() -> None:
         "imported 39 steps into 22 sessions (22 new): 0 replaced, 0 kept, 0 unchanged; "
         "0 sessions left out\n"
     )
-    assert_as_read_by_crate(read_by_crate("sqlite"))
+    assert_stored_as_crate_reads(load_crate_results("sqlite"))
     assert wrong_snapshots() == []
-    assert stored_times() == times_of(REAL_FILE)
+    assert get_timestamps() == get_file_timestamps(REAL_FILE)
     assert REAL_FILE.read_bytes() == before
-    assert_clean()
+    assert_no_problems()
 
 
 def test_a_second_run_changes_nothing() -> None:
@@ -78,19 +83,14 @@ def test_a_second_run_changes_nothing() -> None:
 
 def test_the_text_of_the_states_is_taken_over() -> None:
     run("import_weavegraph", str(REAL_FILE))
-    texts = {(row[0], row[1]): row[3] for row in rows_of(REAL_FILE, "steps")}
+    texts = {(row[0], row[1]): row[3] for row in get_rows(REAL_FILE, "steps")}
     sizes = {
         (s, n): size for s, n, size in Step.objects.values_list("session", "step", "state_bytes")
     }
     assert sizes == {key: len(text.encode()) for key, text in texts.items()}
 
 
-def stored_times() -> dict[str, tuple[Any, Any]]:
-    rows = Session.objects.values_list("id", "created_at", "updated_at")
-    return {session_id: (created, updated) for session_id, created, updated in rows}
-
-
-def assert_clean() -> None:
+def assert_no_problems() -> None:
     assert run("check_checkpoints", "--deep").out == (
         "checked 22 sessions and 39 steps: no problems\n"
     )
@@ -98,9 +98,9 @@ def assert_clean() -> None:
 
 def test_the_postgresql_database_is_read_as_the_crate_read_it(real_url: str) -> None:
     run("import_weavegraph", real_url)
-    assert_as_read_by_crate(read_by_crate("postgres"))
+    assert_stored_as_crate_reads(load_crate_results("postgres"))
     assert wrong_snapshots() == []
-    assert_clean()
+    assert_no_problems()
     before = everything_stored()
     ran = run("import_weavegraph", real_url)
     assert "imported 0 steps into 22 sessions (0 new)" in ran.out
@@ -111,7 +111,7 @@ def test_the_times_of_postgresql_come_in_to_the_microsecond(real_url: str) -> No
     run("import_weavegraph", real_url)
     with psycopg.connect(real_url) as connection:
         rows = connection.execute("SELECT id, created_at, updated_at FROM sessions").fetchall()
-    assert stored_times() == {key: (created, updated) for key, created, updated in rows}
+    assert get_timestamps() == {key: (created, updated) for key, created, updated in rows}
     assert any(updated.microsecond % 1000 for _, _, updated in rows)
 
 

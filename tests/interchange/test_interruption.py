@@ -1,4 +1,4 @@
-"""Stopped at any moment and run again, an import or an export ends as if never stopped."""
+"""An import or export that is interrupted and run again ends as if it had run once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from django.db import connection
 from tests.builders import a_history, everything_stored, wrong_snapshots
 from tests.commands.processes import STUCK_AFTER_SECONDS, start
 from tests.commands.runner import run
-from tests.interchange.crate import crate_file, rows_of, times_of
-from tests.interchange.stored import assert_stored, by_session
+from tests.interchange.crate_databases import create_crate_file, get_file_timestamps, get_rows
+from tests.interchange.stored_histories import (
+    assert_stored,
+    delete_all,
+    get_timestamps,
+    group_by_session,
+)
 from weavegraph_checkpoints import Checkpoint, VersionedState
-from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.interchange import exporting, sql, transfer
 from weavegraph_checkpoints.interchange.sources import base
 from weavegraph_checkpoints.interchange.target import Target
@@ -28,7 +32,7 @@ from weavegraph_checkpoints.models import Session, Step
 pytestmark = pytest.mark.usefixtures("tables")
 
 
-def all_sessions() -> list[Checkpoint]:
+def build_history() -> list[Checkpoint]:
     small = [step for name in "abcdef" for step in a_history(name, range(1, 4))]
     return [*small, *a_history("long", range(1, 41)), *a_history("z", [0])]
 
@@ -38,11 +42,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(transfer, "STEPS_BATCH_SIZE", 8)
     monkeypatch.setattr(sql, "IDS_BATCH_SIZE", 4)
     monkeypatch.setattr(base, "STEPS_PAGE_SIZE", 5)
-    return crate_file(tmp_path / "crate.sqlite3", all_sessions())
+    return create_crate_file(tmp_path / "crate.sqlite3", build_history())
 
 
-class Stopper:
-    """Interrupts at the nth statement that names the app's tables."""
+class Interrupter:
+    """Raises ``KeyboardInterrupt`` at the nth statement that names a table of the app."""
 
     def __init__(self, nth: int) -> None:
         self.left = nth
@@ -63,36 +67,30 @@ def counts() -> tuple[int, int]:
 
 
 def test_an_import_stopped_at_every_statement(source: Path) -> None:
-    expected = by_session(all_sessions())
+    expected = group_by_session(build_history())
     for nth in range(1, 10_000, 1 if connection.vendor == "sqlite" else 4):
-        with connection.execute_wrapper(Stopper(nth)):
+        with connection.execute_wrapper(Interrupter(nth)):
             ran = run("import_weavegraph", str(source))
         if ran.status == 0:
             break
         assert ran.status == 130
         assert ran.err == "interrupted: run the command again to continue\n"
-        check_whole_but_for_the_long_one(source)
+        assert_complete_except_long(source)
         if nth % 5 == 0:
             run("import_weavegraph", str(source))
             assert_stored(expected)
-            Step.objects.all().delete()
-            Session.objects.all().delete()
+            delete_all()
     assert nth > 20
     assert_stored(expected)
     assert wrong_snapshots() == []
-    assert times() == times_of(source)
+    assert get_timestamps() == get_file_timestamps(source)
 
 
-def times() -> dict[str, tuple[Any, Any]]:
-    rows = Session.objects.values_list("id", "created_at", "updated_at")
-    return {session_id: (created, updated) for session_id, created, updated in rows}
-
-
-def check_whole_but_for_the_long_one(source: Path) -> None:
-    """What stands is right at any moment: snapshots, times, the newest step first."""
+def assert_complete_except_long(source: Path) -> None:
+    """Snapshots and timestamps are right at any moment; the newest steps come first."""
     assert wrong_snapshots() == []
-    assert times().items() <= times_of(source).items()
-    for session_id, steps in by_session(all_sessions()).items():
+    assert get_timestamps().items() <= get_file_timestamps(source).items()
+    for session_id, steps in group_by_session(build_history()).items():
         stored = list(
             Step.objects.filter(session=session_id).order_by("step").values_list("step", flat=True)
         )
@@ -112,10 +110,10 @@ def test_an_export_stopped_at_every_statement(
     real_run = Target._execute
     target = tmp_path / "export.sqlite3"
     for nth in range(1, 1000):
-        stopper = Stopper(nth)
+        interrupter = Interrupter(nth)
 
-        def counted(*args: Any, stopper: Stopper = stopper) -> None:
-            stopper.count()
+        def counted(*args: Any, interrupter: Interrupter = interrupter) -> None:
+            interrupter.count()
             real_run(*args)
 
         monkeypatch.setattr(Target, "_execute", counted)
@@ -123,7 +121,7 @@ def test_an_export_stopped_at_every_statement(
         if ran.status == 0:
             break
         assert ran.status == 130
-        check_no_session_is_half(target)
+        assert_sessions_complete(target)
         if nth % 7 == 0:
             monkeypatch.setattr(Target, "_execute", real_run)
             run("export_weavegraph", str(target))
@@ -133,11 +131,11 @@ def test_an_export_stopped_at_every_statement(
     assert_same_files(target, whole)
 
 
-def check_no_session_is_half(target: Path) -> None:
-    """A session that the crate would see has all its steps."""
-    steps = by_session(all_sessions())
-    stored = rows_of(target, "steps")
-    for row in rows_of(target, "sessions"):
+def assert_sessions_complete(target: Path) -> None:
+    """A session with a row in ``sessions`` has all its steps."""
+    steps = group_by_session(build_history())
+    stored = get_rows(target, "steps")
+    for row in get_rows(target, "sessions"):
         numbers = [step for session_id, step, *_ in stored if session_id == row[0]]
         assert numbers == [checkpoint.step for checkpoint in steps[row[0]]]
         assert row[4] == numbers[-1]
@@ -145,7 +143,7 @@ def check_no_session_is_half(target: Path) -> None:
 
 def assert_same_files(target: Path, whole: Path) -> None:
     for table in ("sessions", "steps"):
-        assert rows_of(target, table) == rows_of(whole, table)
+        assert get_rows(target, table) == get_rows(whole, table)
 
 
 def test_a_half_file_of_an_export_is_no_whole_source(
@@ -153,14 +151,14 @@ def test_a_half_file_of_an_export_is_no_whole_source(
 ) -> None:
     run("import_weavegraph", str(source))
     target = tmp_path / "export.sqlite3"
-    stopper = Stopper(4)
-    monkeypatch.setattr(exporting._Export, "_save_session", lambda *args: stopper.count())
+    interrupter = Interrupter(4)
+    monkeypatch.setattr(exporting._Export, "_save_session", lambda *args: interrupter.count())
     assert run("export_weavegraph", str(target), "--session", "long").status == 0
     ran = run("import_weavegraph", str(target), "--skip-invalid")
     assert "session 'long': steps without a session" in ran.err
 
 
-class Signal(Stopper):
+class Signal(Interrupter):
     """Sends SIGINT in the middle of a batch."""
 
     def __init__(self, words: str) -> None:
@@ -180,9 +178,9 @@ def test_sigint_lets_a_batch_of_an_import_come_in(source: Path) -> None:
     with connection.execute_wrapper(Signal("INSERT INTO weavegraph_checkpoints_step ")):
         ran = run("import_weavegraph", str(source))
     assert (ran.status, ran.err) == (130, "interrupted: run the command again to continue\n")
-    assert 0 < Step.objects.count() < len(all_sessions())
+    assert 0 < Step.objects.count() < len(build_history())
     assert ran.lines[-1].startswith(f"imported {Step.objects.count()} steps into ")
-    check_whole_but_for_the_long_one(source)
+    assert_complete_except_long(source)
 
 
 def test_sigint_lets_a_batch_of_an_export_go_out(source: Path, tmp_path: Path) -> None:
@@ -191,18 +189,18 @@ def test_sigint_lets_a_batch_of_an_export_go_out(source: Path, tmp_path: Path) -
     with connection.execute_wrapper(Signal("FROM weavegraph_checkpoints_step ")):
         ran = run("export_weavegraph", str(target))
     assert (ran.status, ran.err) == (130, "interrupted: run the command again to continue\n")
-    assert 0 < len(rows_of(target, "steps")) < len(all_sessions())
-    check_no_session_is_half(target)
+    assert 0 < len(get_rows(target, "steps")) < len(build_history())
+    assert_sessions_complete(target)
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
     state = VersionedState.new(extra={"text": "x" * 20_000})
     history = a_history("s", range(500), state=state)
-    path = crate_file(tmp_path / "crate.sqlite3", history)
+    path = create_crate_file(tmp_path / "crate.sqlite3", history)
     for _ in range(2):
         count = Step.objects.count()
-        stop("import_weavegraph", path, kill, partial(more_steps_than, count))
+        stop("import_weavegraph", path, kill, partial(has_more_steps_than, count))
         assert wrong_snapshots() == []
     run("import_weavegraph", str(path))
     assert Step.objects.count() == 500
@@ -210,22 +208,22 @@ def test_processes_that_die(tmp_path: Path, kill: signal.Signals) -> None:
     target = tmp_path / "export.sqlite3"
     for _ in range(2):
         size = target.stat().st_size if target.exists() else 0
-        stop("export_weavegraph", target, kill, partial(larger_than, target, size))
+        stop("export_weavegraph", target, kill, partial(is_larger_than, target, size))
     run("export_weavegraph", str(target))
     assert "500 unchanged" in run("import_weavegraph", str(target)).out
     assert everything_stored() == before
 
 
-def more_steps_than(count: int) -> bool:
+def has_more_steps_than(count: int) -> bool:
     return Step.objects.count() > count
 
 
-def larger_than(path: Path, size: int) -> bool:
+def is_larger_than(path: Path, size: int) -> bool:
     return path.exists() and path.stat().st_size > size
 
 
 def stop(command: str, argument: Path, kill: signal.Signals, when: Callable[[], bool]) -> None:
-    """Run a command in a process of its own, and end it once it is on its way."""
+    """Run a command in a child process, and kill it when ``when`` returns true."""
     process = start(command, str(argument))
     while process.poll() is None:
         time.sleep(0.02)
@@ -242,15 +240,13 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
     for megabytes in (15, 60):
         state = VersionedState.new(extra={"text": "x" * 100_000})
         history = a_history("s", range(megabytes * 10), state=state)
-        path = crate_file(tmp_path / f"{megabytes}.sqlite3", history)
+        path = create_crate_file(tmp_path / f"{megabytes}.sqlite3", history)
         target = tmp_path / f"{megabytes}-export.sqlite3"
         tracemalloc.start()
         run("import_weavegraph", str(path))
         run("export_weavegraph", str(target))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        Step.objects.all().delete()
-        Session.objects.all().delete()
-        DjangoCheckpointer().delete_session("s")
+        delete_all()
     assert peaks[1] < 1.3 * peaks[0]
     assert peaks[1] < 60 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Sources that are no database of the crate, or that others use: clear errors, nothing lost."""
+"""Sources that are invalid, damaged or in use: the error is clear, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ from django.db import connection
 
 from tests.builders import a_history, everything_stored
 from tests.commands.runner import run
-from tests.interchange.crate import crate_file, crate_save, opened, rows_of
-from tests.interchange.stored import assert_stored, by_session, histories, history
+from tests.interchange.crate_databases import create_crate_file, get_rows, open_file, save_as_crate
+from tests.interchange.stored_histories import (
+    assert_stored,
+    group_by_session,
+    load_histories,
+    load_history,
+)
 from weavegraph_checkpoints import Checkpoint
 from weavegraph_checkpoints.interchange import open_source
 from weavegraph_checkpoints.interchange.sources import sqlite
@@ -28,22 +33,22 @@ from weavegraph_checkpoints.models import Session
 pytestmark = pytest.mark.usefixtures("tables")
 
 
-def two_sessions() -> list[Checkpoint]:
+def build_two_sessions() -> list[Checkpoint]:
     return [*a_history("bad", range(1, 6)), *a_history("good", range(3))]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return crate_file(tmp_path / "crate.sqlite3", two_sessions())
+    return create_crate_file(tmp_path / "crate.sqlite3", build_two_sessions())
 
 
 def execute(path: Path, *statements: str) -> None:
-    with opened(path) as crate:
+    with open_file(path) as crate:
         for statement in statements:
             crate.execute(statement)
 
 
-def refused(path: Path | str, *args: str) -> str:
+def get_import_error(path: Path | str, *args: str) -> str:
     """Return the error of an import."""
     with pytest.raises(CommandError) as raised:
         run("import_weavegraph", str(path), *args)
@@ -51,13 +56,13 @@ def refused(path: Path | str, *args: str) -> str:
     return str(raised.value)
 
 
-# What is no database of the crate
+# Files that are not a database of the crate
 
 
 def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
-    assert "there is no file" in refused(tmp_path / "none.sqlite3")
-    assert "there is no file" in refused(tmp_path / "no" / "folder.sqlite3")
-    assert "there is no file" in refused(tmp_path)
+    assert "there is no file" in get_import_error(tmp_path / "none.sqlite3")
+    assert "there is no file" in get_import_error(tmp_path / "no" / "folder.sqlite3")
+    assert "there is no file" in get_import_error(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,33 +70,33 @@ def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
 def test_what_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "crate.sqlite3"
     path.write_bytes(content)
-    assert "crate.sqlite3' cannot be opened: " in refused(path)
+    assert "crate.sqlite3' cannot be opened: " in get_import_error(path)
     assert path.read_bytes() == content
 
 
 def test_an_empty_file_is_no_database_of_the_crate(tmp_path: Path) -> None:
     path = tmp_path / "crate.sqlite3"
     path.touch()
-    assert "no table 'sessions'" in refused(path)
+    assert "no table 'sessions'" in get_import_error(path)
     assert path.stat().st_size == 0
 
 
 @pytest.mark.parametrize("table", ["sessions", "steps"])
 def test_another_schema(source: Path, table: str) -> None:
     execute(source, f"ALTER TABLE {table} RENAME TO others")
-    assert f"is not a database of weavegraph: no table '{table}'" in refused(source)
+    assert f"is not a database of weavegraph: no table '{table}'" in get_import_error(source)
 
 
 def test_odd_names_of_files(tmp_path: Path) -> None:
-    path = crate_file(tmp_path / "a?b#c%41 'd'.sqlite3", two_sessions())
+    path = create_crate_file(tmp_path / "a?b#c%41 'd'.sqlite3", build_two_sessions())
     run("import_weavegraph", str(path))
-    assert_stored(by_session(two_sessions()))
+    assert_stored(group_by_session(build_two_sessions()))
 
 
-# Rows that cannot be read
+# Invalid rows
 
 
-CHANGES = {
+INVALID_VALUES = {
     "state_json = '{'": r"step 3: .*\$\.state",
     "state_json = 'null'": r"step 3: .*\$\.state",
     "state_json = CAST(x'ff' AS TEXT)": r"step 3: not valid UTF-8",
@@ -112,19 +117,19 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", INVALID_VALUES)
 def test_a_row_that_cannot_be_read(source: Path, change: str) -> None:
     execute(source, f"UPDATE steps SET {change} WHERE session_id = 'bad' AND step = 3")
     before = source.read_bytes()
-    message = refused(source)
+    message = get_import_error(source)
     assert "session 'bad', " in message
-    assert re.search(CHANGES[change], message), message
+    assert re.search(INVALID_VALUES[change], message), message
     assert everything_stored() == ([], [])
     ran = run("import_weavegraph", str(source), "--skip-invalid")
     assert ran.status == 0
     assert ran.err.startswith("left out: session 'bad', ")
     assert ran.out.endswith("1 session left out\n")
-    assert_stored(by_session(two_sessions()[5:]))
+    assert_stored(group_by_session(build_two_sessions()[5:]))
     assert source.read_bytes() == before
 
 
@@ -139,9 +144,9 @@ def test_a_row_that_cannot_be_read(source: Path, change: str) -> None:
 )
 def test_a_session_that_cannot_be_read(source: Path, change: str) -> None:
     execute(source, f"UPDATE sessions SET {change} WHERE id = 'bad'")
-    assert "session 'bad': " in refused(source)
+    assert "session 'bad': " in get_import_error(source)
     run("import_weavegraph", str(source), "--skip-invalid")
-    assert list(histories()) == ["good"]
+    assert list(load_histories()) == ["good"]
 
 
 @pytest.mark.parametrize(
@@ -153,16 +158,16 @@ def test_an_id_that_does_not_fit(source: Path, session_id: str) -> None:
         f"UPDATE sessions SET id = {session_id} WHERE id = 'bad'",
         f"UPDATE steps SET session_id = {session_id} WHERE session_id = 'bad'",
     )
-    assert "session_id" in refused(source)
+    assert "session_id" in get_import_error(source)
     ran = run("import_weavegraph", str(source), "--skip-invalid")
     assert "left out: session " in ran.err
-    assert_stored(by_session(two_sessions()[5:]))
+    assert_stored(group_by_session(build_two_sessions()[5:]))
 
 
 def test_steps_without_a_session_are_not_passed_over(source: Path) -> None:
     execute(source, "DELETE FROM sessions WHERE id = 'bad'")
-    assert "session 'bad': steps without a session" in refused(source)
-    assert list(histories()) == ["good"]
+    assert "session 'bad': steps without a session" in get_import_error(source)
+    assert list(load_histories()) == ["good"]
     ran = run("import_weavegraph", str(source), "--skip-invalid")
     assert ran.err == "left out: session 'bad': steps without a session\n"
 
@@ -174,32 +179,32 @@ def test_each_row_that_cannot_be_read_is_listed(source: Path) -> None:
         f"session {session_id!r}, step {step}"
         for session_id, step in [("bad", 2), ("bad", 1), ("good", 2), ("good", 1), ("good", 0)]
     ]
-    assert histories() == {}
+    assert load_histories() == {}
 
 
-# A writer beside the import
+# Concurrent writers
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_a_writer_in_the_middle_of_a_transaction(source: Path, mode: str) -> None:
-    with opened(source) as writer:
+    with open_file(source) as writer:
         writer.execute(f"PRAGMA journal_mode = {mode}")
         writer.execute("BEGIN IMMEDIATE")
-        crate_save(writer, a_history("good", [3])[0])
+        save_as_crate(writer, a_history("good", [3])[0])
         run("import_weavegraph", str(source))
-        assert_stored(by_session(two_sessions()))
+        assert_stored(group_by_session(build_two_sessions()))
         writer.execute("COMMIT")
         assert "imported 1 step" in run("import_weavegraph", str(source)).out
-    assert len(history("good")) == 4
+    assert len(load_history("good")) == 4
 
 
 def test_wal_that_is_not_in_the_file_yet_is_read(source: Path) -> None:
-    with opened(source) as writer:
+    with open_file(source) as writer:
         writer.execute("PRAGMA journal_mode = wal")
-        crate_save(writer, a_history("new", [1])[0])
+        save_as_crate(writer, a_history("new", [1])[0])
         assert source.with_name("crate.sqlite3-wal").stat().st_size > 0
         run("import_weavegraph", str(source))
-        assert len(history("new")) == 1
+        assert len(load_history("new")) == 1
 
 
 def test_a_writer_that_has_the_file_to_itself_is_waited_for(
@@ -211,20 +216,20 @@ def test_a_writer_that_has_the_file_to_itself_is_waited_for(
         timer.start()
         run("import_weavegraph", str(source))
         timer.join()
-        assert len(histories()) == 2
+        assert len(load_histories()) == 2
         writer.execute("BEGIN EXCLUSIVE")
         monkeypatch.setattr(sqlite, "TIMEOUT_SECONDS", 0.1)
-        assert "cannot be opened: database is locked" in refused(source)
+        assert "cannot be opened: database is locked" in get_import_error(source)
 
 
 def test_a_read_does_not_keep_a_writer_waiting(source: Path) -> None:
-    with open_source(str(source)) as read, opened(source) as writer:
+    with open_source(str(source)) as read, open_file(source) as writer:
         pages = read.iter_step_pages("bad")
         assert len(next(pages)) == 5
         ids = read.iter_session_ids()
         next(ids)
         writer.execute("PRAGMA busy_timeout = 0")
-        crate_save(writer, a_history("good", [3])[0])
+        save_as_crate(writer, a_history("good", [3])[0])
 
 
 @pytest.mark.skipif(
@@ -232,7 +237,7 @@ def test_a_read_does_not_keep_a_writer_waiting(source: Path) -> None:
 )
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_a_folder_that_cannot_be_written_to(source: Path, mode: str) -> None:
-    with opened(source) as writer:
+    with open_file(source) as writer:
         writer.execute(f"PRAGMA journal_mode = {mode}")
     folder = source.parent
     source.chmod(0o444)
@@ -256,11 +261,11 @@ def test_a_file_that_lost_its_writer_in_a_transaction(source: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", script, str(source)], check=False)
     assert source.with_name("crate.sqlite3-journal").exists()
-    assert "cannot be opened" in refused(source)
+    assert "cannot be opened" in get_import_error(source)
     assert everything_stored() == ([], [])
-    assert len(rows_of(source, "steps")) == 8
+    assert len(get_rows(source, "steps")) == 8
     run("import_weavegraph", str(source))
-    assert_stored(by_session(two_sessions()))
+    assert_stored(group_by_session(build_two_sessions()))
 
 
 # Damage
@@ -278,7 +283,7 @@ def test_rows_out_of_order_end_the_import(source: Path, monkeypatch: pytest.Monk
 
 def test_a_damaged_file_says_how_to_save_it(source: Path) -> None:
     content = bytearray(source.read_bytes())
-    with opened(source) as crate:
+    with open_file(source) as crate:
         ((root,),) = crate.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'idx_steps_session_id_step'"
         )
@@ -286,7 +291,7 @@ def test_a_damaged_file_says_how_to_save_it(source: Path) -> None:
     start = (root - 1) * size
     content[start + size - 200 : start + size] = bytes(200)
     source.write_bytes(content)
-    assert ".recover" in refused(source)
+    assert ".recover" in get_import_error(source)
     assert everything_stored() == ([], [])
 
 
@@ -294,6 +299,6 @@ def test_the_session_is_gone_when_its_row_is_read(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite.SQLiteSource, "get_session", lambda *args: None)
-    assert "deleted while it was read" in refused(source)
+    assert "deleted while it was read" in get_import_error(source)
     assert not Session.objects.exists()
     assert connection.is_usable()

@@ -1,4 +1,4 @@
-"""Databases like those of the crate, and the real ones in ``tests/data``."""
+"""Create databases like those of the crate, and find the real ones in ``tests/data``."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ REAL_DUMP = DATA / "weavegraph.postgres.sql"
 NO_RECORDED_RUNS = "WEAVEGRAPH_TEST_DATA names no directory with trajectories/runs.jsonl.gz"
 
 
-def read_by_crate(kind: str) -> dict[str, Any]:
+def load_crate_results(kind: str) -> dict[str, Any]:
     """Return what the crate read back from the real databases, by session."""
     text = (DATA / f"read-by-crate.{kind}.json").read_text(encoding="utf-8")
     sessions: dict[str, Any] = json.loads(text)
     return sessions
 
 
-def recorded_histories() -> Iterator[Checkpoint]:
-    """Yield the checkpoints of all recorded runs; none where they are not at hand."""
+def iter_recorded_checkpoints() -> Iterator[Checkpoint]:
+    """Yield the checkpoints of all recorded runs; none without ``WEAVEGRAPH_TEST_DATA``."""
     folder = os.environ.get("WEAVEGRAPH_TEST_DATA")
     path = Path(folder or "-") / "trajectories" / "runs.jsonl.gz"
     if path.exists():
@@ -42,33 +42,33 @@ def recorded_histories() -> Iterator[Checkpoint]:
 
 
 @cache
-def schema() -> str:
-    """Return the statements that the crate made its SQLite file with."""
+def get_schema() -> str:
+    """Return the SQL of the schema of the crate's SQLite file."""
     with closing(sqlite3.connect(f"{REAL_FILE.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     return ";\n".join(sql for (sql,) in rows)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def open_file(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a file for reading and writing, in autocommit."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
 
-def crate_file(path: Path, checkpoints: Iterable[Checkpoint] = ()) -> Path:
-    """Make a file with the crate's schema, and save checkpoints as the crate does."""
-    with opened(path) as connection:
-        connection.executescript(schema())
+def create_crate_file(path: Path, checkpoints: Iterable[Checkpoint] = ()) -> Path:
+    """Create a file with the crate's schema, and save checkpoints as the crate does."""
+    with open_file(path) as connection:
+        connection.executescript(get_schema())
         connection.execute("BEGIN")
         for checkpoint in checkpoints:
-            crate_save(connection, checkpoint)
+            save_as_crate(connection, checkpoint)
         connection.execute("COMMIT")
     return path
 
 
-def crate_save(connection: sqlite3.Connection, checkpoint: Checkpoint) -> None:
-    """Save as the crate does: its trigger moves the snapshot to what was saved last."""
+def save_as_crate(connection: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+    """Save as the crate does; its trigger sets the snapshot to the step that was saved last."""
     connection.execute(
         "INSERT OR IGNORE INTO sessions (id, concurrency_limit) VALUES (?, ?)",
         [checkpoint.session_id, checkpoint.concurrency_limit],
@@ -91,15 +91,15 @@ def crate_save(connection: sqlite3.Connection, checkpoint: Checkpoint) -> None:
     )
 
 
-def rows_of(path: Path, table: str, order: str = "1, 2") -> list[tuple[Any, ...]]:
+def get_rows(path: Path, table: str, order: str = "1, 2") -> list[tuple[Any, ...]]:
     """Return all rows of a table of a file."""
-    with opened(path) as connection:
+    with open_file(path) as connection:
         return connection.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()
 
 
-def times_of(path: Path) -> dict[str, tuple[datetime, datetime]]:
+def get_file_timestamps(path: Path) -> dict[str, tuple[datetime, datetime]]:
     """Return when each session of a file was created and updated."""
     return {
         row[0]: (datetime.fromisoformat(row[1]), datetime.fromisoformat(row[2]))
-        for row in rows_of(path, "sessions")
+        for row in get_rows(path, "sessions")
     }

@@ -1,4 +1,4 @@
-"""Imports beside savers and beside each other: nothing is lost, and every snapshot is right."""
+"""Imports concurrent with saves and with each other lose nothing; every snapshot is right."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_history, orphans, wrong_snapshots
-from tests.interchange.crate import crate_file
-from tests.interchange.stored import histories
+from tests.interchange.crate_databases import create_crate_file
+from tests.interchange.stored_histories import load_histories
 from tests.service.racing import race
 from weavegraph_checkpoints import VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -22,13 +22,13 @@ STEPS = range(12)
 
 
 def test_importers_and_savers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = crate_file(
+    source = create_crate_file(
         tmp_path / "crate.sqlite3", [step for name in NAMES for step in a_history(name, STEPS)]
     )
 
-    def bring_in() -> int:
-        with open_source(str(source)) as opened:
-            return import_history(opened, on_conflict="skip").steps
+    def run_import() -> int:
+        with open_source(str(source)) as opened_source:
+            return import_history(opened_source, on_conflict="skip").steps
 
     def save() -> int:
         for step in STEPS:
@@ -38,9 +38,9 @@ def test_importers_and_savers(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         return len(NAMES) * len(STEPS)
 
     with caplog.at_level(logging.WARNING, "weavegraph_checkpoints"):
-        results = race(4, lambda racer: bring_in() if racer % 2 else save())
+        results = race(4, lambda racer: run_import() if racer % 2 else save())
     assert results == [len(NAMES) * len(STEPS)] * 4
-    assert {key: [each.step for each in steps] for key, steps in histories().items()} == {
+    assert {key: [each.step for each in steps] for key, steps in load_histories().items()} == {
         name: list(range(18)) for name in NAMES
     }
     assert wrong_snapshots() == []
@@ -48,13 +48,13 @@ def test_importers_and_savers(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_importers_of_the_same_source(tmp_path: Path) -> None:
-    source = crate_file(
+    source = create_crate_file(
         tmp_path / "crate.sqlite3", [step for name in NAMES for step in a_history(name, STEPS)]
     )
 
-    def bring_in(racer: int) -> int:
-        with open_source(str(source)) as opened:
-            return import_history(opened).added
+    def run_import(racer: int) -> int:
+        with open_source(str(source)) as opened_source:
+            return import_history(opened_source).added
 
-    assert sum(race(4, bring_in)) == len(NAMES) * len(STEPS)
+    assert sum(race(4, run_import)) == len(NAMES) * len(STEPS)
     assert wrong_snapshots() == []

@@ -1,4 +1,4 @@
-"""Damaged sources, generated: an import is exact, or it is an error and leaves nothing half."""
+"""Generated damage: an import is exact, or fails and leaves no session incomplete."""
 
 from __future__ import annotations
 
@@ -17,30 +17,29 @@ from hypothesis import strategies as st
 from tests.assertions import checkpoint_as_read
 from tests.builders import orphans, wrong_snapshots
 from tests.commands.runner import run
-from tests.interchange.crate import REAL_FILE, crate_file, opened, rows_of
-from tests.interchange.stored import assert_stored, by_session, histories
+from tests.interchange.crate_databases import REAL_FILE, create_crate_file, get_rows, open_file
+from tests.interchange.stored_histories import (
+    assert_stored,
+    delete_all,
+    group_by_session,
+    load_histories,
+)
 from tests.strategies import a_full_checkpoint, checkpoints
 from weavegraph_checkpoints import Checkpoint
 from weavegraph_checkpoints.interchange.crate import TABLES
-from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
 
 SIZE = REAL_FILE.stat().st_size
 EXAMPLES = settings(max_examples=40 if connection.vendor == "sqlite" else 10)
 COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
-PLACES = st.integers(0, 8191) | st.integers(0, SIZE - 1)
-
-
-def emptied() -> None:
-    for model in (Step, Session):
-        model.objects.all().delete()
+OFFSETS = st.integers(0, 8191) | st.integers(0, SIZE - 1)
 
 
 def steps_by_session(path: Path) -> dict[str, set[Any]]:
-    """Return what steps a file has, whatever else is in their rows."""
+    """Return the numbers of the steps in a file, by session."""
     found: dict[str, set[Any]] = {}
-    with opened(path) as crate:
+    with open_file(path) as crate:
         crate.text_factory = bytes
         for session_id, step in crate.execute("SELECT session_id, step FROM steps"):
             text = session_id.decode(errors="replace") if isinstance(session_id, bytes) else ""
@@ -48,9 +47,9 @@ def steps_by_session(path: Path) -> dict[str, set[Any]]:
     return found
 
 
-def tried(path: Path, *args: str) -> str:
-    """Import; return the error if there is one. Nothing may be half there."""
-    emptied()
+def import_or_get_error(path: Path, *args: str) -> str:
+    """Import; return the error, if any. What was imported is consistent."""
+    delete_all()
     before = path.read_bytes()
     try:
         error = run("import_weavegraph", str(path), *args).err
@@ -64,17 +63,17 @@ def tried(path: Path, *args: str) -> str:
     return error
 
 
-def assert_nothing_half(path: Path) -> None:
-    """Each session that came in has all the steps that the file has of it."""
-    source = steps_by_session(path) if histories() else {}
-    for session_id, history in histories().items():
+def assert_sessions_complete(path: Path) -> None:
+    """Fail unless each imported session has all its steps of the file."""
+    source = steps_by_session(path) if load_histories() else {}
+    for session_id, history in load_histories().items():
         # A session without steps brings its snapshot.
         steps = source.get(session_id) or {checkpoint.step for checkpoint in history[:1]}
         assert {checkpoint.step for checkpoint in history} == steps
 
 
 @EXAMPLES
-@given(st.lists(st.tuples(PLACES, st.integers(1, 255)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(OFFSETS, st.integers(1, 255)), min_size=1, max_size=8))
 def test_flipped_bits(flips: list[tuple[int, int]]) -> None:
     content = bytearray(REAL_FILE.read_bytes())
     for place, bits in flips:
@@ -83,8 +82,8 @@ def test_flipped_bits(flips: list[tuple[int, int]]) -> None:
         path = Path(folder) / "crate.sqlite3"
         path.write_bytes(content)
         for args in ([], ["--skip-invalid"]):
-            tried(path, *args)
-            assert_nothing_half(path)
+            import_or_get_error(path, *args)
+            assert_sessions_complete(path)
 
 
 @EXAMPLES
@@ -96,23 +95,23 @@ def test_a_file_that_was_cut(size: int) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "crate.sqlite3"
         path.write_bytes(REAL_FILE.read_bytes()[:size])
-        assert tried(path)
+        assert import_or_get_error(path)
         whole = steps_by_session(REAL_FILE)
-        for session_id, history in histories().items():
+        for session_id, history in load_histories().items():
             assert {checkpoint.step for checkpoint in history} == whole[session_id]
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_a_column_that_is_missing(tmp_path: Path, table: str, column: str) -> None:
     path = Path(shutil.copy(REAL_FILE, tmp_path))
-    with opened(path) as crate:
+    with open_file(path) as crate:
         crate.executescript(
             "DROP TRIGGER trg_steps_after_insert; DROP INDEX idx_sessions_updated_at;"
             "DROP INDEX idx_steps_session_id_step; PRAGMA writable_schema = on;"
         )
         crate.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO other")
-    assert f"table '{table}' has no column '{column}'" in tried(path)
-    assert histories() == {}
+    assert f"table '{table}' has no column '{column}'" in import_or_get_error(path)
+    assert load_histories() == {}
 
 
 WRONG = ["", "{", "[", "[]", "{}", "null", "1", '"End"', '["End"', "[1]", '[["End"]]', "1e400"]
@@ -131,7 +130,7 @@ def test_a_value_that_is_wrong(column: tuple[str, str], value: Any, session_id: 
     table, name = column
     with TemporaryDirectory() as folder:
         path = Path(shutil.copy(REAL_FILE, folder))
-        with opened(path) as crate:
+        with open_file(path) as crate:
             key = "session_id" if table == "steps" else "id"
             try:
                 crate.execute(
@@ -141,10 +140,10 @@ def test_a_value_that_is_wrong(column: tuple[str, str], value: Any, session_id: 
                 )
             except (sqlite3.Error, UnicodeEncodeError):
                 return  # SQLite does not hold it either.
-        error = tried(path, "--skip-invalid")
-        assert_nothing_half(path)
-        known = {row[0] for row in rows_of(REAL_FILE, "sessions")}
-        missing = known - set(histories())
+        error = import_or_get_error(path, "--skip-invalid")
+        assert_sessions_complete(path)
+        known = {row[0] for row in get_rows(REAL_FILE, "sessions")}
+        missing = known - set(load_histories())
         assert missing <= {session_id}
         assert not missing or error.startswith("left out: session ")
 
@@ -153,9 +152,9 @@ def test_a_value_that_is_wrong(column: tuple[str, str], value: Any, session_id: 
 @given(st.lists(checkpoints(), max_size=6))
 @example([a_full_checkpoint()])
 def test_whatever_a_checkpoint_holds_comes_in(history: list[Checkpoint]) -> None:
-    emptied()
+    delete_all()
     with TemporaryDirectory() as folder:
-        path = crate_file(Path(folder) / "crate.sqlite3", history)
+        path = create_crate_file(Path(folder) / "crate.sqlite3", history)
         run("import_weavegraph", str(path))
-        assert_stored(by_session(map(checkpoint_as_read, history)))
+        assert_stored(group_by_session(map(checkpoint_as_read, history)))
         assert "imported 0 steps" in run("import_weavegraph", str(path)).out
