@@ -67,7 +67,7 @@ def assert_sessions_complete(path: Path) -> None:
     """Fail unless each imported session has all its steps of the file."""
     source = steps_by_session(path) if load_histories() else {}
     for session_id, history in load_histories().items():
-        # A session without steps brings its snapshot.
+        # A session without steps is imported with its snapshot as its only step.
         steps = source.get(session_id) or {checkpoint.step for checkpoint in history[:1]}
         assert {checkpoint.step for checkpoint in history} == steps
 

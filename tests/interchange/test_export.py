@@ -362,6 +362,13 @@ def test_a_step_that_differs_is_refused(target: Path) -> None:
     assert (get_rows(target, "steps"), get_rows(target, "sessions")) == before
 
 
+def test_steps_of_unknown_size_are_exported(target: Path) -> None:
+    save_history(DjangoCheckpointer(), "s", [1, 2, 3])
+    Step.objects.filter(step__gt=1).update(state_bytes=None)
+    run("export_weavegraph", str(target))
+    assert [row[1] for row in get_rows(target, "steps")] == [1, 2, 3]
+
+
 def test_the_database_is_only_read(target: Path) -> None:
     save_history(DjangoCheckpointer(), "s", [1, 2])
     before = everything_stored()
