@@ -1,4 +1,4 @@
-"""Runs a command in a process of its own, or on a terminal."""
+"""Run a command in another process, or on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STUCK_AFTER_SECONDS = 120
 
 
 def start(command: str, *args: str, **pipes: Any) -> subprocess.Popen[str]:
-    """Start a command in a process of its own, on the databases of the tests."""
+    """Start a command in another process, on the databases of the tests."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
         "PYTHONIOENCODING": "utf-8",

@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 
 
 def aged(days: int, steps: int, **fields: Any) -> History:
-    """Return a history whose newest step, and update, is some days ago."""
+    """Return a history that was last updated a number of days ago."""
     now = datetime.now(UTC)
     return History(
         steps={n: (now - DAY * (days + steps - 1 - n), 100) for n in range(steps)},
@@ -122,7 +122,7 @@ def test_it_says_what_each_session_lost(histories: dict[str, History]) -> None:
         (["a", "b"], "(keep_last=1, session_ids=2 ids)"),
     ],
 )
-def test_a_policy_is_told_in_one_line(db: None, ids: list[str], shown: str) -> None:
+def test_a_policy_is_one_line(db: None, ids: list[str], shown: str) -> None:
     lines = run_lines(COMMAND, "--keep-last=1", *(f"--session={each}" for each in ids))
     assert shown in lines[0]
 

@@ -1,4 +1,4 @@
-"""Processes of ``prune_checkpoints``: stopped at any moment, and side by side."""
+"""Processes of ``prune_checkpoints``: interrupted at any moment, and concurrent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SESSIONS, STEPS = 4, 501
 
 
 @pytest.fixture
-def planted() -> int:
+def total_steps() -> int:
     """Histories that take 400 batches; returns how many steps there are."""
     create_histories({f"s{number}": build_history(range(STEPS)) for number in range(SESSIONS)})
     return SESSIONS * STEPS
@@ -36,50 +36,50 @@ def wait_for_the_first_batch(before: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_stopped_at_any_moment_it_leaves_whole_batches(planted: int, name: str) -> None:
+def test_stopped_at_any_moment_it_leaves_whole_batches(total_steps: int, name: str) -> None:
     number = signal.Signals[name]
     process = start(*ARGUMENTS)
-    wait_for_the_first_batch(planted)
+    wait_for_the_first_batch(total_steps)
     time.sleep(random.uniform(0, 0.05))
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=STUCK_AFTER_SECONDS)
-    gone = planted - Step.objects.count()
-    assert 0 < gone < planted - SESSIONS
-    assert gone % BATCH == 0
+    deleted = total_steps - Step.objects.count()
+    assert 0 < deleted < total_steps - SESSIONS
+    assert deleted % BATCH == 0
     assert wrong_snapshots() == []
     assert orphans() == []
     if number == signal.SIGINT:
         assert process.returncode == 130, stderr
-        assert stdout.splitlines()[-1] == f"pruned {gone} steps and 0 sessions"
+        assert stdout.splitlines()[-1] == f"pruned {deleted} steps and 0 sessions"
         assert stderr == "interrupted: run the command again to continue\n"
     else:
         assert process.returncode == -number
     again = run("prune_checkpoints", "--keep-last=1")
     assert again.status == 0
-    assert again.lines[-1] == f"pruned {planted - SESSIONS - gone} steps and 0 sessions"
+    assert again.lines[-1] == f"pruned {total_steps - SESSIONS - deleted} steps and 0 sessions"
     assert get_stored_steps() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
 
 
-def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(planted: int) -> None:
+def test_killed_in_the_removal_of_a_session_it_is_finished_by_another_run(total_steps: int) -> None:
     arguments = ["prune_checkpoints", "--delete-inactive=0h", f"--batch-size={BATCH}"]
     process = start(*arguments)
-    wait_for_the_first_batch(planted)
+    wait_for_the_first_batch(total_steps)
     process.kill()
     process.communicate(timeout=STUCK_AFTER_SECONDS)
     left = get_stored_steps()
-    assert sum(len(steps) for steps in left.values()) < planted
+    assert sum(len(steps) for steps in left.values()) < total_steps
     assert all(STEPS - 1 in steps for steps in left.values())
     assert wrong_snapshots() == []
     assert run("prune_checkpoints", "--delete-inactive=0h").status == 0
     assert (Session.objects.count(), Step.objects.count()) == (0, 0)
 
 
-def test_processes_side_by_side_share_the_work(planted: int) -> None:
+def test_processes_side_by_side_share_the_work(total_steps: int) -> None:
     processes = [start(*ARGUMENTS) for _ in range(3)]
     outputs = [process.communicate(timeout=STUCK_AFTER_SECONDS) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert [stderr for _, stderr in outputs if "again" in stderr] == []
     pruned = [int(stdout.splitlines()[-1].split()[1]) for stdout, _ in outputs]
-    assert sum(pruned) == planted - SESSIONS
+    assert sum(pruned) == total_steps - SESSIONS
     assert get_stored_steps() == {f"s{index}": {STEPS - 1} for index in range(SESSIONS)}
     assert wrong_snapshots() == []

@@ -23,7 +23,7 @@ CATALOGUE = {"mysql": 3, "postgresql": 1, "sqlite": 4}
 
 
 def statements(**options: Any) -> int:
-    """Return how many statements a check takes, beside those about the triggers."""
+    """Return how many statements a check takes, without those about the triggers."""
     with captured() as queries:
         assert get_findings(**options) == []
     return len(queries) - CATALOGUE[connection.vendor]

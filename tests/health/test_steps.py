@@ -193,7 +193,7 @@ def test_a_time_that_cannot_be_read(text: str) -> None:
 
 @pytest.fixture
 def orphans(committed: None) -> Iterator[None]:
-    """Steps whose session is gone, beside a healthy session."""
+    """Create orphaned steps, and a healthy session."""
     save_history(DjangoCheckpointer(), "b", [1])
     create_orphan("a", 0)
     create_orphan("a", 3, message_count=None)

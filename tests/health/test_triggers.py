@@ -1,4 +1,4 @@
-"""A trigger that is gone, altered or disabled is found, and installed again."""
+"""A missing, altered or disabled trigger is found, and installed again."""
 
 from __future__ import annotations
 

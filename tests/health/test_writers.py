@@ -1,4 +1,4 @@
-"""What is healthy stays without findings, whoever saves meanwhile."""
+"""Healthy rows cause no findings while other connections save."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def after_first(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[],
 
 
 @pytest.mark.django_db
-def test_what_a_save_mends_first_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_save_repairs_first_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_session("a", last_state=None)
     after_first(monkeypatch, "get_snapshots", lambda: save_history(DjangoCheckpointer(), "a", [3]))
@@ -137,7 +137,7 @@ def test_what_a_save_mends_first_is_not_reported(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.django_db
-def test_a_snapshot_is_derived_from_the_step_that_came_meanwhile(
+def test_a_snapshot_is_derived_from_a_step_saved_during_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
@@ -149,7 +149,9 @@ def test_a_snapshot_is_derived_from_the_step_that_came_meanwhile(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("read", ["get_snapshots", "get_headers"])
-def test_a_session_that_is_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+def test_a_session_that_is_deleted_during_the_check(
+    monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     set_step("a", 2, message_count=None)
     set_session("a", status="finished")
@@ -161,7 +163,7 @@ def test_a_session_that_is_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch, re
 
 
 @pytest.mark.django_db
-def test_counts_that_a_save_mends_first_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_that_a_save_repairs_first_are_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     save_history(DjangoCheckpointer(), "a", [1, 2])
     Step.objects.update(message_count=None)
     after_first(monkeypatch, "get_headers", lambda: save_history(DjangoCheckpointer(), "a", [2]))

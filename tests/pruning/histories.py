@@ -1,4 +1,4 @@
-"""Histories in the tables, and what a policy leaves of them by the pure rule."""
+"""Build histories, and prune them in memory by the rule of the documentation."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Model:
         return {session_id: set(one.steps) for session_id, one in self.histories.items()}
 
     def prune(self, policy: RetentionPolicy) -> PruneResult:
-        """Take what a policy names, and return what ``prune`` would."""
+        """Delete what a policy matches, and return what ``prune`` would."""
         losses = []
         removed = 0
         for session_id, one in list(self.histories.items()):
@@ -121,14 +121,14 @@ class Model:
                 continue
             if policy.is_inactive(one.updated_at, self.now):
                 removed += 1
-                gone = self.histories.pop(session_id).steps
+                deleted = self.histories.pop(session_id).steps
             else:
                 ages = [(step, created_at) for step, (created_at, _) in one.steps.items()]
                 prunable = prunable_steps(policy, ages, self.now)
-                gone = {step: one.steps.pop(step) for step in prunable}
-            if gone:
-                size = sum(size or 0 for _, size in gone.values())
-                losses.append(SessionLoss(size, len(gone), session_id))
+                deleted = {step: one.steps.pop(step) for step in prunable}
+            if deleted:
+                size = sum(size or 0 for _, size in deleted.values())
+                losses.append(SessionLoss(size, len(deleted), session_id))
         return PruneResult(
             steps=sum(loss.steps for loss in losses),
             sessions=removed,

@@ -1,4 +1,4 @@
-"""The SQL takes exactly what the pure rule names, whatever the histories."""
+"""The SQL deletes exactly what the model deletes, for random histories and policies."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ examples = settings(
 
 @contextmanager
 def created(sessions: dict[str, History]) -> Iterator[Model]:
-    """Histories in the session_histories, and in a model; gone afterwards."""
+    """Create histories, yield a model of them, and roll back."""
     with transaction.atomic():
         create_histories(sessions)
         yield Model(deepcopy(sessions))
