@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.clients import step_url
+from tests.api.clients import session_url, step_url
 from tests.api.live import Answer, Connection, build_auth_header
 from tests.builders import wrong_snapshots
 from tests.service.racing import race
@@ -88,6 +88,23 @@ def test_add_step_never_replaces_in_a_race(live_server: Any) -> None:
     answers = race(CLIENTS, save)
     assert sorted(each.status for each in answers) == [201] + [403] * (CLIENTS - 1)
     assert Session.objects.get().revision == 1
+
+
+def test_change_step_never_creates_in_a_race_with_a_delete(live_server: Any) -> None:
+    headers = build_auth_header("change_step", "delete_session")
+
+    def call(racer: int) -> Answer:
+        with Connection(live_server.url, headers) as connection:
+            if racer == 0:
+                return connection.ask("DELETE", session_url("run"))
+            return connection.ask("PUT", step_url("run", 1), build_body(racer, "run", 1))
+
+    for _ in range(10):
+        DjangoCheckpointer().save(a_checkpoint("run", 1))
+        deleted, *saved = race(CLIENTS, call)
+        assert deleted.status == 204
+        assert {each.status for each in saved} <= {200, 403}
+        assert not Session.objects.exists()
 
 
 def test_concurrent_pollers_never_get_two_states_with_one_etag(live_server: Any) -> None:
