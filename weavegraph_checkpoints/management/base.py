@@ -6,13 +6,12 @@ import signal
 import sys
 import threading
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
@@ -55,12 +54,12 @@ class CheckpointCommand(BaseCommand):
         if status := self.run(**options):
             sys.exit(status)
 
-    @abstractmethod
     def run(self, *args: Any, **options: Any) -> int:
         """Do the work on ``self.database``, and return the exit status."""
+        raise NotImplementedError("subclasses of CheckpointCommand must provide a run() method")
 
     def write(self, text: str) -> None:
-        """Write a line to the standard output, unless ``--verbosity`` is 0."""
+        """Write a line to standard output, unless ``--verbosity`` is 0."""
         if self.verbosity:
             self.stdout.write(text)
 
@@ -98,7 +97,7 @@ class CheckpointCommand(BaseCommand):
 
     @contextmanager
     def progress(self, unit: str, get_total: Callable[[], int] | None = None) -> Iterator[Progress]:
-        """Show the progress of the block on the standard error, unless ``--verbosity`` is 0.
+        """Show the progress of the block on standard error, unless ``--verbosity`` is 0.
 
         ``get_total`` is only called to draw a bar.
         """
@@ -119,7 +118,6 @@ class Progress:
 
     def __init__(self, command: CheckpointCommand, unit: str, bar: tqdm[Any] | None) -> None:
         self.command = command
-        self.stream: OutputWrapper = command.stderr
         self.unit = unit
         self.bar = bar
         self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
@@ -129,12 +127,12 @@ class Progress:
         if self.bar is not None:
             self.bar.update(count - self.bar.n)
         elif self.command.verbosity and time.monotonic() >= self.next_line:
-            self.stream.write(f"{count:,} {self.unit} so far")
+            self.command.stderr.write(f"{count:,} {self.unit} so far")
             self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
         self.command.check_interrupt()
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """Hide the bar while the block writes to the terminal."""
-        with tqdm.external_write_mode(file=self.stream):
+        with tqdm.external_write_mode(file=self.command.stderr):
             yield
