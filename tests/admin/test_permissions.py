@@ -99,7 +99,7 @@ def test_get_requests_change_nothing(action: str, admin_client: Client, run: str
     assert everything_stored() == before
 
 
-@pytest.mark.parametrize("page", ["step", "value", "raw", "compare", "download"])
+@pytest.mark.parametrize("page", ["session", "step", "value", "raw", "compare", "download"])
 def test_read_only_pages_refuse_post(page: str, admin_client: Client, run: str) -> None:
     assert admin_client.post(get_page_urls(run, 3)[page]).status_code == 405
     assert admin_client.head(get_page_urls(run, 3)[page]).status_code == 200
