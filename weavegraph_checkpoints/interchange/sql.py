@@ -54,7 +54,7 @@ class InterchangeStatements:
         if ids is not None:
             for batch in batched(sorted(ids), IDS_BATCH_SIZE):
                 yield from self.backend.select_sessions(
-                    f"{condition} {_is_in('id', batch)} ORDER BY id", [*parameters, *batch]
+                    f"{condition} id IN ({placeholders(batch)}) ORDER BY id", [*parameters, *batch]
                 )
             return
         last = ""
@@ -156,7 +156,7 @@ class InterchangeStatements:
             with self.connection.cursor() as cursor:
                 cursor.execute(
                     f"SELECT {self._columns} FROM {STEP}"
-                    f" WHERE session_id = %s AND {_is_in('step', steps)} ORDER BY step",
+                    f" WHERE session_id = %s AND step IN ({placeholders(steps)}) ORDER BY step",
                     [session_id, *steps],
                 )
                 yield [_build_row(values) for values in cursor.fetchall()]
@@ -175,10 +175,6 @@ class InterchangeStatements:
         while page := list(sizes.filter(step__gt=last)[:IDS_BATCH_SIZE]):
             yield from page
             last = page[-1][0]
-
-
-def _is_in(column: str, values: Sequence[Any]) -> str:
-    return f"{column} IN ({', '.join(['%s'] * len(values))})"
 
 
 def _build_row(values: Sequence[Any]) -> StepRow:
