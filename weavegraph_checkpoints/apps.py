@@ -1,4 +1,4 @@
-"""Wires the faces of the app into Django."""
+"""The app configuration: system checks, and the trigger for projects without migrations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WeavegraphCheckpointsConfig(AppConfig):
 
 
 def install_triggers_without_migrations(sender: AppConfig, using: str, **kwargs: Any) -> None:
-    """Install the trigger where ``migrate`` made the tables without our migrations."""
+    """Install the trigger if ``migrate`` created the tables without the app's migrations."""
     module, _explicit = MigrationLoader.migrations_module(sender.label)
     step = sender.get_model("Step")
     if (

@@ -1,4 +1,4 @@
-"""The checkpointer: save the steps of a session, and resume from the newest."""
+"""Checkpointers save the steps of sessions and load them to resume from."""
 
 from __future__ import annotations
 
@@ -39,39 +39,39 @@ _ALL_STEPS = StepQuery()
 
 
 class Checkpointer(Protocol):
-    """The three operations that every checkpointer has."""
+    """The operations that every checkpointer has."""
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Save a step of a session; a step that is there already is replaced whole.
+        """Save a step of a session. An existing step is replaced, all columns included.
 
-        Raises ``SerializationError`` for a state that JSON cannot hold and
-        ``StateTooLarge`` beyond ``MAX_STATE_BYTES``; nothing is written then.
+        Raise ``SerializationError`` for a state that is not JSON and ``StateTooLarge`` for
+        one of more than ``MAX_STATE_BYTES``; nothing is written then.
         """
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
-        """Return what to resume a session from: its highest step.
+        """Return the checkpoint to resume a session from: its highest step.
 
         ``ran_nodes``, ``skipped_nodes`` and ``updated_channels`` are empty, and
-        ``created_at`` is when the session was last updated. ``None`` for a session that
-        is unknown or has no step. Raises ``SerializationError`` for a broken record.
+        ``created_at`` is when the session was last updated. Return ``None`` for an unknown
+        session or one without steps. Raise ``SerializationError`` for a corrupt row.
         """
 
     def list_sessions(self) -> list[str]:
-        """Return the ids of all sessions, the last updated first, ties by id."""
+        """Return the ids of all sessions, most recently updated first, ties by id."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Entry:
     newest: StepRow
     concurrency_limit: int
     updated_at: datetime
 
 
 class InMemoryCheckpointer(Checkpointer):
-    """Keeps the latest checkpoint of each session in memory: for tests. Thread-safe."""
+    """Keeps the latest checkpoint of each session in memory, for tests. Thread-safe."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, _Remembered] = {}
+        self._sessions: dict[str, _Entry] = {}
         self._lock = threading.Lock()
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -84,7 +84,7 @@ class InMemoryCheckpointer(Checkpointer):
             else:
                 newest = row if row.step >= known.newest.step else known.newest
                 limit = known.concurrency_limit
-            self._sessions[row.session_id] = _Remembered(newest, limit, timestamps.now())
+            self._sessions[row.session_id] = _Entry(newest, limit, timestamps.now())
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``."""
@@ -114,14 +114,15 @@ class InMemoryCheckpointer(Checkpointer):
 class DjangoCheckpointer(Checkpointer):
     """Keeps every step of every session in a database.
 
-    ``using`` is the alias of a database; without it, writes, ``load_latest`` and
-    ``load`` go where the router writes, ``list_sessions`` and ``query_steps`` where it
-    reads. With an ``owner`` (any text, "" too), only the sessions of that owner exist:
-    others are neither seen nor written to, and new ones become that owner's. Without
-    one (``None``) all are seen, and new ones have the owner "".
+    ``using`` is a database alias. Without it, writes, ``load_latest`` and ``load`` use the
+    router's ``db_for_write``, and ``list_sessions`` and ``query_steps`` its ``db_for_read``.
 
-    All methods work inside a caller's ``transaction.atomic()``, whose commit is then
-    theirs. Errors of ``django.db`` pass unchanged.
+    With an ``owner`` (any text, including ""), the sessions of other owners do not exist for
+    this checkpointer, and new sessions get this owner. With ``None`` it accesses all
+    sessions, and new ones get the owner "".
+
+    All methods work inside ``transaction.atomic()`` and are committed with it. Errors of
+    ``django.db`` are not wrapped.
     """
 
     def __init__(self, using: str | None = None, *, owner: str | None = None) -> None:
@@ -141,7 +142,7 @@ class DjangoCheckpointer(Checkpointer):
         session already has this step. Of any number of such saves of one step, exactly one
         succeeds.
 
-        One transaction saves the session (created if it is missing; an existing one keeps
+        One transaction writes the session (created if it is missing; an existing one keeps
         its concurrency limit and owner), the step and the snapshot. Raise
         ``SessionNotFound`` for a session of another owner.
         """
@@ -152,26 +153,26 @@ class DjangoCheckpointer(Checkpointer):
     ) -> None:
         """Save a step only if the session's last step is the expected one.
 
-        ``expected_last_step`` is 0 to 2^63−1, 0 for a session that has no step or does
-        not exist, and ``None`` for no check. The checkpoint must come after it: a
-        greater step, or step 0 as the first. Of any number of writers with the same
-        expectation one succeeds; the others get ``ConcurrencyConflict`` and leave no
-        trace. Raises ``InvalidCheckpoint`` for a step that cannot come after the
-        expected one, and what ``save`` raises.
+        ``expected_last_step`` is 0 to 2^63−1: 0 for a session that has no steps or does not
+        exist, ``None`` for no check. The checkpoint must come after it: a greater step, or
+        step 0 as the first. Of any number of writers with the same expectation, exactly one
+        succeeds; the others get ``ConcurrencyConflict``, and nothing of theirs is written.
+        Raise ``InvalidCheckpoint`` for a step that cannot come after the expected one, and
+        the errors of ``save``.
         """
         if expected_last_step is not None:
             check_follows(checkpoint.step, expected_last_step)
         self._save(checkpoint, expected_last_step, replace)
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
-        """See ``Checkpointer.load_latest``. One query, of the session's row alone."""
+        """See ``Checkpointer.load_latest``. One query, which reads only the session row."""
         found = self.load_latest_with_version(session_id)
         return None if found is None else found[0]
 
     def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
-        """Return what ``load_latest`` returns and its version, which no other save has.
+        """Return the checkpoint of ``load_latest`` and its version, which every save changes.
 
-        One query, of the session's row alone.
+        One query, which reads only the session row.
         """
         if not is_session_id(session_id):
             return None
@@ -184,9 +185,9 @@ class DjangoCheckpointer(Checkpointer):
         return self._for_write().version(session_id, self.owner)
 
     def load(self, session_id: str, step: int) -> Checkpoint | None:
-        """Return the whole record of a step, or ``None`` where it is not there.
+        """Return a step with all its fields, or ``None`` if it does not exist.
 
-        Raises ``SerializationError`` for a broken record. One query.
+        Raise ``SerializationError`` for a corrupt row. One query.
         """
         if not (is_session_id(session_id) and is_integer(step, MAX_STEP)):
             return None
@@ -201,9 +202,9 @@ class DjangoCheckpointer(Checkpointer):
     ) -> StepQueryResult:
         """Return a page of a session's history, newest step first.
 
-        An unknown session is an empty page. With ``with_state=False``, no state is read, and
-        each checkpoint has an empty one. Raises ``SerializationError`` for a broken record.
-        Two queries, whatever the size of the page.
+        An unknown session gives an empty page. With ``with_state=False``, no state is read,
+        and each checkpoint has an empty one. Raise ``SerializationError`` for a corrupt row.
+        Two queries, for pages of any size.
         """
         total, checkpoints = 0, tuple[Checkpoint, ...]()
         if is_session_id(session_id):
@@ -222,7 +223,7 @@ class DjangoCheckpointer(Checkpointer):
         )
 
     def delete_session(self, session_id: str) -> bool:
-        """Delete a session with all its steps; say whether it was there."""
+        """Delete a session with all its steps. Return whether it existed."""
         if not is_session_id(session_id):
             return False
         backend = self._for_write()
@@ -233,12 +234,12 @@ class DjangoCheckpointer(Checkpointer):
     ) -> Checkpoint:
         """Copy a session's steps up to ``at_step`` (default: all) into a new session.
 
-        The new session keeps the owner and the concurrency limit, and remembers its
-        origin; ``at_step`` is 0 to 2^63−1. Returns the latest checkpoint of the fork.
-        Raises ``SessionExists`` for a target that is there, ``SessionNotFound`` for a
-        source that is missing or has no such step, and for a target of another owner,
-        ``InvalidCheckpoint`` for an id that cannot be stored, and ``InvalidQuery`` for
-        ``at_step`` outside its range.
+        The new session gets the owner and the concurrency limit of the source, and records
+        its origin. ``at_step`` is 0 to 2^63−1. Return the latest checkpoint of the fork.
+        Raise ``SessionExists`` for an existing target, ``SessionNotFound`` for a missing
+        source, one without steps up to ``at_step``, and a target of another owner,
+        ``InvalidCheckpoint`` for an invalid target id, and ``InvalidQuery`` for ``at_step``
+        outside its range.
         """
         check_session_id(target_id, "target_id")
         if at_step is not None:
@@ -253,7 +254,7 @@ class DjangoCheckpointer(Checkpointer):
         )
         latest = backend.latest(target_id, self.owner)
         if latest is None:
-            raise SessionNotFound(target_id, "was deleted while it was made")
+            raise SessionNotFound(target_id, "was deleted while it was created")
         return latest[0]
 
     async def asave(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
@@ -322,7 +323,7 @@ class DjangoCheckpointer(Checkpointer):
 
 
 def check_follows(step: int, expected_last_step: int) -> None:
-    """Raise ``InvalidCheckpoint`` for a step that cannot come after the expected one."""
+    """Raise ``InvalidCheckpoint`` if a step cannot come after the expected one."""
     check_integer(expected_last_step, "expected_last_step", MAX_STEP)
     if step <= expected_last_step and (step, expected_last_step) != (0, 0):
         raise InvalidCheckpoint(

@@ -1,4 +1,4 @@
-"""The settings: one dict, ``WEAVEGRAPH_CHECKPOINTS``, read at call time."""
+"""The setting ``WEAVEGRAPH_CHECKPOINTS``, a dict that is read at call time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ DEFAULT_MAX_STATE_BYTES = 7 * 1024 * 1024
 
 
 def max_state_bytes() -> int | None:
-    """``MAX_STATE_BYTES``: the largest serialised state that is saved.
+    """Return ``MAX_STATE_BYTES``, the size limit of a serialized state.
 
-    Bytes of UTF-8 JSON, 1 or more; 7 MiB by default, which MariaDB's default packet
-    holds even when every byte is escaped; ``None`` for no limit. Raises
-    ``ImproperlyConfigured``.
+    Bytes of UTF-8 JSON, 1 or more; ``None`` for no limit. The default of 7 MiB fits into
+    MariaDB's default packet even if every byte is escaped. Raise ``ImproperlyConfigured``.
     """
     value = _value("MAX_STATE_BYTES", DEFAULT_MAX_STATE_BYTES)
     if value is None or (type(value) is int and value > 0):
         return value
     raise ImproperlyConfigured(
-        f"{NAME}['MAX_STATE_BYTES'] must be a number of bytes above 0, or None, not {value!r}."
+        f"{NAME}['MAX_STATE_BYTES'] must be a positive number of bytes or None, not {value!r}."
     )
 
 
 def retention() -> list[RetentionPolicy]:
-    """``RETENTION``: the retention policies to run in order; none by default.
+    """Return ``RETENTION``, the retention policies to run in order; none by default.
 
-    A list of dicts with the fields of ``RetentionPolicy``, durations as ``timedelta`` or
-    as on the command line (``30d``). Raises ``ImproperlyConfigured``.
+    The setting is a list of dicts with the fields of ``RetentionPolicy``; durations are
+    ``timedelta`` or text as on the command line (``30d``). Raise ``ImproperlyConfigured``.
     """
     value = _value("RETENTION", [])
     if not (isinstance(value, list | tuple) and all(isinstance(p, Mapping) for p in value)):
@@ -51,10 +50,10 @@ def _policy(index: int, mapping: Mapping[str, Any]) -> RetentionPolicy:
 
 
 def api_owner() -> Callable[[Any], str | None] | None:
-    """``API_OWNER``: the function that tells whose sessions a request may use.
+    """Return ``API_OWNER``, the function that returns the owner for a request.
 
-    The dotted path of a function ``request -> str | None``; ``None`` by default. Raises
-    ``ImproperlyConfigured``.
+    The setting is the dotted path of a function ``request -> str | None``; ``None`` by
+    default. Raise ``ImproperlyConfigured``.
     """
     path = _value("API_OWNER", None)
     if path is None:
@@ -75,16 +74,16 @@ READERS: Mapping[str, Callable[[], Any]] = {
     "MAX_STATE_BYTES": max_state_bytes,
     "RETENTION": retention,
 }
-"""Every setting by its key."""
+"""The function that reads each key."""
 
 
 def unknown_keys() -> list[str]:
-    """Return the keys of the dict that no setting has."""
+    """Return the keys of the dict that are not settings of the app."""
     return sorted(str(key) for key in _dict() if key not in READERS)
 
 
 def malformed() -> Iterator[str]:
-    """Yield what is wrong with the settings, one message each."""
+    """Yield an error message for each invalid setting."""
     for read in READERS.values():
         try:
             read()

@@ -1,14 +1,14 @@
-"""Every error that this app raises itself; errors of ``django.db`` pass unchanged."""
+"""The errors that this app raises. Errors of ``django.db`` are not wrapped."""
 
 from __future__ import annotations
 
 
 class CheckpointerError(Exception):
-    """The base of all errors below. Do not raise it directly."""
+    """Base class of all errors below; never raised itself."""
 
 
 class SessionNotFound(CheckpointerError):
-    """A session is missing, has no step that serves, or belongs to another owner."""
+    """A session does not exist, has no matching step, or belongs to another owner."""
 
     def __init__(self, session_id: str, reason: str = "does not exist") -> None:
         super().__init__(f"session {session_id!r} {reason}")
@@ -20,10 +20,10 @@ class SessionNotFound(CheckpointerError):
 
 
 class SessionExists(CheckpointerError):
-    """A fork would write into a session that exists already."""
+    """The target of a fork already exists."""
 
     def __init__(self, session_id: str) -> None:
-        super().__init__(f"session {session_id!r} exists already")
+        super().__init__(f"session {session_id!r} already exists")
         self.session_id = session_id
 
     def __reduce__(self) -> tuple[type[SessionExists], tuple[str]]:
@@ -31,7 +31,7 @@ class SessionExists(CheckpointerError):
 
 
 class StepExists(CheckpointerError):
-    """An append-only save found its step already stored."""
+    """A save with ``replace=False`` found that the step already exists."""
 
     def __init__(self, session_id: str, step: int) -> None:
         super().__init__(f"session {session_id!r} already has step {step}")
@@ -45,8 +45,8 @@ class StepExists(CheckpointerError):
 class ConcurrencyConflict(CheckpointerError):
     """Another writer saved first: ``last_step`` is not the expected one.
 
-    ``session_id`` names the session, ``expected`` is the step the caller expected
-    to be the newest, ``actual`` the newest step that is stored (0 for none).
+    ``expected`` is the last step that the caller expected, ``actual`` the stored one (0 for
+    a session without steps).
     """
 
     def __init__(self, session_id: str, expected: int, actual: int) -> None:
@@ -62,7 +62,7 @@ class ConcurrencyConflict(CheckpointerError):
 
 
 class _InvalidValue(CheckpointerError, ValueError):
-    """A value was refused; ``path`` names it (``$.state.extra.map.total``)."""
+    """A value is invalid; ``path`` says which (``$.state.extra.map.total``)."""
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(f"{message} (at {path})")
@@ -74,22 +74,22 @@ class _InvalidValue(CheckpointerError, ValueError):
 
 
 class SerializationError(_InvalidValue):
-    """JSON cannot hold a value, or stored JSON is not what was expected.
+    """A value is not JSON, or JSON does not have the expected structure.
 
     ``path`` says where, from the root ``$`` of the document.
     """
 
 
 class InvalidCheckpoint(_InvalidValue):
-    """A checkpoint, or an argument that belongs to one, is outside its range."""
+    """A field of a checkpoint, or a related argument, is outside its range."""
 
 
 class StateTooLarge(InvalidCheckpoint):
-    """A serialised state of ``size`` bytes is beyond ``limit`` bytes."""
+    """A serialized state has ``size`` bytes, more than the ``limit``."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(
-            f"the state takes {size} bytes, more than MAX_STATE_BYTES = {limit}",
+            f"the state has {size} bytes, more than MAX_STATE_BYTES = {limit}",
             "$.state",
         )
         self.size = size
@@ -108,4 +108,4 @@ class InvalidPolicy(_InvalidValue):
 
 
 class InterchangeError(CheckpointerError):
-    """An import or an export cannot go on; what it has done so far stands."""
+    """An import or export cannot continue; what it has committed so far is kept."""

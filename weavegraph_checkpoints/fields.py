@@ -1,4 +1,4 @@
-"""Model fields that mean the same on SQLite, PostgreSQL and MariaDB."""
+"""Model fields that behave the same on SQLite, PostgreSQL and MariaDB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from weavegraph_checkpoints.domain.limits import (
 
 
 def validate_session_id(value: str) -> None:
-    """Raise ``ValidationError`` for text that a session id or an owner cannot be."""
+    """Raise ``ValidationError`` for text that is not a valid session id or owner."""
     if not is_owner(value):
         raise ValidationError(
             _("Use up to 255 characters, without null characters and lone surrogates."),
@@ -54,8 +54,8 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
         return name, path, args, kwargs
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
-        # Under this name of the type, Django adds no second (LIKE) index, which a
-        # column of the collation C does not need.
+        # For this spelling of the type, Django creates no _like index, which the collation C
+        # does not need.
         if connection.vendor == "postgresql":
             return f"character varying({MAX_SESSION_ID_LENGTH})"
         return super().db_type(connection)
@@ -70,10 +70,10 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
 
 
 class TimestampField(models.DateTimeField):  # type: ignore[type-arg]
-    """A time whose microseconds stand in the fixtures of ``dumpdata`` too.
+    """A ``DateTimeField`` whose microseconds survive ``dumpdata``.
 
-    Django's serializers cut a ``datetime`` to the millisecond, but leave text as it is.
-    To migrations it is a ``DateTimeField``.
+    Django's serializers truncate a ``datetime`` to milliseconds, but not text. In migrations
+    it is a ``DateTimeField``.
     """
 
     def deconstruct(self) -> Any:
@@ -81,25 +81,24 @@ class TimestampField(models.DateTimeField):  # type: ignore[type-arg]
         return name, "django.db.models.DateTimeField", args, kwargs
 
     def value_from_object(self, obj: models.Model) -> Any:
-        """Return the value as text: what serializers and ``model_to_dict`` get."""
+        """Return the value as text, for serializers and ``model_to_dict``."""
         value = super().value_from_object(obj)
         return None if value is None else self.value_to_string(obj)
 
     def value_to_string(self, obj: models.Model) -> str:
-        """Return ISO 8601 with all digits."""
+        """Return the value in ISO 8601 with microseconds."""
         return str(super().value_from_object(obj).isoformat())
 
 
 class StateField(models.JSONField):
-    """A JSON document that comes back exactly as it went in.
+    """A JSON document that is read back exactly as it was saved.
 
-    Numbers keep their type and digits, U+0000 and deep nesting are kept: PostgreSQL
-    stores ``json`` (read as text), MariaDB ``longtext``, SQLite ``text``, all without a
-    check of the database's own. Look-ups by key path (exact, ``in``, comparisons,
-    ``isnull``) work; a row that the database cannot look into (PostgreSQL: U+0000;
-    MariaDB: more than 31 levels) looks as if it had no keys. Not promised are
-    whole-document exact, ``contains``, text look-ups, ``distinct()``, ``order_by()`` and
-    ``union()``.
+    Types and digits of numbers, U+0000 and deep nesting are preserved: PostgreSQL stores
+    ``json`` (read as text), MariaDB ``longtext`` and SQLite ``text``, without validity checks
+    in the database. Lookups by key path (exact, ``in``, comparisons, ``isnull``) work. A row
+    that the database cannot parse (PostgreSQL: U+0000; MariaDB: more than 31 levels) behaves
+    as if it had no keys. Not supported: whole-document exact, ``contains``, text lookups,
+    ``distinct()``, ``order_by()`` and ``union()``.
     """
 
     description = _("Exact JSON")
@@ -126,7 +125,7 @@ class StateField(models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if isinstance(expression, KeyTransform):
             return super().from_db_value(value, expression, connection)
-        # In raw() and RETURNING, PostgreSQL's driver has read the json, exactly, itself.
+        # For raw() and RETURNING, psycopg has already parsed the json, exactly.
         return serde.loads_json(value) if isinstance(value, str) else value
 
     def get_db_prep_value(
@@ -140,9 +139,9 @@ class StateField(models.JSONField):
 
 
 class StateKeyTransform(KeyTransform):
-    """The value under a key of a state, in SQL that fails on no row."""
+    """The value of a key of a state, in SQL that fails for no row."""
 
-    # An odd number of backslashes before u0000 is U+0000; an even one is text about it.
+    # \u0000 after an odd number of backslashes is U+0000; after an even number it is plain text.
     _GUARDS = {
         "postgresql": r"""(CASE
             WHEN strpos({0}::text, '\u0000') = 0
@@ -175,7 +174,7 @@ class StateKeyTransform(KeyTransform):
 
 
 class StateKeyIsNull(KeyTransformIsNull):
-    """Whether a state lacks a key."""
+    """The ``isnull`` lookup of a key of a state."""
 
     def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         column, params, keys = self.lhs.preprocess_lhs(compiler, connection)
@@ -187,7 +186,7 @@ StateKeyTransform.register_lookup(StateKeyIsNull)
 
 
 def _json_path(keys: list[str]) -> str:
-    """Return the path to a value under keys, which states hold in any script, unescaped."""
+    """Return the JSON path of keys, without escapes: states are stored without them."""
     return "$" + "".join(
         f"[{int(key)}]" if key.isdecimal() else f".{json.dumps(key, ensure_ascii=False)}"
         for key in keys
@@ -203,9 +202,9 @@ class _StateKeyTransformFactory:
 
 
 class CompressWithLz4(Operation):
-    """Compress a column with lz4 where PostgreSQL offers it.
+    """Compress a column with lz4 if PostgreSQL supports it.
 
-    It halves the time of a save against the default, pglz, on prose.
+    A save of prose takes half the time that it takes with the default, pglz.
     """
 
     reversible = True
@@ -216,7 +215,7 @@ class CompressWithLz4(Operation):
         self.name = name
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """Leave the state of the models as it is."""
+        """Do nothing: the model state does not change."""
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
@@ -233,7 +232,7 @@ class CompressWithLz4(Operation):
         model = state.apps.get_model(app_label, self.model_name)
         if not router.allow_migrate_model(connection.alias, model):
             return
-        if connection.vendor == "postgresql" and _offers_lz4(connection):
+        if connection.vendor == "postgresql" and _supports_lz4(connection):
             quote = connection.ops.quote_name
             column = model._meta.get_field(self.name).column
             schema_editor.execute(
@@ -246,14 +245,14 @@ class CompressWithLz4(Operation):
         return name.lower() == self.model_name.lower()
 
     def describe(self) -> str:
-        return f"Compress {self.model_name}.{self.name} with lz4 where it is offered"
+        return f"Compress {self.model_name}.{self.name} with lz4 if it is supported"
 
     @property
     def migration_name_fragment(self) -> str:
         return f"{self.model_name}_{self.name}_lz4".lower()
 
 
-def _offers_lz4(connection: BaseDatabaseWrapper) -> bool:
+def _supports_lz4(connection: BaseDatabaseWrapper) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 'lz4' = ANY (enumvals) FROM pg_settings"

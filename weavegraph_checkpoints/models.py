@@ -1,4 +1,4 @@
-"""The two tables: sessions, each with a snapshot of its newest step, and their steps."""
+"""The models: sessions, each with a snapshot of its newest step, and their steps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 # Expressions, so that MariaDB, which has no partial indexes, creates none of these indexes.
 _NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
 
-# In this order Django dumps and loads the steps before the sessions: while steps are
-# loaded the trigger finds no session, and each session then comes in as it was.
+# Step comes first so that dumpdata writes, and loaddata loads, steps before sessions: the
+# trigger then finds no session to update, and each session is loaded as it was.
 
 
 class Step(models.Model):
-    """The checkpoint that a session saved after one superstep."""
+    """A checkpoint of a session, saved after a superstep."""
 
     id = models.BigAutoField(primary_key=True)
     session = models.ForeignKey(
@@ -56,19 +56,19 @@ class Step(models.Model):
         return f"{self.session_id} · {self.step}"
 
     def natural_key(self) -> tuple[str, int]:
-        """Return what tells a step from others on every database."""
+        """Return the session and the step, which identify it on every database."""
         return self.session_id, self.step
 
 
 class Session(models.Model):
     """One run of a workflow, with the snapshot to resume it from.
 
-    A trigger in the database keeps ``last_*``, ``status``, ``revision`` and
-    ``updated_at`` equal to the step with the highest number, whoever writes it.
+    A database trigger keeps ``last_*``, ``status``, ``revision`` and ``updated_at`` in sync
+    with the step that has the highest number, whoever writes it.
     """
 
     class Status(models.TextChoices):
-        """Where a session stands."""
+        """Whether a session can be resumed."""
 
         EMPTY = "empty", _("empty")
         RESUMABLE = "resumable", _("resumable")
@@ -125,6 +125,6 @@ class Session(models.Model):
 
     @classmethod
     def check(cls, **kwargs: Any) -> list[CheckMessage]:
-        """Return what is wrong; that MariaDB has no indexes with a condition is not."""
+        """Silence the warnings that MariaDB has no partial indexes and no expression indexes."""
         known = {"models.W037", "models.W043"}
         return [found for found in super().check(**kwargs) if found.id not in known]

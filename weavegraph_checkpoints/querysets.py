@@ -1,4 +1,4 @@
-"""Queries that every face of the app shares."""
+"""Query sets of both models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTAINS_NODE = {
     "postgresql": "{column} @> %s::jsonb",
     "sqlite": "EXISTS (SELECT 1 FROM json_each({column}) WHERE value = %s)",
 }
-# What follows U+D7FF in text that is UTF-8.
+# UTF-8 has no surrogates: U+E000 follows U+D7FF.
 _AFTER_SURROGATES = {0xD800: 0xE000}
 
 
@@ -45,82 +45,82 @@ class SessionQuerySet(models.QuerySet[Any]):
     """Sessions."""
 
     def newest_first(self) -> Self:
-        """Order by the last update, newest first, ties by id."""
+        """Order by last update, newest first, ties by id."""
         return self.order_by("-updated_at", "id")
 
     def owned_by(self, owner: str | None) -> Self:
-        """Narrow to the sessions of an owner; ``None`` means all."""
+        """Filter by owner; ``None`` means all sessions."""
         return self.all() if owner is None else self.filter(owner=owner)
 
     def with_id_prefix(self, prefix: str) -> Self:
-        """Narrow to the sessions whose id begins with ``prefix``, byte for byte.
+        """Filter by the beginning of the id, byte for byte.
 
-        A range of the primary key, which sorts by code point: SQLite's ``LIKE`` would take
-        ``a`` for ``A``.
+        This is a range of the primary key, which sorts by code point. On SQLite, ``LIKE``
+        would be case-insensitive.
         """
         bounds = {"id__gte": prefix}
-        begun = prefix.rstrip(chr(sys.maxunicode))
-        if begun:
-            following = ord(begun[-1]) + 1
-            bounds["id__lt"] = begun[:-1] + chr(_AFTER_SURROGATES.get(following, following))
+        stem = prefix.rstrip(chr(sys.maxunicode))
+        if stem:
+            following = ord(stem[-1]) + 1
+            bounds["id__lt"] = stem[:-1] + chr(_AFTER_SURROGATES.get(following, following))
         return self.filter(**bounds) if prefix else self.all()
 
     def defer_state(self) -> Self:
-        """Leave the state out, which lists never read."""
+        """Defer the state and ``versions_seen``, the large columns."""
         return self.defer("last_state", "last_versions_seen")
 
 
 class StepQuerySet(models.QuerySet[Any]):
-    """Steps. Every query that leaves here names its session."""
+    """Steps. Filter by session: that is what the index serves."""
 
     def ran(self, node: NodeKind | str) -> Self:
-        """Narrow to the steps in which exactly this node ran."""
+        """Filter by a node that ran."""
         return self.filter(ContainsNode(models.F("ran_nodes"), node))
 
     def skipped(self, node: NodeKind | str) -> Self:
-        """Narrow to the steps in which exactly this node was skipped."""
+        """Filter by a node that was skipped."""
         return self.filter(ContainsNode(models.F("skipped_nodes"), node))
 
     def defer_state(self) -> Self:
-        """Leave the state out, which lists never read."""
+        """Defer the state and ``versions_seen``, the large columns."""
         return self.defer("state", "versions_seen")
 
     def get_by_natural_key(self, session_id: str, step: int) -> Any:
-        """Return the step, without the state: what ``loaddata`` asks for."""
+        """Return the step without its state, for ``loaddata``."""
         return self.defer_state().get(session=session_id, step=step)
 
     def for_session(self, session_id: str) -> Self:
-        """Narrow to the steps of one session."""
+        """Filter by session."""
         return self.filter(session_id=session_id)
 
     def with_node(self, node: NodeKind | str) -> Self:
-        """Narrow to the steps in which exactly this node ran or was skipped."""
+        """Filter by a node that ran or was skipped."""
         ran, skipped = (
             ContainsNode(models.F(name), node) for name in ("ran_nodes", "skipped_nodes")
         )
         return self.filter(models.Q(ran) | models.Q(skipped))
 
     def with_previous(self) -> Self:
-        """Give each step the number of the one before it in its session: ``previous``."""
+        """Annotate each step with ``previous``, the number of the step before it."""
         before = self.model._default_manager.filter(
             session_id=models.OuterRef("session_id"), step__lt=models.OuterRef("step")
         ).order_by("-step")
         return self.annotate(previous=models.Subquery(before.values("step")[:1]))
 
     def step_numbers(self) -> models.QuerySet[Any, int]:
-        """Return the numbers of the steps, which the unique index holds."""
+        """Return the step numbers, which the unique index covers."""
         return self.values_list("step", flat=True)
 
     def first_at_or_above(self, steps: Sequence[int]) -> list[int]:
-        """Return the lowest step at or above each of some numbers, in one query.
+        """Return the lowest step at or above each number, in one query.
 
-        A key look-up each: give it some tens.
+        Each number costs an index lookup; pass a few dozen at most.
         """
-        look_ups = {
+        lookups = {
             f"at_{index}": models.Subquery(
                 self.filter(step__gte=step).order_by("step").values("step")[:1]
             )
             for index, step in enumerate(steps)
         }
-        rows = self.order_by("step").annotate(**look_ups).values_list(*look_ups)[:1]
+        rows = self.order_by("step").annotate(**lookups).values_list(*lookups)[:1]
         return sorted({step for row in rows for step in row if step is not None})

@@ -1,4 +1,4 @@
-"""Tries a transaction again that the database gave up for the sake of another."""
+"""Retry transactions that a deadlock or serialization failure aborted."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ logger = logging.getLogger("weavegraph_checkpoints")
 MAX_RETRIES = 3
 BASE_DELAY_SECONDS = 0.02
 
-# Deadlock and serialization failure; on MariaDB deadlock, and a record that changed
-# since the transaction's snapshot.
+# Deadlock and serialization failure; on MariaDB deadlock, and a row that changed after the
+# transaction's snapshot.
 _SQLSTATES = {"40P01", "40001"}
 _MARIADB_CODES = {1213, 1020}
 
 
 def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
-    """Run a transaction, up to three times again after a deadlock or the like.
+    """Run a transaction, and retry it up to ``MAX_RETRIES`` times.
 
-    Only where it is the outermost: inside a caller's ``atomic()``, or where the caller
-    has turned autocommit off, the error passes.
+    Inside a caller's ``atomic()``, or with autocommit off, the error is raised instead.
     """
     retries = MAX_RETRIES if connection.get_autocommit() else 0
     for attempt in range(retries):
@@ -38,7 +37,7 @@ def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
             if not is_transient(error):
                 raise
             logger.warning(
-                "A transaction on the database %r is tried again: %s",
+                "Retrying a transaction on the database %r: %s",
                 connection.alias,
                 error,
             )
@@ -65,7 +64,7 @@ def run_batch(connection: BaseDatabaseWrapper, work: Callable[[], T], *, has_fai
 
 
 def is_transient(error: OperationalError) -> bool:
-    """Say whether the same transaction may succeed when it is run again."""
+    """Return whether the transaction may succeed if it is retried."""
     cause = error.__cause__
     sqlstate = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if sqlstate is not None:

@@ -1,4 +1,4 @@
-"""Signals of the service."""
+"""Signals that the service sends."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from django.db import transaction
 from django.dispatch import Signal
 
 checkpoint_saved = Signal()
-"""Sent after the commit of a save, with ``session_id``, ``step`` and ``using``.
+"""Sent after a save is committed, with ``session_id``, ``step`` and ``using``.
 
-``sender`` is the class of the checkpointer. An error of a receiver is logged and reaches
-neither the saver nor other receivers. Not sent where the caller has turned autocommit
-off outside ``atomic()``: Django knows no commit there.
+``sender`` is the class of the checkpointer. Errors of a receiver are logged, and affect
+neither the caller nor other receivers. The signal is not sent if autocommit is off outside
+``atomic()``, because Django does not see that commit.
 """
 
 
 def send_checkpoint_saved(sender: type, *, session_id: str, step: int, using: str) -> None:
-    """Send ``checkpoint_saved`` once the transaction is committed, if anyone listens."""
+    """Send ``checkpoint_saved`` on commit, if it has receivers."""
     if not checkpoint_saved.has_listeners(sender):
         return
     connection = transaction.get_connection(using)

@@ -215,5 +215,5 @@ def test_a_fork_that_vanishes_before_it_is_read_is_not_found(django: DjangoCheck
     with connection.execute_wrapper(vanish), pytest.raises(SessionNotFound) as refused:
         django.fork_session("source", "fork")
     assert refused.value.session_id == "fork"
-    assert "deleted while it was made" in str(refused.value)
+    assert "deleted while it was created" in str(refused.value)
     assert django.list_sessions() == ["source"]

@@ -75,7 +75,7 @@ def test_a_missing_session_is_named() -> None:
 
 def test_an_existing_session_is_named() -> None:
     assert SessionExists("run").session_id == "run"
-    assert str(SessionExists("run")) == "session 'run' exists already"
+    assert str(SessionExists("run")) == "session 'run' already exists"
 
 
 def test_a_state_that_is_too_large_is_an_invalid_checkpoint_with_both_sizes() -> None:

@@ -79,7 +79,7 @@ class TestAudit:
         [
             ({"at_step": 3}, "--at-step requires --fork-from."),
             ({"fork_from": "unknown"}, "session 'unknown' does not exist"),
-            ({"fork_from": "run"}, "session 'run' exists already"),
+            ({"fork_from": "run"}, "session 'run' already exists"),
         ],
     )
     def test_it_explains_what_cannot_be(

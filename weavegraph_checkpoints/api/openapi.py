@@ -103,7 +103,7 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
     413: (
         "The request body, or the state in it, is too large.",
         "too_large",
-        "the state takes 7340100 bytes, more than MAX_STATE_BYTES = 7340032",
+        "the state has 7340100 bytes, more than MAX_STATE_BYTES = 7340032",
     ),
     415: (
         "The request body is not `application/json`.",
@@ -238,7 +238,7 @@ sessions = extend_schema_view(
             409: _response(
                 components.Error,
                 "The target already exists.",
-                {"code": "session_exists", "detail": "session 'fork' exists already"},
+                {"code": "session_exists", "detail": "session 'fork' already exists"},
             ),
         },
     ),

@@ -11,7 +11,7 @@ import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.domain import Checkpoint
-from weavegraph_checkpoints.domain.checkpoint import checked_versions_seen
+from weavegraph_checkpoints.domain.checkpoint import copy_versions_seen
 from weavegraph_checkpoints.exceptions import StateTooLarge
 from weavegraph_checkpoints.serde import dumps_nodes, dumps_state
 
@@ -119,7 +119,7 @@ class StepRow(NamedTuple):
             ran_nodes=dumps_nodes(checkpoint.ran_nodes),
             skipped_nodes=dumps_nodes(checkpoint.skipped_nodes),
             updated_channels=encode(checkpoint.updated_channels).decode(),
-            versions_seen=encode(checked_versions_seen(checkpoint.versions_seen)).decode(),
+            versions_seen=encode(copy_versions_seen(checkpoint.versions_seen)).decode(),
             state=state,
         )
 

@@ -1,4 +1,4 @@
-"""The vocabulary of durable checkpoints: frozen values that know no Django."""
+"""Immutable value types of checkpoints, independent of Django."""
 
 from __future__ import annotations
 

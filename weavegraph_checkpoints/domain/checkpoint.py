@@ -1,4 +1,4 @@
-"""A checkpoint: one step of a session, with all that is needed to resume from it."""
+"""Checkpoints: the steps of a session, each with everything needed to resume from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from weavegraph_checkpoints.domain.limits import (
     check_integer,
     check_session_id,
     check_text,
-    copied,
+    copy_sequence,
     is_integer,
     is_storable_text,
     safe_repr,
@@ -27,15 +27,15 @@ from weavegraph_checkpoints.domain.state import VersionedState
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
 
 VersionsSeen = dict[str, dict[str, int]]
-"""Per node the version of each channel that it saw when it last ran.
+"""For each node, the version of each channel that it saw when it last ran.
 
-The keys are opaque text; counters are 0 to 2^64−1.
+The keys are opaque text; the versions are 0 to 2^64−1.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionState:
-    """What a runtime needs to go on with a session."""
+    """The state that a runtime needs to continue a session."""
 
     state: VersionedState
     step: int
@@ -56,20 +56,20 @@ class SessionState:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        _check_resumption(self)
+        _check_state_fields(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The record that is saved after each superstep (barrier) of a session.
 
-    The constructor copies sequences and mappings (``versions_seen`` two levels deep)
-    and raises ``InvalidCheckpoint`` for a value outside its range. The JSON inside
-    ``state`` is neither copied nor frozen; it is checked when it is serialised.
+    The constructor copies sequences and mappings (``versions_seen`` two levels deep) and
+    raises ``InvalidCheckpoint`` for a value outside its range. The JSON inside ``state`` is
+    neither copied nor frozen; it is checked when it is serialized.
     """
 
     session_id: str
-    """1 to 255 characters: any text but U+0000 and lone surrogates."""
+    """1 to 255 characters: any text without U+0000 and lone surrogates."""
     step: int
     """0 to 2^63−1."""
     state: VersionedState
@@ -77,9 +77,9 @@ class Checkpoint:
     """The nodes to resume from."""
     versions_seen: VersionsSeen
     concurrency_limit: int = 1
-    """0 to 2^63−1; kept by the session from its first checkpoint on."""
+    """0 to 2^63−1; a session keeps the one of its first checkpoint."""
     created_at: datetime = field(default_factory=timestamps.now)
-    """An aware ``datetime``, kept to the microsecond, in UTC."""
+    """An aware ``datetime`` with microseconds; converted to UTC."""
     ran_nodes: tuple[NodeKind, ...] = ()
     skipped_nodes: tuple[NodeKind, ...] = ()
     updated_channels: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         check_session_id(self.session_id)
-        _check_resumption(self)
+        _check_state_fields(self)
         keep = object.__setattr__
         try:
             keep(self, "created_at", timestamps.to_utc(self.created_at))
@@ -115,7 +115,7 @@ class Checkpoint:
 
     @classmethod
     def from_session(cls, session_id: str, session_state: SessionState) -> Checkpoint:
-        """Return the checkpoint of a session's present state, made now."""
+        """Return a checkpoint of the current state of a session, created now."""
         return cls(
             session_id=session_id,
             step=session_state.step,
@@ -127,7 +127,7 @@ class Checkpoint:
 
 
 def restore_session_state(checkpoint: Checkpoint) -> SessionState:
-    """Return what a runtime needs to go on from ``checkpoint``."""
+    """Return the state that a runtime needs to continue from ``checkpoint``."""
     return SessionState(
         state=checkpoint.state,
         step=checkpoint.step,
@@ -137,8 +137,8 @@ def restore_session_state(checkpoint: Checkpoint) -> SessionState:
     )
 
 
-def _check_resumption(record: Checkpoint | SessionState) -> None:
-    """Check and copy the fields that both records share."""
+def _check_state_fields(record: Checkpoint | SessionState) -> None:
+    """Check and copy the fields that both classes have."""
     check_integer(record.step, "step", MAX_STEP)
     check_integer(record.concurrency_limit, "concurrency_limit", MAX_CONCURRENCY_LIMIT)
     if not isinstance(record.state, VersionedState):
@@ -147,42 +147,42 @@ def _check_resumption(record: Checkpoint | SessionState) -> None:
         )
     keep = object.__setattr__
     keep(record, "frontier", _nodes(record.frontier, "frontier"))
-    keep(record, "versions_seen", checked_versions_seen(record.versions_seen))
+    keep(record, "versions_seen", copy_versions_seen(record.versions_seen))
 
 
 def _nodes(nodes: Iterable[NodeKind | str], name: str) -> tuple[NodeKind, ...]:
     kinds: list[NodeKind] = []
-    for node in copied(nodes, f"$.{name}"):
+    for node in copy_sequence(nodes, f"$.{name}"):
         try:
-            kinds.append(_named(node) if type(node) is str else _storable(as_node(node)))
+            kinds.append(_decode_node(node) if type(node) is str else _check_node(as_node(node)))
         except InvalidCheckpoint as error:
             raise InvalidCheckpoint(error.message, f"$.{name}[{len(kinds)}]") from None
     return tuple(kinds)
 
 
 @lru_cache(maxsize=1024)
-def _named(text: str) -> NodeKind:
-    """Return the node that a text means: a workflow has few, and every step names some."""
-    return _storable(NodeKind.decode(text))
+def _decode_node(text: str) -> NodeKind:
+    """Return the node of a text. A workflow has few nodes, so they are cached."""
+    return _check_node(NodeKind.decode(text))
 
 
-def _storable(node: NodeKind) -> NodeKind:
+def _check_node(node: NodeKind) -> NodeKind:
     check_text(node.encoded, "$")
     return node
 
 
 def _channels(channels: Iterable[str]) -> tuple[str, ...]:
-    names = copied(channels, "$.updated_channels")
+    names = copy_sequence(channels, "$.updated_channels")
     for position, name in enumerate(names):
         check_text(name, f"$.updated_channels[{position}]")
     return names
 
 
-def checked_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen:
-    """Return a copy, two levels deep, of the versions that nodes have seen.
+def copy_versions_seen(seen: Mapping[str, Mapping[str, int]]) -> VersionsSeen:
+    """Return a copy of ``versions_seen``, two levels deep.
 
-    Raises ``InvalidCheckpoint`` with the path of a key that is no text that can be stored,
-    and of a counter that is no integer from 0 to 2^64−1.
+    Raise ``InvalidCheckpoint`` with the path of a key that cannot be stored, and of a
+    version that is not an integer from 0 to 2^64−1.
     """
     copy = {}
     for node, versions in _items(seen, "$.versions_seen"):

@@ -1,4 +1,4 @@
-"""The ranges of values, and the checks that refuse what lies outside them."""
+"""The ranges of values, and the functions that check them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NON_NEGATIVE_INT = re.compile("0|[1-9][0-9]{0,18}")
 
 
 def is_integer(value: object, maximum: int) -> bool:
-    """Say whether ``value`` is an ``int`` (not a ``bool``) from 0 to ``maximum``."""
+    """Return whether ``value`` is an ``int`` (not a ``bool``) from 0 to ``maximum``."""
     return type(value) is int and 0 <= value <= maximum
 
 
@@ -36,7 +36,7 @@ def parse_non_negative_int(text: str | None, maximum: int = MAX_STEP) -> int | N
 
 
 def is_storable_text(value: object) -> bool:
-    """Say whether ``value`` is text without U+0000 and without lone surrogates."""
+    """Return whether ``value`` is text without U+0000 and lone surrogates."""
     if type(value) is not str or "\0" in value:
         return False
     if value.isascii():
@@ -49,18 +49,18 @@ def is_storable_text(value: object) -> bool:
 
 
 def is_session_id(value: object) -> bool:
-    """Say whether a database can hold ``value`` as the id of a session."""
+    """Return whether ``value`` is a valid session id."""
     return type(value) is str and _is_session_id(value)
 
 
 @lru_cache(maxsize=1024)
 def _is_session_id(text: str) -> bool:
-    """Check an id once, and not again for each row of a page."""
+    """Return whether the text is a valid id; cached, as every row of a page asks."""
     return 1 <= len(text) <= MAX_SESSION_ID_LENGTH and is_storable_text(text)
 
 
 def is_owner(value: object) -> bool:
-    """Say whether a database can hold ``value`` as an owner; "" is one."""
+    """Return whether ``value`` is a valid owner; "" is one."""
     return value == "" or is_session_id(value)
 
 
@@ -77,7 +77,7 @@ def check_integer(
 
 
 def check_session_id(value: object, name: str = "session_id") -> None:
-    """Raise ``InvalidCheckpoint`` unless ``value`` can be the id of a session."""
+    """Raise ``InvalidCheckpoint`` unless ``value`` is a valid session id."""
     if not is_session_id(value):
         raise InvalidCheckpoint(
             f"{name} must be text of 1 to {MAX_SESSION_ID_LENGTH} characters without "
@@ -87,7 +87,7 @@ def check_session_id(value: object, name: str = "session_id") -> None:
 
 
 def check_text(value: object, path: str) -> None:
-    """Raise ``InvalidCheckpoint`` unless ``value`` is text that can be stored."""
+    """Raise ``InvalidCheckpoint`` unless ``value`` is text without U+0000 and lone surrogates."""
     if not is_storable_text(value):
         raise InvalidCheckpoint(
             f"expected text without U+0000 and lone surrogates, not {safe_repr(value)}",
@@ -95,10 +95,10 @@ def check_text(value: object, path: str) -> None:
         )
 
 
-def copied(values: Iterable[T], path: str) -> tuple[T, ...]:
-    """Return a tuple of ``values``.
+def copy_sequence(values: Iterable[T], path: str) -> tuple[T, ...]:
+    """Return ``values`` as a tuple.
 
-    Raises ``InvalidCheckpoint`` for what is not several values, a single text included.
+    Raise ``InvalidCheckpoint`` if they are not iterable, or a ``str``.
     """
     if type(values) is tuple:
         return values
@@ -108,7 +108,7 @@ def copied(values: Iterable[T], path: str) -> tuple[T, ...]:
 
 
 def safe_repr(value: Any) -> str:
-    """Return a short, printable form of a refused value for an error message."""
+    """Return a short, printable form of an invalid value for an error message."""
     try:
         text = ascii(value)
     except (ValueError, RecursionError):

@@ -13,7 +13,7 @@ _CUSTOM = "Custom:"
 
 
 class NodeKind(msgspec.Struct, frozen=True):
-    """A node: the start, the end, or a custom one with a name of its own.
+    """A node: the start, the end, or a custom node with a name.
 
     Use ``NodeKind.START``, ``NodeKind.END`` and ``NodeKind.custom(name)``. Any name
     is allowed, so ``NodeKind.custom("Start")`` is not ``NodeKind.START``.
@@ -32,14 +32,14 @@ class NodeKind(msgspec.Struct, frozen=True):
 
     @classmethod
     def custom(cls, name: str) -> NodeKind:
-        """Return the custom node of that name."""
+        """Return the custom node with a name."""
         if type(name) is not str:
             raise InvalidCheckpoint(f"a node's name must be text, not {safe_repr(name)}")
         return cls(_CUSTOM + name)
 
     @classmethod
     def decode(cls, text: str) -> NodeKind:
-        """Return the node that ``encode()`` wrote; unknown text is a custom name."""
+        """Return the node that ``encode()`` wrote; any other text is the name of a custom node."""
         if type(text) is not str:
             raise InvalidCheckpoint(f"expected a node or its name, not {safe_repr(text)}")
         if text == "Start":
@@ -54,17 +54,17 @@ class NodeKind(msgspec.Struct, frozen=True):
 
     @property
     def is_start(self) -> bool:
-        """Whether this is the node where a workflow begins."""
+        """Whether this is the start of the workflow."""
         return self.encoded == "Start"
 
     @property
     def is_end(self) -> bool:
-        """Whether this is the node where a workflow ends."""
+        """Whether this is the end of the workflow."""
         return self.encoded == "End"
 
     @property
     def is_custom(self) -> bool:
-        """Whether this is a node of the workflow's own."""
+        """Whether this is a custom node."""
         return self.encoded.startswith(_CUSTOM)
 
     def __str__(self) -> str:
@@ -76,8 +76,8 @@ NodeKind.END = NodeKind("End")
 
 
 def as_node(node: NodeKind | str) -> NodeKind:
-    """Return ``node``, or the node that a string means (see ``NodeKind.decode``).
+    """Return ``node``, decoded if it is a string (see ``NodeKind.decode``).
 
-    Raises ``InvalidCheckpoint`` for any other type.
+    Raise ``InvalidCheckpoint`` for any other type.
     """
     return node if isinstance(node, NodeKind) else NodeKind.decode(node)

@@ -1,4 +1,4 @@
-"""What to ask of a session's history, and the page that answers."""
+"""Queries of a session's history, and pages of results."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MAX_LIMIT = 1000
 class StepQuery:
     """Which steps of a session to return, newest first.
 
-    Raises ``InvalidQuery`` for a value outside its range.
+    Raise ``InvalidQuery`` for a value outside its range.
     """
 
     limit: int | None = None
-    """0 to 2^63−1; 100 when ``None``, and at most 1000 are returned."""
+    """0 to 2^63−1; ``None`` means 100. At most 1000 steps are returned."""
     offset: int | None = None
-    """0 to 2^63−1 records to pass over."""
+    """0 to 2^63−1; number of steps to skip."""
     min_step: int | None = None
     """0 to 2^63−1, inclusive."""
     max_step: int | None = None
@@ -65,7 +65,7 @@ class StepQuery:
 
     @property
     def page_limit(self) -> int:
-        """How many records a page holds at the most: 0 to 1000."""
+        """The maximum size of a page: 0 to 1000."""
         return DEFAULT_LIMIT if self.limit is None else min(self.limit, MAX_LIMIT)
 
 
@@ -84,12 +84,12 @@ def _node(node: NodeKind | str, name: str) -> NodeKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageInfo:
-    """Where a page stands among all the records that match."""
+    """The position of a page among all matching steps."""
 
     total_count: int
-    """How many records match, before paging."""
+    """The number of matching steps on all pages."""
     page_size: int
-    """How many records this page holds."""
+    """The number of steps on this page."""
     offset: int
     has_next_page: bool
 

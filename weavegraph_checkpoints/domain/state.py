@@ -13,7 +13,7 @@ from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.limits import (
     MAX_CHANNEL_VERSION,
     check_integer,
-    copied,
+    copy_sequence,
     safe_repr,
 )
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint
@@ -47,7 +47,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WeaveError(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, and what caused it."""
+    """An error message and its cause."""
 
     message: str
     cause: WeaveError | None = None
@@ -83,7 +83,7 @@ ErrorScope = NodeScope | SchedulerScope | RunnerScope | AppScope
 
 
 class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One error of a run: what, where, when, and what is known about it."""
+    """An error of a run: what happened, where and when, with tags and context."""
 
     error: WeaveError
     scope: ErrorScope = AppScope()
@@ -91,7 +91,7 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
     context: Any = None
     """Any JSON value."""
     when: str = msgspec.field(default_factory=timestamps.format_now)
-    """RFC 3339 text in UTC (``…Z``), so that nanoseconds survive."""
+    """RFC 3339 text in UTC (``…Z``), which keeps nanoseconds."""
 
     if TYPE_CHECKING:
 
@@ -107,12 +107,12 @@ class ErrorEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if type(self.tags) is not tuple:
-            force_setattr(self, "tags", copied(self.tags, "$.tags"))
+            force_setattr(self, "tags", copy_sequence(self.tags, "$.tags"))
         force_setattr(self, "when", _when_text(self.when))
 
     @property
     def when_datetime(self) -> datetime:
-        """``when`` as an aware ``datetime`` in UTC, cut to the microsecond."""
+        """``when`` as an aware ``datetime`` in UTC, truncated to the microsecond."""
         return timestamps.parse_timestamp(self.when)
 
 
@@ -126,7 +126,7 @@ def _when_text(when: str | datetime) -> str:
 
 
 class MessagesChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """The conversation. ``version`` (0 to 2^32−1) rises with every change."""
+    """The conversation. ``version`` (0 to 2^32−1) increases with every change."""
 
     version: int = 1
     items: tuple[Message, ...] = ()
@@ -138,11 +138,11 @@ class MessagesChannel(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_integer(self.version, "version", MAX_CHANNEL_VERSION)
         if type(self.items) is not tuple:
-            force_setattr(self, "items", copied(self.items, "$.items"))
+            force_setattr(self, "items", copy_sequence(self.items, "$.items"))
 
 
 class ExtrasChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """Free values by key. ``version`` (0 to 2^32−1) rises with every change."""
+    """Free values by key. ``version`` (0 to 2^32−1) increases with every change."""
 
     version: int = 1
     map: dict[str, Any] = {}
@@ -159,7 +159,7 @@ class ExtrasChannel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorsChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """The errors so far. ``version`` (0 to 2^32−1) rises with every change."""
+    """The errors so far. ``version`` (0 to 2^32−1) increases with every change."""
 
     version: int = 1
     items: tuple[ErrorEvent, ...] = ()
@@ -171,11 +171,11 @@ class ErrorsChannel(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_integer(self.version, "version", MAX_CHANNEL_VERSION)
         if type(self.items) is not tuple:
-            force_setattr(self, "items", copied(self.items, "$.items"))
+            force_setattr(self, "items", copy_sequence(self.items, "$.items"))
 
 
 class VersionedState(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a workflow knows after a step, in three versioned channels."""
+    """The state of a workflow after a step, in three versioned channels."""
 
     messages: MessagesChannel = MessagesChannel()
     extra: ExtrasChannel = msgspec.field(default_factory=ExtrasChannel)
@@ -188,7 +188,7 @@ class VersionedState(msgspec.Struct, frozen=True, kw_only=True):
         extra: Mapping[str, Any] | None = None,
         errors: Iterable[ErrorEvent] = (),
     ) -> VersionedState:
-        """Return a state whose three channels are at version 1."""
+        """Return a state with all channels at version 1."""
         return cls(
             messages=MessagesChannel(items=messages),
             extra=ExtrasChannel(map={} if extra is None else extra),
@@ -197,5 +197,5 @@ class VersionedState(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def new_with_user_message(cls, text: str) -> VersionedState:
-        """Return a state that holds one message of the user, at version 1."""
+        """Return a state with one user message and all channels at version 1."""
         return cls.new(messages=[Message.user(text)])

@@ -1,7 +1,7 @@
-"""The persisted JSON: field for field what the Rust crate weavegraph 0.7 writes.
+"""The persisted JSON, field for field the format of the Rust crate weavegraph 0.7.
 
-What is read equals what was saved, in value and in type; what JSON cannot hold is
-refused with its path, and nothing is ever stripped, replaced or turned into ``null``.
+What is read equals what was saved, in value and in type. A value that is not JSON raises an
+error with its path; nothing is ever stripped, replaced or turned into ``null``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.checkpoint import (
     Checkpoint,
     VersionsSeen,
-    checked_versions_seen,
+    copy_versions_seen,
 )
 from weavegraph_checkpoints.domain.limits import (
     MAX_CHANNEL_VERSION,
@@ -135,18 +135,18 @@ _FIELDS: dict[str, Callable[[Checkpoint], Any]] = {
     "session_id": lambda checkpoint: checkpoint.session_id,
     "step": lambda checkpoint: checkpoint.step,
     "state": lambda checkpoint: state_document(checkpoint.state),
-    "frontier": lambda checkpoint: _encoded(checkpoint.frontier),
-    "versions_seen": lambda checkpoint: checked_versions_seen(checkpoint.versions_seen),
+    "frontier": lambda checkpoint: _encode_nodes(checkpoint.frontier),
+    "versions_seen": lambda checkpoint: copy_versions_seen(checkpoint.versions_seen),
     "concurrency_limit": lambda checkpoint: checkpoint.concurrency_limit,
     "created_at": lambda checkpoint: timestamps.format_timestamp(checkpoint.created_at),
-    "ran_nodes": lambda checkpoint: _encoded(checkpoint.ran_nodes),
-    "skipped_nodes": lambda checkpoint: _encoded(checkpoint.skipped_nodes),
+    "ran_nodes": lambda checkpoint: _encode_nodes(checkpoint.ran_nodes),
+    "skipped_nodes": lambda checkpoint: _encode_nodes(checkpoint.skipped_nodes),
     "updated_channels": lambda checkpoint: checkpoint.updated_channels,
 }
-"""How each field of a checkpoint is written, in their order."""
+"""The function that returns the JSON value of each field, in the order of the document."""
 
 
-def _encoded(nodes: tuple[NodeKind, ...]) -> list[str]:
+def _encode_nodes(nodes: tuple[NodeKind, ...]) -> list[str]:
     return [node.encoded for node in nodes]
 
 
@@ -162,9 +162,9 @@ _ANY = msgspec.json.Decoder(Any)
 def dumps(checkpoint: Checkpoint, fields: Collection[str] = _FIELDS) -> bytes:
     """Return a checkpoint, or some of its fields, as UTF-8 JSON.
 
-    Raises ``SerializationError`` with the path (``$.state.extra.map.total``) of a value
-    that JSON cannot hold, or of free values nested beyond 200 levels, and
-    ``InvalidCheckpoint`` for ``versions_seen`` that were spoilt after they were checked.
+    Raise ``SerializationError`` with the path (``$.state.extra.map.total``) of a value that
+    is not JSON or is nested more than 200 levels deep, and ``InvalidCheckpoint`` for
+    ``versions_seen`` that were mutated into an invalid value.
     """
     if "state" in fields:
         check_state(checkpoint.state, "$.state")
@@ -175,8 +175,9 @@ def dumps(checkpoint: Checkpoint, fields: Collection[str] = _FIELDS) -> bytes:
 def loads(data: bytes | str) -> Checkpoint:
     """Return the checkpoint that ``dumps``, or the Rust crate, wrote.
 
-    Raises ``SerializationError`` with the path of what is missing, of the wrong type or
-    outside its range. Unknown keys are ignored; a missing ``created_at`` is now.
+    Raise ``SerializationError`` with the path of a field that is missing, has the wrong type
+    or is outside its range. Unknown keys are ignored; of a duplicate key, the last value
+    wins; a missing ``created_at`` is now.
     """
     document = _decode(_CHECKPOINT, data, "$")
     return _checkpoint(document, document.session_id, document.step)
@@ -185,7 +186,7 @@ def loads(data: bytes | str) -> Checkpoint:
 def loads_step(data: bytes | str, session_id: str, step: int) -> Checkpoint:
     """Return a checkpoint of this session and step, which the data may omit.
 
-    Raises ``SerializationError`` as ``loads`` does, and for another session or step.
+    Raise ``SerializationError`` as ``loads`` does, and for another session or step.
     """
     document = _decode(_TO_SAVE, data, "$")
     for name, expected in (("session_id", session_id), ("step", step)):
@@ -220,8 +221,8 @@ def _checkpoint(document: CheckpointDocument, session_id: str, step: int) -> Che
 def dumps_state(state: VersionedState, *, path: str = "$") -> bytes:
     """Return a state as UTF-8 JSON.
 
-    ``path`` is the root of the paths in errors. Raises ``SerializationError`` as
-    ``dumps`` does.
+    ``path`` is the root of the paths in errors. Raise ``SerializationError`` as ``dumps``
+    does.
     """
     check_state(state, path)
     return _encode(state_document(state), path)
@@ -230,7 +231,7 @@ def dumps_state(state: VersionedState, *, path: str = "$") -> bytes:
 def loads_state(data: bytes | str) -> VersionedState:
     """Return the state that ``dumps_state``, or the Rust crate, wrote.
 
-    Raises ``SerializationError`` as ``loads`` does.
+    Raise ``SerializationError`` as ``loads`` does.
     """
     state = _decode(_STATE, data, "$").state()
     check_state(state, "$")
@@ -239,14 +240,14 @@ def loads_state(data: bytes | str) -> VersionedState:
 
 def dumps_nodes(nodes: tuple[NodeKind, ...]) -> str:
     """Return nodes as the JSON of a ``frontier`` or ``ran_nodes`` column."""
-    return _ENCODER.encode(_encoded(nodes)).decode()
+    return _ENCODER.encode(_encode_nodes(nodes)).decode()
 
 
 def dumps_json(value: object) -> str:
-    """Return any JSON value as text, exactly.
+    """Return a JSON value as text.
 
-    Raises ``SerializationError`` for what JSON cannot hold, or beyond 210 levels: a
-    whole state is a few levels deeper than the free values inside it.
+    Raise ``SerializationError`` for a value that is not JSON, or is nested more than 210
+    levels deep: a state has a few levels more than the free values in it.
     """
     check_value(value, "$", levels=210)
     return _encode(value).decode()
@@ -258,7 +259,7 @@ def loads_as(kind: type[T], data: bytes | str) -> T:
 
 
 def loads_json(data: bytes | str) -> Any:
-    """Return any JSON value from text, exactly; raises ``SerializationError``."""
+    """Return the value of a JSON text. Raise ``SerializationError`` for invalid JSON."""
     return _decode(_ANY, data, "$")
 
 
@@ -274,10 +275,10 @@ def checkpoint_from_columns(
     skipped_nodes: bytes | str = "[]",
     updated_channels: bytes | str | None = None,
 ) -> Checkpoint:
-    """Return the checkpoint that the columns of one stored row make up.
+    """Return the checkpoint in the columns of a stored row.
 
-    A state that was not read is given as what stands in for it. Raises
-    ``SerializationError`` that names the session, the step and the path.
+    ``state`` may be a ``VersionedState``, if the column was not read. Raise
+    ``SerializationError`` with the session, the step and the path.
     """
     try:
         if not isinstance(state, VersionedState):
@@ -319,13 +320,13 @@ def _encode(document: object, path: str = "$") -> bytes:
     try:
         return _ENCODER.encode(document)
     except ValueError as error:
-        raise errors.refused(error, document, path) from None
+        raise errors.from_encode_error(error, document, path) from None
 
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, path: str) -> T:
     try:
         if isinstance(data, bytes) and not data.isascii():
-            data.decode()  # msgspec passes over bad UTF-8 under the keys that it ignores
+            data.decode()  # msgspec does not check the UTF-8 of unknown keys
         return decoder.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
-        raise errors.malformed(error, data, path) from None
+        raise errors.from_decode_error(error, data, path) from None

@@ -1,4 +1,4 @@
-"""Turns what msgspec says of bad JSON into errors that name the path."""
+"""Convert the errors of msgspec into ``SerializationError`` with a path."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TOKEN = re.compile(r"\[\.\.\.\]|\[(\d+)\]|\.(\w+)")
 _PYTHON_TYPES = {"int": int, "object": dict, "str": str, "array": list}
 
 
-def malformed(error: Exception, data: bytes | str, path: str) -> SerializationError:
-    """Return the error for JSON that could not be decoded; ``path`` is its root."""
+def from_decode_error(error: Exception, data: bytes | str, path: str) -> SerializationError:
+    """Return the error for invalid JSON; ``path`` is its root."""
     if isinstance(error, RecursionError):
         return SerializationError("nested too deep", path)
     if isinstance(error, UnicodeError):
@@ -38,22 +38,22 @@ def malformed(error: Exception, data: bytes | str, path: str) -> SerializationEr
     if missing is not None:
         below = join_json_path(below, missing.group(1))
     elif "[...]" in below:
-        below = _resolved(below, data, message)
+        below = _resolve_path(below, data, message)
     return SerializationError(message, path + below[1:])
 
 
-def refused(error: Exception, document: object, path: str) -> SerializationError:
-    """Return the error for a document that could not be encoded."""
+def from_encode_error(error: Exception, document: object, path: str) -> SerializationError:
+    """Return the error for a document that cannot be encoded; ``path`` is its root."""
     if isinstance(error, UnicodeEncodeError):
         document = msgspec.to_builtins(document)
         return SerializationError(
-            "text with a lone surrogate", next(_surrogates(document, path), path)
+            "text with a lone surrogate", next(_iter_surrogates(document, path), path)
         )
     return SerializationError(str(error), path)
 
 
-def _surrogates(value: Any, path: str) -> Iterator[str]:
-    """Yield the path of each text that cannot be UTF-8; of a bad key, its object's."""
+def _iter_surrogates(value: Any, path: str) -> Iterator[str]:
+    """Yield the path of each text with a lone surrogate; for a key, the path of its object."""
     if isinstance(value, str):
         if not is_storable_text(value.replace("\0", "")):
             yield path
@@ -61,34 +61,36 @@ def _surrogates(value: Any, path: str) -> Iterator[str]:
         for key, item in value.items():
             if not is_storable_text(key.replace("\0", "")):
                 yield path
-            yield from _surrogates(item, join_json_path(path, key))
+            yield from _iter_surrogates(item, join_json_path(path, key))
     elif isinstance(value, list | tuple):
         for position, item in enumerate(value):
-            yield from _surrogates(item, join_json_path(path, position))
+            yield from _iter_surrogates(item, join_json_path(path, position))
 
 
-def _integer(digits: str) -> int | float:
-    """Return an integer, or infinity for one that is too long to be read."""
+def _parse_int(digits: str) -> int | float:
+    """Return an integer, or infinity if it has more digits than Python parses."""
     return int(digits) if len(digits.lstrip("-")) < 4300 else inf
 
 
-def _resolved(path: str, data: bytes | str, message: str) -> str:
-    """Return ``path`` with the keys that msgspec shows as ``[...]``."""
+def _resolve_path(path: str, data: bytes | str, message: str) -> str:
+    """Return ``path`` with the keys that msgspec abbreviates to ``[...]``."""
     try:
-        document = json.loads(data, parse_int=_integer)
+        document = json.loads(data, parse_int=_parse_int)
     except (ValueError, RecursionError):
         return path
     tokens = [match.group(0, 1, 2) for match in _TOKEN.finditer(path)]
     expected = _EXPECTED.match(message)
     wanted = None if expected is None else _PYTHON_TYPES.get(expected.group(1))
-    for candidate, value in _candidates(document, "$", tokens):
+    for candidate, value in _iter_matches(document, "$", tokens):
         if value in (inf, -inf) if wanted is None else type(value) is not wanted:
             return candidate
     return path
 
 
-def _candidates(value: Any, path: str, tokens: list[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
-    """Yield each path and value that ``tokens`` match, in document order."""
+def _iter_matches(
+    value: Any, path: str, tokens: list[tuple[Any, ...]]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the paths and values that match ``tokens``, in document order."""
     if not tokens:
         yield path, value
         return
@@ -101,4 +103,4 @@ def _candidates(value: Any, path: str, tokens: list[tuple[Any, ...]]) -> Iterato
     elif name is not None and isinstance(value, dict):
         keys = [name]
     for key in keys:
-        yield from _candidates(value[key], join_json_path(path, key), tokens[1:])
+        yield from _iter_matches(value[key], join_json_path(path, key), tokens[1:])

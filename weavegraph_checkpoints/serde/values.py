@@ -1,4 +1,4 @@
-"""Which Python values are JSON, and a state as the JSON document it is stored as."""
+"""Check that Python values are JSON, and build the JSON document of a state."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from weavegraph_checkpoints.exceptions import SerializationError
 MAX_LEVELS = 200
 MAX_CAUSES = 200
 
-# The longest integer that both CPython and msgspec turn from text by default.
+# CPython and msgspec parse integers of up to 4 299 digits by default.
 _INTEGER_BOUND = 10**4299
 
 
 class _Refused(Exception):
-    """A value is not JSON; ``keys`` lead to it, innermost first."""
+    """A value is not JSON; ``keys`` is the path to it, innermost first."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,7 +38,7 @@ class _Refused(Exception):
 
 
 def state_document(state: VersionedState) -> dict[str, Any]:
-    """Return the JSON document of a state, ready for msgspec's encoder."""
+    """Return the JSON document of a state, for msgspec's encoder."""
     return {
         "messages": state.messages,
         "extra": state.extra,
@@ -52,7 +52,7 @@ def state_document(state: VersionedState) -> dict[str, Any]:
 def check_state(state: VersionedState, path: str) -> None:
     """Raise ``SerializationError`` for the first value in a state that is not JSON.
 
-    Lone surrogates are left to the encoder, which refuses them.
+    Lone surrogates are not checked: the encoder raises for them.
     """
     _check_type(state.messages, MessagesChannel, f"{path}.messages")
     _check_type(state.extra, ExtrasChannel, f"{path}.extra")
@@ -72,9 +72,9 @@ def check_state(state: VersionedState, path: str) -> None:
 def check_value(value: object, path: str, levels: int = MAX_LEVELS) -> None:
     """Raise ``SerializationError`` with the path of the first value that is not JSON.
 
-    JSON values are ``dict`` with ``str`` keys, ``list``, ``tuple``, ``str``, ``int`` of
-    up to 4 299 digits, finite ``float``, ``bool`` and ``None``: exactly these types, no
-    subclasses, nested at most ``levels`` deep.
+    JSON values are ``dict`` with ``str`` keys, ``list``, ``tuple``, ``str``, ``int`` of up
+    to 4 299 digits, finite ``float``, ``bool`` and ``None``, but no subclasses of them,
+    nested up to ``levels`` deep.
     """
     try:
         _check(value, levels)

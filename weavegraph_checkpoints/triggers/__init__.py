@@ -1,7 +1,7 @@
-"""The snapshot trigger: install it, remove it, ask whether it stands.
+"""Install, remove and inspect the snapshot trigger.
 
-It keeps ``Session.last_*``, ``status``, ``revision`` and ``updated_at`` equal to the
-step with the highest number, whoever writes the steps.
+The trigger keeps ``Session.last_*``, ``status``, ``revision`` and ``updated_at`` in sync with
+the step that has the highest number, whoever writes the steps.
 """
 
 from __future__ import annotations

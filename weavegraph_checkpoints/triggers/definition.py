@@ -1,4 +1,4 @@
-"""What a trigger is to this package, whatever the database."""
+"""The SQL of a trigger, on any database."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """The SQL of one trigger; each statement runs by itself, without parameters."""
+    """The SQL of one trigger. Run each statement separately, without parameters."""
 
     name: str
     create: tuple[str, ...]
-    """Creates the trigger, or replaces it when it is there already."""
+    """Create the trigger, or replace an existing one."""
     drop: tuple[str, ...]
-    """Drops the trigger when it is there."""
+    """Drop the trigger if it exists."""
     body: str
-    """What the database's catalogue must hold for the trigger to be unaltered."""
+    """The source in the database's catalogue if the trigger is unaltered."""

@@ -1,4 +1,4 @@
-"""Asks the database's catalogue whether the snapshot trigger stands as installed."""
+"""Compare the database's catalogue with the snapshot trigger."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from weavegraph_checkpoints.triggers.definition import Trigger
 from weavegraph_checkpoints.triggers.installation import definitions
 
-# Each returns the text of the trigger (null when it stands on another event or table
-# than ours does), and whether the database fires it.
+# Each query returns the source of the trigger (NULL if it is for another event or table),
+# and whether it is enabled.
 _CATALOGUES = {
     "mysql": (
         "SELECT CASE WHEN action_timing = 'AFTER' AND trigger_name ="
@@ -34,25 +34,25 @@ _CATALOGUES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A trigger that does not do its work."""
+    """A trigger that does not work as installed."""
 
     trigger: str
     kind: Literal["missing", "altered", "disabled"]
 
 
 def problems(connection: BaseDatabaseWrapper, apps: Any = global_apps) -> list[Problem]:
-    """Return what is wrong with the trigger on a database whose tables exist."""
+    """Return the problems of the trigger on a database whose tables exist."""
     found = []
     with connection.cursor() as cursor:
         for trigger in definitions(connection, apps):
             cursor.execute(_CATALOGUES[connection.vendor], [trigger.name])
-            kind = _kind(trigger, cursor.fetchone())
+            kind = _find_problem(trigger, cursor.fetchone())
             if kind is not None:
                 found.append(Problem(trigger=trigger.name, kind=kind))
     return found
 
 
-def _kind(
+def _find_problem(
     trigger: Trigger, row: tuple[str | None, bool] | None
 ) -> Literal["missing", "altered", "disabled"] | None:
     if row is None:

@@ -1,4 +1,4 @@
-"""Installs and removes the snapshot trigger."""
+"""Install and remove the snapshot trigger."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _VERSIONS: dict[str, dict[str, Callable[[str, str], list[Trigger]]]] = {
 
 _NO_TRIGGER_PRIVILEGE = 1419
 NO_TRIGGER_PRIVILEGE_HINT = (
-    "The binary log is on, and the user may not create triggers: ask an administrator "
+    "The binary log is on, and the user may not create triggers. Ask an administrator "
     "for SET GLOBAL log_bin_trust_function_creators = 1 (a parameter of the instance "
     "where MariaDB is managed), or run the migration as a user with the privilege SUPER."
 )
 
 
 def supports(connection: BaseDatabaseWrapper) -> bool:
-    """Say whether the trigger is written for this database."""
+    """Return whether the app supports this database."""
     if connection.vendor == "mysql":
         return bool(connection.mysql_is_mariadb)  # type: ignore[attr-defined]
     return connection.vendor in _VERSIONS[LATEST]
@@ -41,7 +41,7 @@ def supports(connection: BaseDatabaseWrapper) -> bool:
 def definitions(
     connection: BaseDatabaseWrapper, apps: Any = global_apps, version: str = LATEST
 ) -> list[Trigger]:
-    """Return the triggers of a version on this database; none where it is unsupported."""
+    """Return the triggers of a version; none for an unsupported database."""
     if not supports(connection):
         return []
     return _VERSIONS[version][connection.vendor](
@@ -53,11 +53,11 @@ def definitions(
 def install(
     using: str = DEFAULT_DB_ALIAS, *, apps: Any = global_apps, version: str = LATEST
 ) -> None:
-    """Create the trigger on the database ``using``; applied twice it does no harm.
+    """Create the trigger on the database ``using``, or replace an existing one.
 
-    Needed by hand only where the tables were made without migrations, or where the
-    trigger was lost. Raises Django's ``OperationalError``, with a hint, where MariaDB
-    refuses it (error 1419).
+    ``migrate`` does this; call it if the trigger was lost, or the tables were created without
+    ``migrate``. Raise Django's ``OperationalError``, with a hint, if MariaDB does not permit
+    it (error 1419).
     """
     connection = connections[using]
     with connection.schema_editor() as editor:
@@ -68,7 +68,7 @@ def install(
 def remove(
     using: str = DEFAULT_DB_ALIAS, *, apps: Any = global_apps, version: str = LATEST
 ) -> None:
-    """Drop the trigger from the database ``using`` where it is there."""
+    """Drop the trigger from the database ``using`` if it exists."""
     connection = connections[using]
     with connection.schema_editor() as editor:
         for trigger in definitions(connection, apps, version):
@@ -76,7 +76,7 @@ def remove(
 
 
 def execute(schema_editor: Any, statements: tuple[str, ...]) -> None:
-    """Run the statements of a trigger, and say what to do where MariaDB refuses them."""
+    """Run the statements of a trigger; add a hint if MariaDB does not permit them."""
     try:
         for statement in statements:
             schema_editor.execute(statement, params=None)

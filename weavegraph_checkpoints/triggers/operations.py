@@ -1,7 +1,7 @@
 """Migration operations that install and remove the snapshot trigger.
 
-A later migration that alters either table on SQLite rebuilds it and would silently drop
-the trigger, so it stands between a removal and a new installation::
+On SQLite, a migration that alters either table rebuilds it, which silently drops the trigger.
+Wrap such operations in a removal and a new installation::
 
     operations = [
         RemoveSnapshotTrigger(),
@@ -28,7 +28,7 @@ class _SnapshotTriggerOperation(Operation):
         self.version = version
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """Leave the state of the models as it is."""
+        """Do nothing: the model state does not change."""
 
     def references_model(self, name: str, app_label: str) -> bool:
         return name.lower() in ("session", "step")
@@ -50,7 +50,7 @@ class _SnapshotTriggerOperation(Operation):
 
 
 class InstallSnapshotTrigger(_SnapshotTriggerOperation):
-    """Create the snapshot trigger of a version, or replace the one that is there."""
+    """Create the snapshot trigger of a version, or replace an existing one."""
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
@@ -71,7 +71,7 @@ class InstallSnapshotTrigger(_SnapshotTriggerOperation):
 
 
 class RemoveSnapshotTrigger(_SnapshotTriggerOperation):
-    """Drop the snapshot trigger of a version where it is there."""
+    """Drop the snapshot trigger of a version if it exists."""
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
