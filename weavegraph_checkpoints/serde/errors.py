@@ -81,15 +81,13 @@ def _resolve_path(path: str, data: bytes | str, message: str) -> str:
     tokens = [match.group(0, 1, 2) for match in _TOKEN.finditer(path)]
     expected = _EXPECTED.match(message)
     wanted = None if expected is None else _PYTHON_TYPES.get(expected.group(1))
-    for candidate, value in _iter_matches(document, "$", tokens):
+    for candidate, value in _find_all(document, "$", tokens):
         if value in (inf, -inf) if wanted is None else type(value) is not wanted:
             return candidate
     return path
 
 
-def _iter_matches(
-    value: Any, path: str, tokens: list[tuple[Any, ...]]
-) -> Iterator[tuple[str, Any]]:
+def _find_all(value: Any, path: str, tokens: list[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
     """Yield the paths and values that match ``tokens``, in document order."""
     if not tokens:
         yield path, value
@@ -103,4 +101,4 @@ def _iter_matches(
     elif name is not None and isinstance(value, dict):
         keys = [name]
     for key in keys:
-        yield from _iter_matches(value[key], join_json_path(path, key), tokens[1:])
+        yield from _find_all(value[key], join_json_path(path, key), tokens[1:])
