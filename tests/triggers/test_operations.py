@@ -117,7 +117,7 @@ def run_without_editor(using: BaseDatabaseWrapper, operation: Operation) -> list
         (RemoveSnapshotTrigger(), "Remove the snapshot trigger v1", "remove_snapshot_trigger_v1"),
         (
             CompressWithLz4("Step", "state"),
-            "Compress Step.state with lz4 where it is offered",
+            "Compress Step.state with lz4 if it is supported",
             "step_state_lz4",
         ),
     ],
