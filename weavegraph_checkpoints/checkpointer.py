@@ -94,14 +94,13 @@ class InMemoryCheckpointer(Checkpointer):
             known = self._sessions.get(session_id)
         if known is None:
             return None
+        row = known.newest
         return serde.checkpoint_from_columns(
             session_id,
-            known.newest.step,
+            row.step,
             known.updated_at,
             known.concurrency_limit,
-            known.newest.state,
-            known.newest.frontier,
-            known.newest.versions_seen,
+            *(row.state, row.frontier, row.versions_seen),
         )
 
     def list_sessions(self) -> list[str]:
@@ -249,8 +248,7 @@ class DjangoCheckpointer(Checkpointer):
         backend = self._for_write()
         limit = MAX_STEP if at_step is None else at_step
         retries.run(
-            backend.connection,
-            lambda: backend.fork(source_id, target_id, limit, self.owner),
+            backend.connection, lambda: backend.fork(source_id, target_id, limit, self.owner)
         )
         latest = backend.latest(target_id, self.owner)
         if latest is None:

@@ -22,7 +22,7 @@ def max_state_bytes() -> int | None:
     Bytes of UTF-8 JSON, 1 or more; ``None`` for no limit. The default of 7 MiB fits into
     MariaDB's default packet even if every byte is escaped. Raise ``ImproperlyConfigured``.
     """
-    value = _value("MAX_STATE_BYTES", DEFAULT_MAX_STATE_BYTES)
+    value = _settings().get("MAX_STATE_BYTES", DEFAULT_MAX_STATE_BYTES)
     if value is None or (type(value) is int and value > 0):
         return value
     raise ImproperlyConfigured(
@@ -36,17 +36,17 @@ def retention() -> list[RetentionPolicy]:
     The setting is a list of dicts with the fields of ``RetentionPolicy``; durations are
     ``timedelta`` or text as on the command line (``30d``). Raise ``ImproperlyConfigured``.
     """
-    value = _value("RETENTION", [])
+    value = _settings().get("RETENTION", [])
     if not (isinstance(value, list | tuple) and all(isinstance(p, Mapping) for p in value)):
         raise ImproperlyConfigured(f"{NAME}['RETENTION'] must be a list of dicts, not {value!r}.")
-    return [_policy(index, mapping) for index, mapping in enumerate(value)]
-
-
-def _policy(index: int, mapping: Mapping[str, Any]) -> RetentionPolicy:
-    try:
-        return RetentionPolicy.from_mapping(mapping)
-    except InvalidPolicy as error:
-        raise ImproperlyConfigured(f"{NAME}['RETENTION'][{index}]: {error}.") from error
+    policies: list[RetentionPolicy] = []
+    for mapping in value:
+        try:
+            policies.append(RetentionPolicy.from_mapping(mapping))
+        except InvalidPolicy as error:
+            path = f"{NAME}['RETENTION'][{len(policies)}]"
+            raise ImproperlyConfigured(f"{path}: {error}.") from error
+    return policies
 
 
 def api_owner() -> Callable[[Any], str | None] | None:
@@ -55,7 +55,7 @@ def api_owner() -> Callable[[Any], str | None] | None:
     The setting is the dotted path of a function ``request -> str | None``; ``None`` by
     default. Raise ``ImproperlyConfigured``.
     """
-    path = _value("API_OWNER", None)
+    path = _settings().get("API_OWNER")
     if path is None:
         return None
     try:
@@ -79,7 +79,7 @@ READERS: Mapping[str, Callable[[], Any]] = {
 
 def unknown_keys() -> list[str]:
     """Return the keys of the dict that are not settings of the app."""
-    return sorted(str(key) for key in _dict() if key not in READERS)
+    return sorted(str(key) for key in _settings() if key not in READERS)
 
 
 def malformed() -> Iterator[str]:
@@ -91,11 +91,7 @@ def malformed() -> Iterator[str]:
             yield str(error)
 
 
-def _value(key: str, default: Any) -> Any:
-    return _dict().get(key, default)
-
-
-def _dict() -> Mapping[str, Any]:
+def _settings() -> Mapping[str, Any]:
     value = getattr(settings, NAME, {})
     if not isinstance(value, Mapping):
         raise ImproperlyConfigured(f"{NAME} must be a dict, not {value!r}.")

@@ -36,11 +36,7 @@ def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
         except OperationalError as error:
             if not is_transient(error):
                 raise
-            logger.warning(
-                "Retrying a transaction on the database %r: %s",
-                connection.alias,
-                error,
-            )
+            logger.warning("Retrying a transaction on %r: %s", connection.alias, error)
             time.sleep(BASE_DELAY_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
     return operation()
 

@@ -193,7 +193,7 @@ class TestCompression:
         self, scratch: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run(scratch, CompressWithLz4("Step", "state"), backwards=True)
-        monkeypatch.setattr(fields, "_offers_lz4", lambda connection: False)
+        monkeypatch.setattr(fields, "_supports_lz4", lambda connection: False)
         assert run(scratch, CompressWithLz4("Step", "state")) == []
         assert self.method(scratch) == ""
 
@@ -216,6 +216,6 @@ def test_what_a_server_offers(
             f" name, {offered}::text[] AS enumvals"
         )
         cursor.execute("SET LOCAL search_path = pg_temp, public, pg_catalog")
-    assert fields._offers_lz4(connection) is expected
+    assert fields._supports_lz4(connection) is expected
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE pg_temp.pg_settings")

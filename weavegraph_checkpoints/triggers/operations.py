@@ -33,20 +33,13 @@ class _SnapshotTriggerOperation(Operation):
     def references_model(self, name: str, app_label: str) -> bool:
         return name.lower() in ("session", "step")
 
-    def _create(self, app_label: str, schema_editor: Any, state: Any) -> None:
-        for trigger in self._definitions(app_label, schema_editor, state):
-            execute(schema_editor, trigger.create)
-
-    def _drop(self, app_label: str, schema_editor: Any, state: Any) -> None:
-        for trigger in self._definitions(app_label, schema_editor, state):
-            execute(schema_editor, trigger.drop)
-
-    def _definitions(self, app_label: str, schema_editor: Any, state: Any) -> Any:
+    def _run(self, statements: str, app_label: str, schema_editor: Any, state: Any) -> None:
+        """Run the ``create`` or ``drop`` statements of the trigger."""
         connection = schema_editor.connection
         model = state.apps.get_model(app_label, "Step")
-        if not router.allow_migrate_model(connection.alias, model):
-            return []
-        return definitions(connection, state.apps, self.version)
+        if router.allow_migrate_model(connection.alias, model):
+            for trigger in definitions(connection, state.apps, self.version):
+                execute(schema_editor, getattr(trigger, statements))
 
 
 class InstallSnapshotTrigger(_SnapshotTriggerOperation):
@@ -55,12 +48,12 @@ class InstallSnapshotTrigger(_SnapshotTriggerOperation):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        self._create(app_label, schema_editor, to_state)
+        self._run("create", app_label, schema_editor, to_state)
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        self._drop(app_label, schema_editor, from_state)
+        self._run("drop", app_label, schema_editor, from_state)
 
     def describe(self) -> str:
         return f"Install the snapshot trigger {self.version}"
@@ -76,12 +69,12 @@ class RemoveSnapshotTrigger(_SnapshotTriggerOperation):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        self._drop(app_label, schema_editor, from_state)
+        self._run("drop", app_label, schema_editor, from_state)
 
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        self._create(app_label, schema_editor, to_state)
+        self._run("create", app_label, schema_editor, to_state)
 
     def describe(self) -> str:
         return f"Remove the snapshot trigger {self.version}"
