@@ -15,19 +15,6 @@ from weavegraph_checkpoints.domain.checkpoint import copy_versions_seen
 from weavegraph_checkpoints.exceptions import StateTooLarge
 from weavegraph_checkpoints.serde import dumps_nodes, dumps_state
 
-DATA_COLUMNS = (
-    "created_at",
-    "message_count",
-    "error_count",
-    "state_bytes",
-    "frontier",
-    "ran_nodes",
-    "skipped_nodes",
-    "updated_channels",
-    "versions_seen",
-    "state",
-)
-COLUMNS = ("session_id", "step", *DATA_COLUMNS)
 JSON_COLUMNS = ("frontier", "versions_seen", "ran_nodes", "skipped_nodes", "updated_channels")
 """All JSON columns but the state."""
 
@@ -125,20 +112,12 @@ class StepRow(NamedTuple):
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
         """Return the values of ``COLUMNS`` as parameters for the database."""
-        return (
-            self.session_id,
-            self.step,
-            to_db_timestamp(self.created_at, connection),
-            self.message_count,
-            self.error_count,
-            self.state_bytes,
-            self.frontier,
-            self.ran_nodes,
-            self.skipped_nodes,
-            self.updated_channels,
-            self.versions_seen,
-            self.state.decode(),
-        )
+        created_at = to_db_timestamp(self.created_at, connection)
+        return self.session_id, self.step, created_at, *self[4:-1], self.state.decode()
+
+
+COLUMNS = tuple(name for name in StepRow._fields if name != "concurrency_limit")
+DATA_COLUMNS = COLUMNS[2:]
 
 
 def to_db_timestamp(value: datetime, connection: BaseDatabaseWrapper) -> Any:
