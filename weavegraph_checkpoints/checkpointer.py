@@ -28,11 +28,7 @@ from weavegraph_checkpoints.domain.limits import (
     is_session_id,
     safe_repr,
 )
-from weavegraph_checkpoints.exceptions import (
-    InvalidCheckpoint,
-    InvalidQuery,
-    SessionNotFound,
-)
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint, InvalidQuery, SessionNotFound
 from weavegraph_checkpoints.models import Session
 
 _ALL_STEPS = StepQuery()

@@ -13,10 +13,7 @@ from django.db.models.fields.json import KeyTransform, KeyTransformIsNull
 from django.utils.translation import gettext_lazy as _
 
 from weavegraph_checkpoints import serde
-from weavegraph_checkpoints.domain.limits import (
-    MAX_SESSION_ID_LENGTH,
-    is_owner,
-)
+from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, is_owner
 
 
 def validate_session_id(value: str) -> None:

@@ -8,12 +8,7 @@ from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.access import check_writable, save_condition
-from weavegraph_checkpoints.backends.base import (
-    INSERT_STEP,
-    NAMED_PLACEHOLDERS,
-    SESSION,
-    Backend,
-)
+from weavegraph_checkpoints.backends.base import INSERT_STEP, NAMED_PLACEHOLDERS, SESSION, Backend
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 from weavegraph_checkpoints.exceptions import StepExists
 

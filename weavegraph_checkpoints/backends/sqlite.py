@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from django.db import IntegrityError, transaction
 
 from weavegraph_checkpoints.backends.access import check_writable, save_condition
-from weavegraph_checkpoints.backends.base import (
-    INSERT_STEP,
-    NAMED_PLACEHOLDERS,
-    SESSION,
-    Backend,
-)
+from weavegraph_checkpoints.backends.base import INSERT_STEP, NAMED_PLACEHOLDERS, SESSION, Backend
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, LockedSession, SessionRow, StepRow
 from weavegraph_checkpoints.exceptions import StepExists
 

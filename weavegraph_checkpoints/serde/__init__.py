@@ -13,11 +13,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from weavegraph_checkpoints.domain import timestamps
-from weavegraph_checkpoints.domain.checkpoint import (
-    Checkpoint,
-    VersionsSeen,
-    copy_versions_seen,
-)
+from weavegraph_checkpoints.domain.checkpoint import Checkpoint, VersionsSeen, copy_versions_seen
 from weavegraph_checkpoints.domain.limits import (
     MAX_CHANNEL_VERSION,
     MAX_CONCURRENCY_LIMIT,
