@@ -20,9 +20,14 @@ _CATALOGUES = {
         " THEN action_statement END, TRUE FROM information_schema.triggers"
         " WHERE trigger_schema = DATABASE() AND trigger_name = %s"
     ),
-    # 29: after, for each row, on insert, update and delete.
+    # 29: after, for each row, on insert, update and delete. 20: after, for each statement,
+    # on insert and update.
     "postgresql": (
         "SELECT CASE WHEN t.tgtype = 29 AND t.tgattr::text = '' AND t.tgqual IS NULL"
+        " AND p.proconfig = ARRAY['search_path=pg_catalog']"
+        " AND EXISTS (SELECT 1 FROM pg_trigger s WHERE s.tgrelid = t.tgrelid"
+        " AND s.tgname = t.tgname || '_statement' AND s.tgfoid = t.tgfoid AND s.tgtype = 20"
+        " AND s.tgenabled IN ('O', 'A') AND s.tgattr::text = '' AND s.tgqual IS NULL)"
         " THEN p.prosrc END, t.tgenabled IN ('O', 'A')"
         " FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
         " JOIN pg_class c ON c.oid = t.tgrelid AND t.tgname = c.relname || '_snapshot'"
