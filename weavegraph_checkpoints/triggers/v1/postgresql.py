@@ -43,6 +43,8 @@ _DERIVED = f"""
     ) AS newest ON TRUE
     WHERE {{session}}.id = touched.id"""
 
+_BOTH = "OLD.session_id), (NEW.session_id"
+
 _BODY = f"""
 DECLARE
   newest_step bigint;
@@ -75,7 +77,7 @@ BEGIN
       ORDER BY id FOR NO KEY UPDATE;{_FRESH.replace("{other}", "NEW.session_id")}
     UPDATE {{session}} SET
       revision = revision + 1,
-      updated_at = clock_timestamp(),{_DERIVED.replace("{ids}", "OLD.session_id), (NEW.session_id")};
+      updated_at = clock_timestamp(),{_DERIVED.replace("{ids}", _BOTH)};
   ELSIF touched = TG_RELID || ' ' || NEW.session_id THEN
     SELECT last_step INTO newest_step FROM {{session}} WHERE id = NEW.session_id;
     IF NEW.step < newest_step THEN
