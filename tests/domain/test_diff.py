@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonpatch
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 
 from tests.strategies import json_values, states
 from weavegraph_checkpoints import Message, VersionedState
-from weavegraph_checkpoints.domain.diff import ABSENT, Change, count_common_ends, diff_json
+from weavegraph_checkpoints.domain.diff import (
+    ABSENT,
+    Change,
+    DiffBudget,
+    count_common_ends,
+    diff_json,
+)
 
 
 def pointer(path: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -129,3 +136,40 @@ def test_what_it_read_is_not_changed() -> None:
     before, after = {"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}, 4]}
     diff_json(before, after)
     assert (before, after) == ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}, 4]})
+
+
+def nest(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            nest({str(n): n for n in range(90_000)}, 80),
+            nest({str(n): -n for n in range(90_000)}, 80),
+        ),
+        ([{"a": n} for n in range(300_000)], [{"a": -n} for n in range(300_000)]),
+        ({str(n): {} for n in range(300_000)}, {str(n): [] for n in range(300_000)}),
+    ],
+    ids=["nested", "items", "keys"],
+)
+def test_the_budget_bounds_the_work(before: Any, after: Any) -> None:
+    budget = DiffBudget()
+    began = time.process_time()
+    found = diff_json({"value": before, "z": 1}, {"value": after, "z": 2}, budget=budget)
+    assert time.process_time() - began < 3
+    assert budget.is_exhausted
+    assert found[-1] == Change(path=("z",), before=1, after=2)
+
+
+def test_an_exhausted_budget_reports_changed_values_whole_and_equal_ones_never() -> None:
+    before = {"same": {"a": [1.0]}, "list": [1, {"b": 1}], "map": {"c": 1, "d": 2}}
+    after = {"same": {"a": [1.0]}, "list": [1, {"b": 2}], "map": {"c": 1, "d": 3}}
+    assert [change.path for change in diff_json(before, after, budget=DiffBudget(1))] == [
+        ("list",),
+        ("map",),
+    ]
+    assert diff_json(before, before | {}, budget=DiffBudget(0)) == []

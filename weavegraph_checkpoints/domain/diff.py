@@ -16,7 +16,44 @@ import msgspec
 
 Path = tuple[str | int, ...]
 
+MAX_COMPARISONS = 100_000
+"""Default of a ``DiffBudget``: about 0.3 s of work."""
+BYTES_PER_COMPARISON = 64
+"""Bytes of JSON that cost as much as the comparison of one value."""
+
 _ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+class DiffBudget:
+    """The work that all comparisons of one request share.
+
+    A comparison that finds its budget exhausted no longer looks inside a changed value: it
+    reports the value as a whole.
+    """
+
+    def __init__(self, comparisons: int = MAX_COMPARISONS) -> None:
+        self.remaining = comparisons
+        """Comparisons that are left; negative if the last one cost more than that."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no comparisons are left."""
+        return self.remaining <= 0
+
+    def spend(self, comparisons: int) -> None:
+        """Spend comparisons, of which some may be missing."""
+        self.remaining -= comparisons
+
+    def spend_bytes(self, size: int) -> None:
+        """Spend the comparison of a value whose JSON has ``size`` bytes."""
+        self.remaining -= 1 + size // BYTES_PER_COMPARISON
+
+    def reserve(self, comparisons: int) -> bool:
+        """Spend comparisons if that many are left; return whether they were."""
+        if comparisons > self.remaining:
+            return False
+        self.remaining -= comparisons
+        return True
 
 
 class Absent(Enum):
@@ -55,52 +92,77 @@ class Change:
             yield self
 
 
-def is_same_json(before: Any, after: Any) -> bool:
-    """Return whether two JSON values are the same; ``1``, ``1.0`` and ``True`` differ."""
+def is_same_json(before: Any, after: Any, budget: DiffBudget | None = None) -> bool:
+    """Return whether two JSON values are the same; ``1``, ``1.0`` and ``True`` differ.
+
+    The comparison is exact even if the budget is exhausted.
+    """
     if before is after:
         return True
     if isinstance(before, str | int) or isinstance(after, str | int):
         return type(before) is type(after) and bool(before == after)
-    return _ENCODER.encode(before) == _ENCODER.encode(after)
+    old, new = _ENCODER.encode(before), _ENCODER.encode(after)
+    if budget is not None:
+        budget.spend_bytes(len(old) + len(new))
+    return old == new
 
 
-def diff_json(before: Any, after: Any, path: Path = ()) -> list[Change]:
-    """Return the changes between two JSON documents, in the order of their keys."""
-    return list(_iter_changes(before, after, path))
+def diff_json(
+    before: Any, after: Any, path: Path = (), *, budget: DiffBudget | None = None
+) -> list[Change]:
+    """Return the changes between two JSON documents, in the order of their keys.
+
+    Once the budget is exhausted, a changed value is one change, however little of it differs.
+    Without ``budget``, the call has one of its own.
+    """
+    return list(_iter_changes(before, after, path, budget or DiffBudget()))
 
 
-def count_common_ends(before: Sequence[Any], after: Sequence[Any]) -> tuple[int, int]:
-    """Return the numbers of items that two sequences share at the beginning and at the end."""
+def count_common_ends(
+    before: Sequence[Any], after: Sequence[Any], budget: DiffBudget | None = None
+) -> tuple[int, int]:
+    """Return the numbers of items that two sequences share at the beginning and at the end.
+
+    The numbers are exact even if the budget is exhausted: no item is compared more than twice.
+    """
     shortest = min(len(before), len(after))
     start = 0
-    while start < shortest and is_same_json(before[start], after[start]):
+    while start < shortest and is_same_json(before[start], after[start], budget):
         start += 1
     end = 0
-    while end < shortest - start and is_same_json(before[-1 - end], after[-1 - end]):
+    while end < shortest - start and is_same_json(before[-1 - end], after[-1 - end], budget):
         end += 1
+    if budget is not None:
+        budget.spend(start + end)
     return start, end
 
 
-def _iter_changes(before: Any, after: Any, path: Path) -> Iterator[Change]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in before | after:
-            yield from _iter_changes(before.get(key, ABSENT), after.get(key, ABSENT), (*path, key))
+def _iter_changes(before: Any, after: Any, path: Path, budget: DiffBudget) -> Iterator[Change]:
+    if isinstance(before, dict) and isinstance(after, dict) and not budget.is_exhausted:
+        keys = before | after
+        budget.spend(len(keys))
+        for key in keys:
+            yield from _iter_changes(
+                before.get(key, ABSENT), after.get(key, ABSENT), (*path, key), budget
+            )
     elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        yield from _iter_list_changes(before, after, path)
-    elif before is ABSENT or after is ABSENT or not is_same_json(before, after):
+        yield from _iter_list_changes(before, after, path, budget)
+    elif before is ABSENT or after is ABSENT or not is_same_json(before, after, budget):
         yield Change(path=path, before=before, after=after)
 
 
-def _iter_list_changes(before: Sequence[Any], after: Sequence[Any], path: Path) -> Iterator[Change]:
-    start, end = count_common_ends(before, after)
+def _iter_list_changes(
+    before: Sequence[Any], after: Sequence[Any], path: Path, budget: DiffBudget
+) -> Iterator[Change]:
+    start, end = count_common_ends(before, after, budget)
     old = list(before[start : len(before) - end])
     new = list(after[start : len(after) - end])
     if not old and not new:
         return
     within: list[Change] = []
-    if len(old) == len(new) and all(map(_are_containers, old, new)):
+    if len(old) == len(new) and not budget.is_exhausted and all(map(_are_containers, old, new)):
         for index, (was, now) in enumerate(zip(old, new, strict=True), start):
-            within += _iter_changes(was, now, (*path, index))
+            within += _iter_changes(was, now, (*path, index), budget)
     yield Change(path=path, before=old, after=new, at=start, within=tuple(within))
 
 
