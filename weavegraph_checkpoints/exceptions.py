@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CheckpointerError(Exception):
     """Base class of all errors below; never raised itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (type(self), self.args, vars(self))
+
+
+def _unpickle(cls: type[CheckpointerError], args: Any, attributes: Any) -> CheckpointerError:
+    """Return an exception without calling ``__init__``, whose parameters are not ``args``."""
+    error = cls.__new__(cls, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class SessionNotFound(CheckpointerError):
@@ -15,9 +27,6 @@ class SessionNotFound(CheckpointerError):
         self.session_id = session_id
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[SessionNotFound], tuple[str, str]]:
-        return type(self), (self.session_id, self.reason)
-
 
 class SessionExists(CheckpointerError):
     """The target of a fork already exists."""
@@ -25,9 +34,6 @@ class SessionExists(CheckpointerError):
     def __init__(self, session_id: str) -> None:
         super().__init__(f"session {session_id!r} already exists")
         self.session_id = session_id
-
-    def __reduce__(self) -> tuple[type[SessionExists], tuple[str]]:
-        return type(self), (self.session_id,)
 
 
 class StepExists(CheckpointerError):
@@ -37,9 +43,6 @@ class StepExists(CheckpointerError):
         super().__init__(f"session {session_id!r} already has step {step}")
         self.session_id = session_id
         self.step = step
-
-    def __reduce__(self) -> tuple[type[StepExists], tuple[str, int]]:
-        return type(self), (self.session_id, self.step)
 
 
 class ConcurrencyConflict(CheckpointerError):
@@ -57,9 +60,6 @@ class ConcurrencyConflict(CheckpointerError):
         self.expected = expected
         self.actual = actual
 
-    def __reduce__(self) -> tuple[type[ConcurrencyConflict], tuple[str, int, int]]:
-        return type(self), (self.session_id, self.expected, self.actual)
-
 
 class _InvalidValue(CheckpointerError, ValueError):
     """A value is invalid; ``path`` says which (``$.state.extra.map.total``)."""
@@ -68,9 +68,6 @@ class _InvalidValue(CheckpointerError, ValueError):
         super().__init__(f"{message} (at {path})")
         self.message = message
         self.path = path
-
-    def __reduce__(self) -> tuple[type[_InvalidValue], tuple[object, ...]]:
-        return type(self), (self.message, self.path)
 
 
 class SerializationError(_InvalidValue):
@@ -94,9 +91,6 @@ class StateTooLarge(InvalidCheckpoint):
         )
         self.size = size
         self.limit = limit
-
-    def __reduce__(self) -> tuple[type[StateTooLarge], tuple[object, ...]]:
-        return type(self), (self.size, self.limit)
 
 
 class InvalidQuery(_InvalidValue):
