@@ -284,21 +284,23 @@ def checkpoint_from_columns(
             session_id=session_id,
             step=step,
             state=state,
-            frontier=_decode(_NAMES, frontier, "$.frontier"),
+            frontier=_names(frontier, "$.frontier"),
             versions_seen=seen,
             concurrency_limit=concurrency_limit,
             created_at=created_at,
-            ran_nodes=_decode(_NAMES, ran_nodes, "$.ran_nodes"),
-            skipped_nodes=_decode(_NAMES, skipped_nodes, "$.skipped_nodes"),
-            updated_channels=_decode(
-                _NAMES,
-                "[]" if updated_channels is None else updated_channels,
-                "$.updated_channels",
+            ran_nodes=_names(ran_nodes, "$.ran_nodes"),
+            skipped_nodes=_names(skipped_nodes, "$.skipped_nodes"),
+            updated_channels=_names(
+                "[]" if updated_channels is None else updated_channels, "$.updated_channels"
             ),
         )
     except (InvalidCheckpoint, SerializationError) as error:
         message = f"session {session_id!r}, step {step}: {error.message}"
         raise SerializationError(message, error.path) from None
+
+
+def _names(data: bytes | str, path: str) -> tuple[str, ...]:
+    return _decode(_NAMES, data, path)
 
 
 def _created_at(text: str | msgspec.UnsetType) -> datetime:
