@@ -23,6 +23,7 @@ PUBLIC_NAMES = {
     "InvalidCheckpoint",
     "InvalidPolicy",
     "InvalidQuery",
+    "LimitExceeded",
     "Message",
     "MessagesChannel",
     "NodeKind",

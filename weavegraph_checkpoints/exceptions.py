@@ -81,6 +81,10 @@ class InvalidCheckpoint(_InvalidValue):
     """A field of a checkpoint, or a related argument, is outside its range."""
 
 
+class LimitExceeded(InvalidCheckpoint):
+    """A field other than the state as a whole exceeds a limit of its size; ``path`` says which."""
+
+
 class StateTooLarge(InvalidCheckpoint):
     """A serialized state has ``size`` bytes, more than the ``limit``."""
 

@@ -51,7 +51,7 @@ NAMES = [
     ],
     *["日本", "日", "العربية", "😀", "😁", "👩‍👩‍👧", "\uffff", "\U0010ffff"],
     *["null", "true", "1", "1.0", "[]", "{}", '["plan"]', "plan,next", 'plan","next', "/", "a/b"],
-    *["x" * 255, "x" * 256, "x" * 3000],
+    *["x" * 254, "x" * 255, "é" * 255, "😀" * 255],
 ]
 KINDS = [NodeKind.START, NodeKind.END, *map(NodeKind.custom, NAMES)]
 

@@ -76,7 +76,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 def _to_api_exception(error: Exception) -> Exception:
     """Return the API's exception for an error of the service or of Django."""
     match error:
-        case service.StateTooLarge():
+        case service.StateTooLarge() | service.LimitExceeded():
             return TooLarge(error.message, path=error.path)
         case service.InvalidCheckpoint() | service.InvalidQuery():
             return InvalidRequest(error.message, path=error.path)

@@ -14,6 +14,7 @@ from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.checkpoint import copy_versions_seen
 from weavegraph_checkpoints.exceptions import StateTooLarge
 from weavegraph_checkpoints.serde import dumps_nodes, dumps_state
+from weavegraph_checkpoints.serde.sizes import check_sizes
 
 JSON_COLUMNS = ("frontier", "versions_seen", "ran_nodes", "skipped_nodes", "updated_channels")
 """All JSON columns but the state."""
@@ -81,20 +82,26 @@ class StepRow(NamedTuple):
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: Checkpoint, max_state_bytes: int | None, state: bytes | None = None
+        cls,
+        checkpoint: Checkpoint,
+        max_state_bytes: int | None,
+        state: bytes | None = None,
+        *,
+        is_stored: bool = False,
     ) -> StepRow:
         """Serialize a checkpoint; ``state`` is its state as JSON, if the caller has it.
 
         Raise ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
-        mutated into an invalid value, and ``StateTooLarge`` for a state of more than
-        ``max_state_bytes`` bytes.
+        mutated into an invalid value, ``StateTooLarge`` for a state of more than
+        ``max_state_bytes`` bytes, and ``LimitExceeded`` for another field that is too large,
+        unless the checkpoint ``is_stored`` already.
         """
         if state is None:
             state = dumps_state(checkpoint.state, path="$.state")
         if max_state_bytes is not None and len(state) > max_state_bytes:
             raise StateTooLarge(len(state), max_state_bytes)
         encode = msgspec.json.encode
-        return cls(
+        row = cls(
             session_id=checkpoint.session_id,
             step=checkpoint.step,
             concurrency_limit=checkpoint.concurrency_limit,
@@ -109,6 +116,10 @@ class StepRow(NamedTuple):
             versions_seen=encode(copy_versions_seen(checkpoint.versions_seen)).decode(),
             state=state,
         )
+        if not is_stored:
+            columns = {name: getattr(row, name) for name in JSON_COLUMNS}
+            check_sizes(checkpoint, columns, row.state_bytes)
+        return row
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
         """Return the values of ``COLUMNS`` as parameters for the database."""

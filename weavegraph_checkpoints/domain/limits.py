@@ -16,6 +16,26 @@ MAX_CHANNEL_VERSION = 2**32 - 1
 MAX_COUNTER = 2**64 - 1
 MAX_CONCURRENCY_LIMIT = 2**63 - 1
 MAX_SESSION_ID_LENGTH = 255
+MAX_NODES = 256
+"""Maximum number of nodes in ``frontier``, ``ran_nodes`` and ``skipped_nodes``, each."""
+MAX_CHANNELS = 256
+"""Maximum number of names in ``updated_channels``."""
+MAX_NAME_LENGTH = 255
+"""Maximum length in characters of the name of a node or a channel."""
+MAX_NAMES_BYTES = 16 * 1024
+"""Maximum size of the JSON of a list of nodes or channels, in bytes."""
+MAX_VERSIONS_SEEN = 1024
+"""Maximum number of nodes and versions in ``versions_seen``, together."""
+MAX_VERSIONS_SEEN_BYTES = 64 * 1024
+"""Maximum size of the JSON of ``versions_seen``, in bytes."""
+MAX_ERROR_BYTES = 256 * 1024
+"""Maximum size of the JSON of each error, in bytes."""
+MAX_ERROR_CAUSES = 200
+"""Maximum number of causes of an error."""
+MAX_PAGE_BYTES = 32 * 1024 * 1024
+"""Maximum size of the states on a page of steps, in bytes, if there is more than one."""
+MAX_PAGE_COLUMN_BYTES = 16 * 1024 * 1024
+"""Maximum size of the other JSON columns on a page of steps, in bytes."""
 
 _NON_NEGATIVE_INT = re.compile("0|[1-9][0-9]{0,18}")
 

@@ -75,7 +75,7 @@ def decode_step(session_id: str, step: CrateStep, max_state_bytes: int | None) -
     created_at = _decode_timestamp(step.created_at, "$.created_at")
     checkpoint = checkpoint_from_columns(session_id, step.step, created_at, 1, *step[2:])
     check_state(checkpoint.state, "$.state")
-    return _build_row(checkpoint, step.state, step.updated_channels)
+    return _build_row(checkpoint, step.state, step.updated_channels, is_stored=False)
 
 
 def encode_step(row: StepRow) -> CrateStep:
@@ -86,13 +86,15 @@ def encode_step(row: StepRow) -> CrateStep:
     documents = {name: getattr(row, name) for name in DOCUMENTS}
     checkpoint = checkpoint_from_columns(row.session_id, row.step, row.created_at, 1, **documents)
     check_crate_limits(loads_json(row.state), checkpoint.state)
-    row = _build_row(checkpoint, row.state, row.updated_channels)
+    row = _build_row(checkpoint, row.state, row.updated_channels, is_stored=True)
     step = CrateStep(*(getattr(row, name) for name in CrateStep._fields))
     return step._replace(created_at=format_timestamp(row.created_at), state=row.state.decode())
 
 
-def _build_row(checkpoint: Checkpoint, state: bytes, updated_channels: object) -> StepRow:
-    row = StepRow.from_checkpoint(checkpoint, None, state)
+def _build_row(
+    checkpoint: Checkpoint, state: bytes, updated_channels: object, *, is_stored: bool
+) -> StepRow:
+    row = StepRow.from_checkpoint(checkpoint, None, state, is_stored=is_stored)
     return row if updated_channels is not None else row._replace(updated_channels=None)
 
 

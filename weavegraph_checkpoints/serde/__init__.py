@@ -30,6 +30,7 @@ from weavegraph_checkpoints.domain.state import (
 )
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SerializationError
 from weavegraph_checkpoints.serde import errors
+from weavegraph_checkpoints.serde.sizes import check_counts
 from weavegraph_checkpoints.serde.values import check_state, check_value, state_document
 
 T = TypeVar("T")
@@ -182,9 +183,11 @@ def loads(data: bytes | str) -> Checkpoint:
 def loads_step(data: bytes | str, session_id: str, step: int) -> Checkpoint:
     """Return a checkpoint of this session and step, which the data may omit.
 
-    Raise ``SerializationError`` as ``loads`` does, and for another session or step.
+    Raise ``SerializationError`` as ``loads`` does, and for another session or step, and
+    ``LimitExceeded`` for too many nodes, channels or versions.
     """
     document = _decode(_TO_SAVE, data, "$")
+    check_counts(document)
     for name, expected in (("session_id", session_id), ("step", step)):
         found = getattr(document, name)
         if found is not msgspec.UNSET and found != expected:

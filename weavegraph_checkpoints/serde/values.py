@@ -5,7 +5,12 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from weavegraph_checkpoints.domain.limits import MAX_COUNTER, is_integer, safe_repr
+from weavegraph_checkpoints.domain.limits import (
+    MAX_COUNTER,
+    MAX_ERROR_CAUSES,
+    is_integer,
+    safe_repr,
+)
 from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import (
     AppScope,
@@ -23,7 +28,6 @@ from weavegraph_checkpoints.domain.state import (
 from weavegraph_checkpoints.exceptions import SerializationError
 
 MAX_LEVELS = 200
-MAX_CAUSES = 200
 
 # CPython and msgspec parse integers of up to 4 299 digits by default.
 _INTEGER_BOUND = 10**4299
@@ -44,7 +48,7 @@ def state_document(state: VersionedState) -> dict[str, Any]:
         "extra": state.extra,
         "errors": {
             "version": state.errors.version,
-            "items": [_event_document(event) for event in state.errors.items],
+            "items": [event_document(event) for event in state.errors.items],
         },
     }
 
@@ -133,7 +137,7 @@ def _check_event(event: ErrorEvent, path: str) -> None:
     check_value(event.context, f"{path}.context")
     error = event.error
     path = f"{path}.error"
-    for _ in range(MAX_CAUSES + 1):
+    for _ in range(MAX_ERROR_CAUSES + 1):
         _check_type(error, WeaveError, path)
         _check_type(error.message, str, f"{path}.message")
         check_value(error.details, f"{path}.details")
@@ -141,7 +145,7 @@ def _check_event(event: ErrorEvent, path: str) -> None:
             return
         error = error.cause
         path = f"{path}.cause"
-    raise SerializationError(f"a chain of more than {MAX_CAUSES} causes", path)
+    raise SerializationError(f"a chain of more than {MAX_ERROR_CAUSES} causes", path)
 
 
 def _check_scope(scope: object, path: str) -> None:
@@ -166,7 +170,8 @@ def _check_type(value: object, expected: type, path: str) -> None:
         raise SerializationError(f"expected {expected.__name__}, not {name}", path)
 
 
-def _event_document(event: ErrorEvent) -> dict[str, Any]:
+def event_document(event: ErrorEvent) -> dict[str, Any]:
+    """Return the JSON document of an error, for msgspec's encoder."""
     return {
         "when": event.when,
         "scope": event.scope,

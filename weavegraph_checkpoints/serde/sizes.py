@@ -1,0 +1,82 @@
+"""Check the sizes of the columns of a checkpoint that is about to be saved.
+
+Reading checks no sizes: rows that other programs wrote are shown as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from itertools import chain
+
+import msgspec
+
+from weavegraph_checkpoints.domain.checkpoint import Checkpoint
+from weavegraph_checkpoints.domain.limits import (
+    MAX_CHANNELS,
+    MAX_ERROR_BYTES,
+    MAX_NAME_LENGTH,
+    MAX_NAMES_BYTES,
+    MAX_NODES,
+    MAX_VERSIONS_SEEN,
+    MAX_VERSIONS_SEEN_BYTES,
+)
+from weavegraph_checkpoints.exceptions import LimitExceeded
+from weavegraph_checkpoints.serde.values import event_document
+
+MAX_COUNTS = {
+    "frontier": MAX_NODES,
+    "ran_nodes": MAX_NODES,
+    "skipped_nodes": MAX_NODES,
+    "updated_channels": MAX_CHANNELS,
+}
+"""The maximum number of names in each column that is a list."""
+
+_ALWAYS_VALID_LENGTH = min(MAX_NODES, MAX_CHANNELS, MAX_NAME_LENGTH, MAX_VERSIONS_SEEN)
+"""JSON of up to as many characters exceeds none of the limits."""
+
+
+def check_sizes(checkpoint: Checkpoint, columns: Mapping[str, str], state_bytes: int) -> None:
+    """Raise ``LimitExceeded`` for the first column that is too large.
+
+    ``columns`` are the JSON columns other than the state, ``state_bytes`` is the size of its
+    JSON.
+    """
+    for name, text in columns.items():
+        if len(text) > _ALWAYS_VALID_LENGTH:
+            _check_column(checkpoint, name, len(text.encode()))
+    if state_bytes > MAX_ERROR_BYTES:
+        for position, event in enumerate(checkpoint.state.errors.items):
+            size = len(msgspec.json.encode(event_document(event)))
+            path = f"$.state.errors.items[{position}]"
+            _check("the error has", size, "bytes", MAX_ERROR_BYTES, path)
+
+
+def check_counts(document: object) -> None:
+    """Raise ``LimitExceeded`` if a list of a checkpoint, or ``versions_seen``, is too long."""
+    for name, maximum in MAX_COUNTS.items():
+        names: Sized = getattr(document, name)
+        _check(f"{name} has", len(names), "names", maximum, f"$.{name}")
+    seen: Mapping[str, Sized] = document.versions_seen  # type: ignore[attr-defined]
+    count = len(seen) + sum(map(len, seen.values()))
+    unit = "nodes and versions"
+    _check("versions_seen has", count, unit, MAX_VERSIONS_SEEN, "$.versions_seen")
+
+
+def _check_column(checkpoint: Checkpoint, name: str, size: int) -> None:
+    path = f"$.{name}"
+    check_counts(checkpoint)
+    if name == "versions_seen":
+        seen = checkpoint.versions_seen
+        for key in chain(seen, *seen.values()):
+            _check("a key has", len(key), "characters", MAX_NAME_LENGTH, path)
+        _check(f"{name} has", size, "bytes", MAX_VERSIONS_SEEN_BYTES, path)
+        return
+    for position, value in enumerate(getattr(checkpoint, name)):
+        length = len(str(value))
+        _check("the name has", length, "characters", MAX_NAME_LENGTH, f"{path}[{position}]")
+    _check(f"{name} has", size, "bytes", MAX_NAMES_BYTES, path)
+
+
+def _check(subject: str, size: int, unit: str, maximum: int, path: str) -> None:
+    if size > maximum:
+        raise LimitExceeded(f"{subject} {size} {unit}, the limit is {maximum}", path)
