@@ -168,7 +168,7 @@ class Bare(Candidate):
         return list(StepRow.from_checkpoint(checkpoint, None).parameters(connections[self.alias]))
 
     def _node(self, name: str) -> str:
-        return contains_node(connections[self.alias].vendor, "", NodeKind.custom(name))[1]
+        return contains_node(connections[self.alias].vendor, "", NodeKind.custom(name))[1][0]
 
     def prepare(self, session_id: str, checkpoints: Sequence[Checkpoint]) -> list[Any]:
         from weavegraph_checkpoints.models import Session

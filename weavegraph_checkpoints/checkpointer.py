@@ -199,7 +199,7 @@ class DjangoCheckpointer(Checkpointer):
 
         An unknown session gives an empty page. With ``with_state=False``, no state is read,
         and each checkpoint has an empty one. Raise ``SerializationError`` for a corrupt row.
-        Two queries, for pages of any size.
+        Two queries, for pages of any size; one if the page is empty.
         """
         total, checkpoints = 0, tuple[Checkpoint, ...]()
         if is_session_id(session_id):

@@ -20,14 +20,23 @@ _CONTAINS_NODE = {
     "postgresql": "{column} @> %s::jsonb",
     "sqlite": "EXISTS (SELECT 1 FROM json_each({column}) WHERE value = %s)",
 }
+# A list without a backslash (CHAR(92)) contains a node as it is, in quotes.
+_CONTAINS_PLAIN_NODE = (
+    f"CASE WHEN INSTR({{column}}, CHAR(92)) THEN {_CONTAINS_NODE['mysql']}"
+    """ ELSE INSTR({column}, CONCAT('"', %s, '"')) > 0 END"""
+)
 # UTF-8 has no surrogates: U+E000 follows U+D7FF.
 _AFTER_SURROGATES = {0xD800: 0xE000}
 
 
-def contains_node(vendor: str, column: str, node: NodeKind) -> tuple[str, str]:
-    """Return the condition that a column of nodes contains exactly a node, and its parameter."""
-    parameter = json.dumps([node.encoded]) if vendor == "postgresql" else node.encoded
-    return _CONTAINS_NODE[vendor].format(column=column), parameter
+def contains_node(vendor: str, column: str, node: NodeKind) -> tuple[str, list[str]]:
+    """Return the condition that a column of nodes contains exactly a node, and its parameters."""
+    encoded = node.encoded
+    if vendor == "postgresql":
+        return _CONTAINS_NODE[vendor].format(column=column), [json.dumps([encoded])]
+    if vendor == "mysql" and json.dumps(encoded, ensure_ascii=False) == f'"{encoded}"':
+        return _CONTAINS_PLAIN_NODE.format(column=column), [encoded, encoded]
+    return _CONTAINS_NODE[vendor].format(column=column), [encoded]
 
 
 class ContainsNode(models.Lookup):
@@ -37,8 +46,8 @@ class ContainsNode(models.Lookup):
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         column, params = self.process_lhs(compiler, connection)
-        sql, parameter = contains_node(connection.vendor, column, as_node(self.rhs))
-        return sql, (*params, parameter)
+        sql, parameters = contains_node(connection.vendor, column, as_node(self.rhs))
+        return sql, (*params, *parameters)
 
 
 class SessionQuerySet(models.QuerySet[Any]):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +14,7 @@ from tests.assertions import assert_same
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import Checkpoint, NodeKind, PageInfo, StepQuery, StepQueryResult
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Step
 
 NAMES = [
     *["", " ", "  ", "\t", "\n", "\r\n", "\x01", "\x1f", "\x7f", "\x85", "\u2028", "\ufeff"],
@@ -202,3 +206,23 @@ def test_any_node_is_found_exactly(
     for node in {*ran, *skipped, asked}:
         for query in (StepQuery(ran_node=node), StepQuery(skipped_node=node)):
             assert_same(checkpointer.query_steps("session", query), page_of(saved, query))
+
+
+def test_a_list_with_escapes_and_a_name_that_looks_like_two_nodes(
+    django: DjangoCheckpointer,
+) -> None:
+    django.save(a_checkpoint(step=1, ran_nodes=["a", "b"]))
+    django.save(a_checkpoint(step=2, ran_nodes=["c"]))
+    ascii_json = json.dumps(["Custom:pl\u00e4n", "Custom:a\\b"])
+    escaped = ascii_json.replace("pl", "\\u0070l")
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {Step._meta.db_table} SET ran_nodes = %s WHERE step = 2", [escaped])
+    for node, steps in {
+        NodeKind.custom('a","Custom:b'): [],
+        NodeKind.custom("a"): [1],
+        NodeKind.custom("pl\u00e4n"): [2],
+        NodeKind.custom("a\\b"): [2],
+        NodeKind.custom("a\\\\b"): [],
+    }.items():
+        page = django.query_steps("session", StepQuery(ran_node=node))
+        assert (node, [found.step for found in page.checkpoints]) == (node, steps)

@@ -1,4 +1,4 @@
-"""Which sessions an owner sees, and which sessions a step may be saved into."""
+"""Which sessions and steps a call reads, and which sessions a step may be saved into."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.backends.rows import COLUMNS, LockedSession, StepRow
+from weavegraph_checkpoints.domain import StepQuery
 from weavegraph_checkpoints.exceptions import ConcurrencyConflict, SessionNotFound
 from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.querysets import contains_node
 
 
 def owner_condition(owner: str | None) -> tuple[str, list[Any]]:
@@ -22,6 +24,23 @@ def steps_condition(session_id: str, owner: str | None) -> tuple[str, list[Any]]
         return "session_id = %s", [session_id]
     has_owner = f"EXISTS (SELECT 1 FROM {Session._meta.db_table} WHERE id = %s AND owner = %s)"
     return f"session_id = %s AND {has_owner}", [session_id, session_id, owner]
+
+
+def query_condition(
+    vendor: str, session_id: str, query: StepQuery, owner: str | None
+) -> tuple[str, list[Any]]:
+    """Return the SQL condition on the steps that match a query, and its parameters."""
+    condition, parameters = steps_condition(session_id, owner)
+    for operator, bound in ((">=", query.min_step), ("<=", query.max_step)):
+        if bound is not None:
+            condition += f" AND step {operator} %s"
+            parameters.append(bound)
+    for column, node in (("ran_nodes", query.ran_node), ("skipped_nodes", query.skipped_node)):
+        if node is not None:
+            contains, node_parameters = contains_node(vendor, column, node)
+            condition += f" AND {contains}"
+            parameters += node_parameters
+    return condition, parameters
 
 
 def check_writable(

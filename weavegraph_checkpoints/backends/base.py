@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from weavegraph_checkpoints.backends.access import owner_condition, steps_condition
+from weavegraph_checkpoints.backends import access
 from weavegraph_checkpoints.backends.rows import (
     COLUMNS,
     DATA_COLUMNS,
@@ -26,7 +26,6 @@ from weavegraph_checkpoints.backends.rows import (
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.models import Session, Step
-from weavegraph_checkpoints.querysets import contains_node
 from weavegraph_checkpoints.serde import checkpoint_from_columns
 
 SESSION = Session._meta.db_table
@@ -65,6 +64,8 @@ class Backend(ABC):
     """The table of steps in a SELECT by session and step number."""
     all_steps = STEP
     """The table of steps in a SELECT of all of them."""
+    ordered_join = "CROSS JOIN"
+    """A join whose left side is read first."""
     select_prefix = ""
     """Prefix of a SELECT that finds many rows by an index, in any order."""
     delete_steps = f"DELETE FROM {STEP}"
@@ -192,7 +193,7 @@ class Backend(ABC):
 
         Raise ``SessionExists`` or ``SessionNotFound``.
         """
-        condition, parameters = owner_condition(owner)
+        condition, parameters = access.owner_condition(owner)
         data = ", ".join(DATA_COLUMNS)
         with transaction.atomic(self.connection.alias), self.connection.cursor() as cursor:
             cursor.execute(
@@ -255,7 +256,7 @@ class Backend(ABC):
 
     def latest(self, session_id: str, owner: str | None) -> tuple[Checkpoint, Version] | None:
         """Return the snapshot of a session and its version, from the session row alone."""
-        condition, parameters = owner_condition(owner)
+        condition, parameters = access.owner_condition(owner)
         row = self._fetch_one(
             "SELECT created_at, revision, updated_at, last_step, concurrency_limit,"
             f" {self.json_as_text('last_state')}, {self.json_as_text('last_frontier')},"
@@ -271,7 +272,7 @@ class Backend(ABC):
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version of a session's snapshot, without reading the snapshot."""
-        condition, parameters = owner_condition(owner)
+        condition, parameters = access.owner_condition(owner)
         row = self._fetch_one(
             f"SELECT created_at, revision, updated_at FROM {SESSION}"
             f" WHERE id = %s AND status <> 'empty'{condition}",
@@ -281,7 +282,7 @@ class Backend(ABC):
 
     def session_ids(self, owner: str | None) -> list[str]:
         """Return the ids of all sessions, most recently updated first, ties by id."""
-        condition, parameters = owner_condition(owner)
+        condition, parameters = access.owner_condition(owner)
         rows = self.fetch_all(
             f"SELECT id FROM {SESSION} WHERE 1 = 1{condition} ORDER BY updated_at DESC, id",
             parameters,
@@ -290,7 +291,7 @@ class Backend(ABC):
 
     def step(self, session_id: str, step: int, owner: str | None) -> Checkpoint | None:
         """Return one step of a session."""
-        condition, parameters = steps_condition(session_id, owner)
+        condition, parameters = access.steps_condition(session_id, owner)
         steps = self._iter_steps(session_id, f"{condition} AND step = %s", [*parameters, step])
         return next(steps, None)
 
@@ -301,31 +302,32 @@ class Backend(ABC):
 
         Without ``with_state``, no state is read, and each checkpoint has an empty one.
         """
-        condition, parameters = steps_condition(session_id, owner)
-        for clause, value in self._iter_filters(query):
-            condition += f" AND {clause}"
-            parameters.append(value)
+        vendor = self.connection.vendor
+        condition, parameters = access.query_condition(vendor, session_id, query, owner)
         (total,) = self._fetch_one(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
-        steps = self._iter_steps(
-            session_id,
-            f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s",
-            [*parameters, query.page_limit, query.offset or 0],
-            with_state=with_state,
+        if total <= (query.offset or 0):
+            return total, ()
+        # The step numbers first: a plan that sorts or skips rows would read the state of each.
+        numbers = f"SELECT step AS number FROM {self.steps_by_key} WHERE {condition}"
+        paged = f"({numbers} ORDER BY step DESC LIMIT %s OFFSET %s) AS page"
+        return total, tuple(
+            self._iter_steps(
+                session_id,
+                "session_id = %s AND step = number ORDER BY step DESC",
+                [*parameters, query.page_limit, query.offset or 0, session_id],
+                before=f"{paged} {self.ordered_join}",
+                with_state=with_state,
+            )
         )
-        return total, tuple(steps)
-
-    def _iter_filters(self, query: StepQuery) -> Iterator[tuple[str, Any]]:
-        if query.min_step is not None:
-            yield "step >= %s", query.min_step
-        if query.max_step is not None:
-            yield "step <= %s", query.max_step
-        for column in ("ran_node", "skipped_node"):
-            node = getattr(query, column)
-            if node is not None:
-                yield contains_node(self.connection.vendor, f"{column}s", node)
 
     def _iter_steps(
-        self, session_id: str, condition: str, parameters: list[Any], *, with_state: bool = True
+        self,
+        session_id: str,
+        condition: str,
+        parameters: list[Any],
+        *,
+        before: str = "",
+        with_state: bool = True,
     ) -> Iterator[Checkpoint]:
         state_column = self.json_as_text("state") if with_state else "NULL"
         columns = ", ".join([state_column, *map(self.json_as_text, JSON_COLUMNS)])
@@ -333,7 +335,7 @@ class Backend(ABC):
             cursor.execute(
                 f"SELECT step, {STEP}.created_at,"
                 f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {columns}"
-                f" FROM {STEP} WHERE {condition}",
+                f" FROM {before} {self.steps_by_key} WHERE {condition}",
                 [session_id, *parameters],
             )
             for step, created_at, limit, state, *documents in cursor:
