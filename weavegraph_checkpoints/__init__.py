@@ -37,6 +37,7 @@ from weavegraph_checkpoints.exceptions import (
     SerializationError,
     SessionExists,
     SessionNotFound,
+    SessionProtected,
     StateTooLarge,
     StepExists,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "SerializationError",
     "SessionExists",
     "SessionNotFound",
+    "SessionProtected",
     "SessionState",
     "StateTooLarge",
     "StepExists",

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Protocol
 
 from asgiref.sync import sync_to_async
-from django.db import connections, router
+from django.db import IntegrityError, connections, router
 
-from weavegraph_checkpoints import conf, retries, serde, signals
+from weavegraph_checkpoints import conf, related, retries, serde, signals
 from weavegraph_checkpoints.backends import Backend, StepRow, Version, get_backend
 from weavegraph_checkpoints.domain import (
     Checkpoint,
@@ -28,7 +28,12 @@ from weavegraph_checkpoints.domain.limits import (
     is_session_id,
     safe_repr,
 )
-from weavegraph_checkpoints.exceptions import InvalidCheckpoint, InvalidQuery, SessionNotFound
+from weavegraph_checkpoints.exceptions import (
+    InvalidCheckpoint,
+    InvalidQuery,
+    SessionNotFound,
+    SessionProtected,
+)
 from weavegraph_checkpoints.models import Session
 
 _ALL_STEPS = StepQuery()
@@ -218,11 +223,23 @@ class DjangoCheckpointer(Checkpointer):
         )
 
     def delete_session(self, session_id: str) -> bool:
-        """Delete a session with all its steps. Return whether it existed."""
+        """Delete a session with all its steps. Return whether it existed.
+
+        Objects of other models that refer to the session are handled in the same
+        transaction as their ``on_delete`` says. Raise ``SessionProtected`` if it forbids
+        the deletion.
+        """
         if not is_session_id(session_id):
             return False
         backend = self._for_write()
-        return retries.run(backend.connection, lambda: backend.delete(session_id, self.owner))
+        try:
+            return retries.run(backend.connection, lambda: backend.delete(session_id, self.owner))
+        except IntegrityError as error:
+            alias = backend.connection.alias
+            protected_by = related.get_protecting_models(error, [session_id], alias)
+            if not protected_by:
+                raise
+            raise SessionProtected(session_id, protected_by) from error
 
     def fork_session(
         self, source_id: str, target_id: str, *, at_step: int | None = None

@@ -36,6 +36,22 @@ class SessionExists(CheckpointerError):
         self.session_id = session_id
 
 
+class SessionProtected(CheckpointerError):
+    """A session cannot be deleted, because objects of other models refer to it.
+
+    ``protected_by`` has the labels of these models (``shop.Order``). If Django refused the
+    deletion, ``__cause__`` is its ``ProtectedError`` or ``RestrictedError``.
+    """
+
+    def __init__(self, session_id: str, protected_by: tuple[str, ...]) -> None:
+        super().__init__(f"session {session_id!r} is protected by {', '.join(protected_by)}")
+        self.session_id = session_id
+        self.protected_by = protected_by
+
+    def __reduce__(self) -> tuple[type[SessionProtected], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.session_id, self.protected_by)
+
+
 class StepExists(CheckpointerError):
     """A save with ``replace=False`` found that the step already exists."""
 

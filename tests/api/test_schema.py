@@ -133,7 +133,8 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
         assert {400, 401, 403, 406, 429} <= statuses, name
         assert (404 in statuses) == (name != "list_sessions")
         assert ({413, 415} <= statuses) == (name in ("fork_session", "save_step"))
-        assert (409 in statuses) == (name in ("fork_session", "save_step"))
+        conflicts = ("fork_session", "save_step", "delete_session")
+        assert (409 in statuses) == (name in conflicts)
         for status, answer in operation["responses"].items():
             if status in ("204", "304"):
                 assert "content" not in answer

@@ -37,6 +37,13 @@ class SessionExists(ApiError):
     default_code = "session_exists"
 
 
+class SessionProtected(ApiError):
+    """Objects of other models forbid to delete a session."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "session_protected"
+
+
 class ConcurrencyConflict(ApiError):
     """Another writer saved first."""
 
@@ -84,6 +91,8 @@ def _to_api_exception(error: Exception) -> Exception:
             return NotFound(str(error))
         case service.SessionExists():
             return SessionExists(str(error))
+        case service.SessionProtected():
+            return SessionProtected(str(error))
         case service.ConcurrencyConflict():
             return ConcurrencyConflict(str(error), expected=error.expected, actual=error.actual)
         case RequestDataTooBig():

@@ -201,7 +201,18 @@ sessions = extend_schema_view(
         summary="Delete a session",
         description="Delete a session with all its steps.",
         parameters=[_SESSION_PARAMETER],
-        responses={204: OpenApiResponse(None, "The session was deleted."), **_errors(404)},
+        responses={
+            204: OpenApiResponse(None, "The session was deleted."),
+            **_errors(404),
+            409: _response(
+                components.Error,
+                "Objects of other models forbid to delete the session.",
+                {
+                    "code": "session_protected",
+                    "detail": "session 'run-1' is protected by shop.Order",
+                },
+            ),
+        },
     ),
     latest=_action(
         "load_latest",

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from weavegraph_checkpoints import related
 from weavegraph_checkpoints.backends import access
 from weavegraph_checkpoints.backends.rows import (
     COLUMNS,
@@ -173,7 +174,8 @@ class Backend(ABC):
             locked = self.lock([session_id], for_delete=True)
             if not locked or owner not in (None, locked[0].owner):
                 return False
-            with self.connection.cursor() as cursor:
+            deletion = related.deletion([session_id], self.connection.alias)
+            with deletion, self.connection.cursor() as cursor:
                 cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True

@@ -33,6 +33,14 @@ def format_result(result: PruneResult) -> str:
     return f"{steps}, {sessions}, {format_size(result.bytes)}"
 
 
+def format_protected(result: PruneResult) -> str:
+    """Return which inactive sessions a prune does not delete."""
+    names = ", ".join(map(quote, result.first_protected))
+    more = ", …" if result.protected > len(result.first_protected) else ""
+    count = format_count(result.protected, "session")
+    return f"{count} not deleted, because other objects refer to them: {names}{more}"
+
+
 def format_policy(policy: RetentionPolicy) -> str:
     """Return the fields of a policy on one line; several session ids are only counted."""
     values = {field.name: getattr(policy, field.name) for field in fields(policy)}

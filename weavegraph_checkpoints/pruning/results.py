@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MAX_LARGEST = 10
+MAX_PROTECTED_IDS = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,6 +31,10 @@ class PruneResult:
     """Size of the deleted states as JSON; steps without ``state_bytes`` count as 0."""
     largest: tuple[SessionLoss, ...] = ()
     """The ten sessions that lose most, by bytes and then by steps."""
+    protected: int = 0
+    """Inactive sessions that were not deleted, because objects of other models refer to them."""
+    first_protected: tuple[str, ...] = ()
+    """The ids of the first ten of them."""
     finished: bool = False
     """False in progress reports, and if ``max_batches`` ended the prune."""
 
@@ -40,6 +46,8 @@ class PruneTally:
     steps: int = 0
     sessions: int = 0
     bytes: int = 0
+    protected: int = 0
+    _first_protected: list[str] = field(default_factory=list)
     _largest: list[SessionLoss] = field(default_factory=list)
     _current: SessionLoss | None = None
 
@@ -56,6 +64,12 @@ class PruneTally:
             self._largest = self._get_largest()
         self._current = loss
 
+    def add_protected(self, session_ids: Sequence[str]) -> None:
+        """Add sessions that must not be deleted."""
+        self.protected += len(session_ids)
+        free = MAX_PROTECTED_IDS - len(self._first_protected)
+        self._first_protected += session_ids[:free]
+
     def _get_largest(self) -> list[SessionLoss]:
         current = [] if self._current is None else [self._current]
         return heapq.nlargest(MAX_LARGEST, self._largest + current)
@@ -67,5 +81,7 @@ class PruneTally:
             sessions=self.sessions,
             bytes=self.bytes,
             largest=tuple(self._get_largest()),
+            protected=self.protected,
+            first_protected=tuple(self._first_protected),
             finished=finished,
         )

@@ -9,7 +9,7 @@ from functools import partial
 
 from django.db import connections, router
 
-from weavegraph_checkpoints import retries
+from weavegraph_checkpoints import related, retries
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
 from weavegraph_checkpoints.backends.rows import SessionRow, StepKey
@@ -89,6 +89,7 @@ class _Prune:
         self.policy = policy
         self.statements = statements
         self.backend = statements.backend
+        self.alias = self.backend.connection.alias
         self.batch_size = batch_size
         self.batches_left = max_batches
         self.on_progress = on_progress
@@ -100,7 +101,7 @@ class _Prune:
     def count(self) -> PruneResult:
         """Count what ``delete`` would delete now."""
         for page in self._pages():
-            inactive = self._get_inactive(page)
+            inactive = self._get_deletable(page)
             counts = self.statements.count_steps([row.session_id for row in page])
             self.tally.sessions += len(inactive)
             whole = {key: counts.pop(key) for key in inactive if key in counts}
@@ -130,30 +131,39 @@ class _Prune:
 
     def _delete_sessions(self) -> None:
         for page in self._pages():
-            inactive = self._get_inactive(page)
+            inactive = self._get_deletable(page)
             counts = defaultdict(int, self.statements.count_steps(inactive))
             for batch in batched_by_weight(inactive, counts.__getitem__, self.batch_size):
-                above: int | None = -1
-                while above is not None:
-                    above = self._run(partial(self._delete_session_batch, batch, above))
+                # Refused are also new objects, and rows that only the database knows.
+                refused = related.find_refused(batch, self._delete_whole_sessions)
+                self.tally.add_protected(refused)
             self._report()
+
+    def _delete_whole_sessions(self, session_ids: Sequence[str]) -> None:
+        above: int | None = -1
+        while above is not None:
+            above = self._run(partial(self._delete_session_batch, session_ids, above))
 
     def _delete_session_batch(self, session_ids: Sequence[str], above: int) -> _Batch:
         """Delete the oldest steps of inactive sessions, and with the last step the sessions."""
         inactive = self._get_inactive(self._lock(session_ids, for_delete=True))
         if not inactive:
             return _Batch()
-        found = self.statements.get_oldest_steps(inactive, above, self.batch_size + 1)
-        steps = found[: self.batch_size]
+        # If the database may refuse to delete the sessions, nothing is deleted before it is asked.
+        limit = MAX_STEP - 1 if related.may_be_refused(inactive, self.alias) else self.batch_size
+        found = self.statements.get_oldest_steps(inactive, above, limit + 1)
+        steps = found[:limit]
         if len(found) > len(steps):
+            related.check_deletable(inactive, self.alias)
             self.statements.delete_steps(steps)
             # Skip deleted steps by their number: their index entries are still there.
             return _Batch(steps, resume_above=steps[-1].step if len(inactive) == 1 else -1)
         if above >= 0 and self.statements.have_steps(inactive, above):
             return _Batch(resume_above=-1)
-        self.backend.prepare_deletion(inactive)
-        self.statements.delete_steps(steps)
-        self.backend.delete_sessions(inactive)
+        with related.deletion(inactive, self.alias):
+            self.backend.prepare_deletion(inactive)
+            self.statements.delete_steps(steps)
+            self.backend.delete_sessions(inactive)
         return _Batch(steps, len(inactive))
 
     def _delete_steps(self) -> None:
@@ -188,6 +198,13 @@ class _Prune:
 
     def _get_inactive(self, rows: Iterable[SessionRow]) -> list[str]:
         return [row.session_id for row in rows if self.policy.is_inactive(row.updated_at, self.now)]
+
+    def _get_deletable(self, rows: Iterable[SessionRow]) -> list[str]:
+        """Return the inactive sessions that no other object protects; count the others."""
+        inactive = self._get_inactive(rows)
+        protected = related.find_protected(inactive, self.alias)
+        self.tally.add_protected(protected)
+        return [session_id for session_id in inactive if session_id not in protected]
 
     def _get_longer(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Return the counts of the sessions that have more steps than the policy keeps."""

@@ -17,6 +17,7 @@ from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointC
 from weavegraph_checkpoints.management.output import (
     format_count,
     format_policy,
+    format_protected,
     format_result,
     format_size,
     quote,
@@ -96,6 +97,8 @@ class Command(CheckpointCommand):
             for loss in result.largest:
                 size = f"{format_count(loss.steps, 'step')}, {format_size(loss.bytes)}"
                 self.write(f"  {quote(loss.session_id)}: {size}")
+            if result.protected:
+                self.write(f"  {format_protected(result)}")
         steps = sum(result.steps for result in results)
         sessions = sum(result.sessions for result in results)
         verb = "pruned"
