@@ -48,9 +48,6 @@ class SessionProtected(CheckpointerError):
         self.session_id = session_id
         self.protected_by = protected_by
 
-    def __reduce__(self) -> tuple[type[SessionProtected], tuple[str, tuple[str, ...]]]:
-        return type(self), (self.session_id, self.protected_by)
-
 
 class StepExists(CheckpointerError):
     """A save with ``replace=False`` found that the step already exists."""
