@@ -185,10 +185,9 @@ class Backend(ABC):
 
     def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """Delete locked sessions whose steps are deleted already."""
+        ids = placeholders(session_ids)
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"DELETE FROM {SESSION} WHERE id IN ({placeholders(session_ids)})", session_ids
-            )
+            cursor.execute(f"DELETE FROM {SESSION} WHERE id IN ({ids})", session_ids)
 
     def fork(self, source: str, target: str, at_step: int, owner: str | None) -> None:
         """Copy the steps of ``source`` up to ``at_step`` into a new session.
