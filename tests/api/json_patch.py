@@ -16,7 +16,10 @@ def apply_patch(document: Any, patch: list[dict[str, Any]]) -> Any:
             continue
         else:
             value = operation["value"]
-        if kind == "replace":
+        if path == "":
+            assert kind == "replace"
+            document = value
+        elif kind == "replace":
             parent, key = _parent(document, path)
             assert key in parent if isinstance(parent, dict) else key < len(parent)
             parent[key] = value

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import time
+import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.api.clients import assert_error, session_url
 from tests.api.json_patch import apply_patch
+from tests.api.queries import capture_app_queries
 from tests.assertions import assert_same
 from tests.strategies import a_checkpoint, an_error_event
-from weavegraph_checkpoints import Message, VersionedState, WeaveError, serde
+from weavegraph_checkpoints import Message, VersionedState, WeaveError, conf, serde
+from weavegraph_checkpoints.api.diff import build_patch
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.domain.diff import DiffBudget
 
 
 def extras(**values: Any) -> VersionedState:
@@ -139,3 +147,116 @@ def test_a_missing_step(api: Client, query: str) -> None:
 def test_invalid_steps(api: Client, query: str, path: str) -> None:
     patch_of(api, extras(a=1), extras(a=2))
     assert_error(api.get(session_url("a", f"diff/?{query}")), 400, "invalid", path)
+
+
+def apply(before: Any, after: Any, budget: DiffBudget | None = None) -> Any:
+    """Return the patch between two extras, after checking that it is correct."""
+    old, new = (serde.dumps_state(extras(value=value)) for value in (before, after))
+    patch = serde.loads_json(
+        msgspec.json.encode(build_patch(old.decode(), new.decode(), budget or DiffBudget()))
+    )
+    assert_same(apply_patch(serde.loads_json(old), patch), serde.loads_json(new))
+    return patch
+
+
+_small = st.recursive(
+    st.sampled_from([0, 1, 1.0, True, None, "", "a"]),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["a", "b", "/", "~"]), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(before=_small, after=_small, comparisons=st.integers(0, 60) | st.just(10**6))
+def test_every_budget_gives_a_correct_patch(before: Any, after: Any, comparisons: int) -> None:
+    patch = apply(before, after, DiffBudget(comparisons))
+    assert bool(patch) == (msgspec.json.encode(before) != msgspec.json.encode(after))
+
+
+@given(
+    before=st.lists(st.integers(0, 8) | st.integers(10, 1000), max_size=40),
+    after=st.lists(st.integers(0, 8) | st.integers(10, 1000), max_size=40),
+)
+def test_lists_are_aligned(before: list[int], after: list[int]) -> None:
+    apply(before, after)
+
+
+def test_items_that_are_inserted_and_removed_are_operations_of_their_own() -> None:
+    items = list(range(1000))
+    changed = [-1, *items[3:500], -2, *items[501:700], -3, -4, *items[700:], -5]
+    assert len(apply(items, changed)) == 7
+
+
+def bits(count: int, seed: int) -> str:
+    return ",".join(random.Random(seed).choices("01", k=count))
+
+
+def nested(value: str, levels: int = 80) -> str:
+    return f"{'[' * levels}{value}{']' * levels}"
+
+
+def numbers(count: int, step: int = 1) -> str:
+    return ",".join(str(number * step) for number in range(count))
+
+
+def members(count: int, step: int = 1) -> str:
+    return ",".join(f'"{number}":{number * step}' for number in range(count))
+
+
+LARGEST = [
+    ("490 bits", f"[{bits(490, 1)}]", f"[{bits(490, 2)}]"),
+    ("bits", f"[{bits(500_000, 1)}]", f"[{bits(500_000, 2)}]"),
+    (
+        "lists of bits",
+        f"[{','.join(f'[{bits(490, n)}]' for n in range(1000))}]",
+        f"[{','.join(f'[{bits(490, -n)}]' for n in range(1000))}]",
+    ),
+    ("nested", nested(f"{{{members(95_000)}}}"), nested(f"{{{members(95_000, -1)}}}")),
+    ("nested, 7 MB", nested(f"{{{members(430_000)}}}"), nested(f"{{{members(400_000, -1)}}}")),
+    (
+        "empty objects",
+        f"[{','.join(['{}'] * 2_300_000)}]",
+        f"[{','.join(['[]'] * 2_300_000)}]",
+    ),
+    (
+        "nested empty objects",
+        nested(f"[{','.join(['{}'] * 130_000)}]", 90),
+        nested(f"[{','.join(['[]'] * 130_000)}]", 90),
+    ),
+    ("integers", f"[{numbers(390_000)}]", f"[{numbers(390_000, -1)}]"),
+    ("keys", f"{{{members(190_000)}}}", f"{{{members(190_000, -1)}}}"),
+    (
+        "a long key",
+        f'{{"{"k" * 1_000_000}":[{bits(40_000, 1)}]}}',
+        f'{{"{"k" * 1_000_000}":[{bits(40_000, 2)}]}}',
+    ),
+    ("a long text", f'"{"a" * 7_000_000}\U0001f600"', f'"{"b" * 7_000_000}\U0001f600"'),
+]
+
+
+@pytest.mark.parametrize(("name", "before", "after"), LARGEST, ids=[each[0] for each in LARGEST])
+def test_the_largest_states_cost_bounded_time_and_memory(
+    name: str, before: str, after: str
+) -> None:
+    start = '{"messages":{"version":1,"items":[]},"extra":{"version":1,"map":{"value":'
+    end = '}},"errors":{"version":1,"items":[]}}'
+    old, new = (f"{start}{value}{end}" for value in (before, after))
+    assert max(len(old), len(new)) <= conf.DEFAULT_MAX_STATE_BYTES
+    began = time.process_time()
+    body = msgspec.json.encode(build_patch(old, new))
+    assert time.process_time() - began < 2  # Half a second without coverage.
+    assert len(body) <= 2 * len(new) + 2 * 1024 * 1024
+    assert_same(apply_patch(serde.loads_json(old), serde.loads_json(body)), serde.loads_json(new))
+    tracemalloc.start()
+    build_patch(old, new)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000_000
+
+
+def test_a_patch_reads_the_two_states_alone(api: Client) -> None:
+    patch_of(api, extras(a=1), extras(a=2))
+    _, statements = capture_app_queries(lambda: api.get(session_url("a", "diff/?from=1&to=2")))
+    assert len(statements) == 2
+    assert not any("versions_seen" in statement for statement in statements)

@@ -257,7 +257,7 @@ sessions = extend_schema_view(
         "diff_steps",
         summary="Compare two steps",
         description="Return the RFC 6902 patch between the states of two steps. It distinguishes "
-        "`1` from `1.0` and from `true`.",
+        "`1` from `1.0` and from `true`. In very large states, changed values are replaced whole.",
         parameters=[_SESSION_PARAMETER, DiffParameters],
         responses={
             200: _response(

@@ -74,9 +74,8 @@ class SavedCheckpoint(Document, frozen=True, kw_only=True):
 class Operation(Struct):
     """An operation of RFC 6902."""
 
-    op: Literal["add", "remove", "replace", "move"]
+    op: Literal["add", "remove", "replace"]
     path: str
-    from_: str | UnsetType = msgspec.field(name="from", default=UNSET)
     value: Annotated[Any, Meta(description="Any JSON value.")] = UNSET
 
 

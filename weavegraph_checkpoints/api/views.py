@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import QuerySet
+from django.db import router
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 from django.urls import reverse
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.exceptions import NotFound
@@ -27,9 +29,10 @@ from weavegraph_checkpoints.api.renderers import BrowsableAPIRenderer, JSONRende
 from weavegraph_checkpoints.api.serializers import SESSION_COLUMNS
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain import Checkpoint
+from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.domain.url_ids import decode_session_id, encode_session_id
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SessionNotFound
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.models import Session, Step
 
 
 class Metadata(SimpleMetadata):
@@ -104,6 +107,19 @@ class BaseView(APIView):
         if checkpoint is None:
             raise NotFound(f"session {self.session_id!r} has no step {step}")
         return checkpoint
+
+    def get_state_json(self, step: int) -> str:
+        """Return the stored state of a step of the session in the URL. Raises ``NotFound``."""
+        steps = Step.objects.using(router.db_for_write(Step)).filter(
+            session_id=self.session_id, step=step
+        )
+        if self.checkpointer.owner is not None:
+            steps = steps.filter(session__owner=self.checkpointer.owner)
+        found = steps if is_session_id(self.session_id) else steps.none()
+        state = found.values_list(Cast("state", TextField()), flat=True).order_by().first()
+        if state is None:
+            raise NotFound(f"session {self.session_id!r} has no step {step}")
+        return str(state)
 
     @cached_property
     def sessions_url(self) -> str:

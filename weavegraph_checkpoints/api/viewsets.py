@@ -106,7 +106,7 @@ class SessionViewSet(
     def diff(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return the patch between the states of two steps."""
         steps = DiffParameters.parse(request)
-        source, target = (self.get_checkpoint(steps[name]).state for name in ("from", "to"))
+        source, target = (self.get_state_json(steps[name]) for name in ("from", "to"))
         return Response({**steps, "patch": build_patch(source, target)})
 
     def example_body(self) -> Any:
