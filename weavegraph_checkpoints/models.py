@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from weavegraph_checkpoints.domain.escaping import escape_direction_chars
 from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 
@@ -53,7 +54,7 @@ class Step(models.Model):
         indexes = [models.Index(fields=["created_at"], name="weavegraph_step_created")]
 
     def __str__(self) -> str:
-        return f"{self.session_id} · {self.step}"
+        return f"{escape_direction_chars(self.session_id)} · {self.step}"
 
     def natural_key(self) -> tuple[str, int]:
         """Return the session and the step, which identify it on every database."""
@@ -121,7 +122,8 @@ class Session(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.id)
+        """Return the id as pages, messages and the admin log show it; it is not unique."""
+        return escape_direction_chars(str(self.id))
 
     @classmethod
     def check(cls, **kwargs: Any) -> list[CheckMessage]:

@@ -137,3 +137,26 @@ def test_every_session_id_has_pages(admin_client: Client, session_id: str) -> No
         assert response.status_code == 200, url
     listed = body(admin_client.get(session_urls.get_changelist_url()))
     assert f'href="{session_urls.get_session_url(session_id)}"'.replace("&", "&amp;") in listed
+
+
+def test_messages_and_logs_do_not_change_the_direction_of_the_text_around_them(
+    admin_client: Client,
+) -> None:
+    """An id is escaped on the log, in messages, and on Django's own pages."""
+    session_id = save("gpj.\u202eexe\u2066")
+    escaped = r"gpj.\u202eexe\u2066"
+    fork = session_urls.get_url("fork", session_id)
+    pages = [admin_client.post(fork, {"target": "copy", "at_step": "1"}, follow=True)]
+    pages += [admin_client.get(session_urls.get_url("history", "copy"))]
+    pages += [admin_client.get(session_urls.get_url("history", session_id))]
+    many = {"action": "delete_selected", "_selected_action": [session_id, "copy"]}
+    pages += [admin_client.post(session_urls.get_changelist_url(), many)]
+    delete = session_urls.get_url("delete", session_id)
+    pages += [admin_client.post(delete, {"post": "yes"}, follow=True)]
+    pages += [admin_client.get("/admin/")]
+    for page in pages:
+        assert page.status_code == 200
+        html = body(page)
+        assert escaped in html
+        assert not re.search("[\u202d\u202e]", re.sub("<input[^>]*>", "", html))
+    assert "was deleted" in body(pages[4])

@@ -15,26 +15,26 @@ MANAGE = Path(settings.BASE_DIR) / "manage.py"
 STUCK_AFTER_SECONDS = 120
 
 
-def start(command: str, *args: str, **pipes: Any) -> subprocess.Popen[str]:
+def start(command: str, *args: str, encoding: str = "utf-8", **pipes: Any) -> subprocess.Popen[str]:
     """Start a command in another process, on the databases of the tests."""
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
-        "PYTHONIOENCODING": "utf-8",
+        "PYTHONIOENCODING": encoding,
     }
     return subprocess.Popen(
         [sys.executable, str(MANAGE), command, *args],
         env=environment,
         cwd=MANAGE.parent,
         text=True,
-        encoding="utf-8",
+        encoding=encoding,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | pipes,
     )
 
 
-def run_on_terminal(command: str, *args: str) -> tuple[str, str]:
+def run_on_terminal(command: str, *args: str, encoding: str = "utf-8") -> tuple[str, str]:
     """Run a command whose standard error is a terminal; return both outputs."""
     leader, follower = pty.openpty()
-    process = start(command, *args, stderr=follower)
+    process = start(command, *args, encoding=encoding, stderr=follower)
     os.close(follower)
     shown = bytearray()
     try:

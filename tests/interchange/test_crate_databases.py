@@ -176,6 +176,30 @@ def test_another_schema_of_postgresql_is_refused(real_url: str) -> None:
         run("import_weavegraph", real_url)
 
 
+@pytest.mark.parametrize("table", ["sessions", "steps"])
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_a_view_in_the_place_of_a_table_is_refused(real_url: str, table: str, kind: str) -> None:
+    with psycopg.connect(real_url) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME TO others")
+        connection.execute(f"CREATE {kind} {table} AS SELECT * FROM others")
+    with pytest.raises(CommandError, match=f"'{table}' is not a table"):
+        run("import_weavegraph", real_url)
+
+
+def test_a_policy_that_hides_rows_is_an_error(real_url: str) -> None:
+    role = f"test_weavegraph_{uuid4().hex}"
+    with psycopg.connect(real_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE sessions ENABLE ROW LEVEL SECURITY")
+        connection.execute(f"CREATE ROLE {role}")
+        try:
+            connection.execute(f"GRANT SELECT ON sessions, steps TO {role}")
+            with pytest.raises(CommandError, match="row-level security"):
+                run("import_weavegraph", f"{real_url}?options=-c%20role%3D{role}")
+        finally:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+
+
 @pytest.mark.skipif(
     find_spec("psycopg") is None, reason="needs psycopg, which the tests on PostgreSQL install"
 )

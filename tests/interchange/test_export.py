@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,40 @@ def test_no_other_file_is_touched(target: Path, content: bytes | None) -> None:
 
 
 def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "none" / "export.sqlite3"):
-        with pytest.raises(CommandError, match=r"cannot be (created|opened): "):
-            run("export_weavegraph", str(place))
+    with pytest.raises(CommandError, match="is not a regular file"):
+        run("export_weavegraph", str(tmp_path))
+    with pytest.raises(CommandError, match="cannot be created: "):
+        run("export_weavegraph", str(tmp_path / "none" / "export.sqlite3"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal"])
+def test_a_fifo_is_refused_at_once(target: Path, suffix: str) -> None:
+    if suffix:
+        run("export_weavegraph", str(target))
+    os.mkfifo(f"{target}{suffix}")
+    with pytest.raises(CommandError, match=f"{suffix}' is not a regular file"):
+        run("export_weavegraph", str(target))
+
+
+def test_devices_and_impossible_paths(target: Path) -> None:
+    target.symlink_to("/dev/null")
+    for path in ("/dev/null", str(target)):
+        with pytest.raises(CommandError, match="is not a regular file"):
+            run("export_weavegraph", path)
+    for path in ("x" * 300, "null\0byte"):
+        with pytest.raises(CommandError, match="cannot be opened: "):
+            run("export_weavegraph", path)
+
+
+@pytest.mark.parametrize("table", ["sessions", "steps"])
+def test_a_view_in_the_file_is_refused(target: Path, table: str) -> None:
+    run("export_weavegraph", str(target))
+    with open_file(target) as crate:
+        crate.execute(f"ALTER TABLE {table} RENAME TO others")
+        crate.execute(f"CREATE VIEW {table} AS SELECT * FROM others")
+    with pytest.raises(CommandError, match=f"'{table}' is not a table"):
+        run("export_weavegraph", str(target))
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def get_import_error(path: Path | str, *args: str) -> str:
 def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
     assert "there is no file" in get_import_error(tmp_path / "none.sqlite3")
     assert "there is no file" in get_import_error(tmp_path / "no" / "folder.sqlite3")
-    assert "there is no file" in get_import_error(tmp_path)
+    assert "is not a regular file" in get_import_error(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -302,3 +303,159 @@ def test_the_session_is_gone_when_its_row_is_read(
     assert "deleted while it was read" in get_import_error(source)
     assert not Session.objects.exists()
     assert connection.is_usable()
+
+
+# Views, virtual tables and generated columns in the place of the crate's
+
+
+ENDLESS = (
+    "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers)"
+    " SELECT 'bad' AS session_id, n AS step, '' AS created_at, '' AS state_json,"
+    " '' AS frontier_json, '' AS versions_seen_json, '' AS ran_nodes_json,"
+    " '' AS skipped_nodes_json, '' AS updated_channels_json FROM numbers"
+)
+
+
+@pytest.mark.parametrize("table", ["sessions", "steps"])
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "CREATE VIEW {0} AS SELECT * FROM others",
+        "CREATE VIRTUAL TABLE {0} USING fts5 (id)",
+    ],
+)
+def test_what_is_not_a_table_is_refused(source: Path, table: str, definition: str) -> None:
+    execute(source, f"ALTER TABLE {table} RENAME TO others", definition.format(table))
+    error = f"is not a database of weavegraph: '{table}' is not a table"
+    assert error in get_import_error(source)
+    assert load_histories() == {}
+
+
+def test_an_endless_view_is_not_read(source: Path) -> None:
+    execute(source, "DROP TABLE steps", f"CREATE VIEW steps AS {ENDLESS}")
+    assert "'steps' is not a table" in get_import_error(source)
+
+
+def test_a_generated_column_is_not_a_column_of_the_crate(source: Path) -> None:
+    execute(
+        source,
+        "ALTER TABLE steps DROP COLUMN ran_nodes_json",
+        "ALTER TABLE steps ADD COLUMN ran_nodes_json TEXT AS (hex(zeroblob(500000000)))",
+    )
+    assert "no column 'ran_nodes_json'" in get_import_error(source)
+
+
+def test_triggers_of_the_source_do_not_run(source: Path) -> None:
+    execute(
+        source,
+        "CREATE TRIGGER evil AFTER INSERT ON steps BEGIN DELETE FROM sessions; END",
+        "CREATE TRIGGER steps AFTER UPDATE ON steps BEGIN DELETE FROM sessions; END",
+    )
+    run("import_weavegraph", str(source))
+    assert_stored(group_by_session(build_two_sessions()))
+
+
+def test_the_second_sigint_ends_a_statement(source: Path) -> None:
+    received: list[int] = []
+
+    def handle(*args: object) -> None:
+        received.append(1)
+        if len(received) == 2:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    timers = [threading.Timer(seconds, signal.raise_signal, [signal.SIGINT]) for seconds in (1, 2)]
+    try:
+        with open_source(str(source)) as opened:
+            for timer in timers:
+                timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                opened.fetch_all(f"SELECT COUNT(*) FROM ({ENDLESS})")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(received) == 2
+
+
+# Paths that are not files
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-journal"])
+def test_a_fifo_is_refused_at_once(source: Path, suffix: str) -> None:
+    path = source if suffix else source.with_name("fifo")
+    os.mkfifo(f"{path}{suffix}")
+    assert f"{path.name}{suffix}' is not a regular file" in get_import_error(path)
+
+
+def test_other_paths_that_are_not_files(source: Path) -> None:
+    link = source.with_name("link")
+    link.symlink_to("/dev/zero")
+    for path in ("/dev/zero", link):
+        assert "is not a regular file" in get_import_error(path)
+    loop = source.with_name("loop")
+    loop.symlink_to(loop)
+    for path in (loop, "x" * 300, "null\0byte"):
+        assert "cannot be opened: " in get_import_error(path)
+    dangling = source.with_name("dangling")
+    dangling.symlink_to("none")
+    assert "there is no file" in get_import_error(dangling)
+
+
+def test_a_link_to_a_file_is_read(source: Path) -> None:
+    link = source.with_name("link")
+    link.symlink_to(source)
+    run("import_weavegraph", str(link))
+    assert_stored(group_by_session(build_two_sessions()))
+
+
+# Credentials
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:se/cret@127.0.0.1:1/x",
+        "postgresql://u:se?cret@127.0.0.1:1/x",
+        "postgresql://u:se#cret@127.0.0.1:1/x",
+        "postgresql://u:se@cret@127.0.0.1:1/x",
+        "postgresql://u:cret/x",
+        "postgresql://u:cret@[::1",
+        "postgresql://[::1",
+        "postgresql://u:%zzcret@127.0.0.1:1/x",
+        "postgresql://127.0.0.1:1/x?password=cret",
+        "postgresql://127.0.0.1:1/x?password=a@cret",
+        "postgresql://127.0.0.1:1/x?passwd=cret",
+        "postgres://u:cret@127.0.0.1:1/x?sslmode=disable",
+        "POSTGRESQL://u:cret@127.0.0.1:1/x",
+        " postgresql://u:cret@127.0.0.1:1/x",
+        "postgresql+psycopg://u:cret@127.0.0.1:1/x",
+        "mysql://u:cret@127.0.0.1:1/x",
+        "postgresql:/u:cret@127.0.0.1:1/x",
+        "u:cret@127.0.0.1/x",
+        "host=127.0.0.1 port=1 user=u password=cret dbname=x",
+        "host=127.0.0.1 user=u password = 'se cret'",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    if "://" in url and "postgres" in url.lower() and "+" not in url:
+        pytest.importorskip("psycopg")
+    with pytest.raises(CommandError) as raised:
+        run("import_weavegraph", url)
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "cret" not in str(error)
+        error = error.__cause__
+
+
+def test_a_url_of_another_database_is_named() -> None:
+    error = "a URL mysql:// is not supported: give the path of a SQLite file, or a URL postgresql"
+    assert error in get_import_error("mysql://host/name")
+
+
+def test_a_file_whose_name_looks_like_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sqlite:").mkdir()
+    create_crate_file(Path("sqlite:") / "a@b", build_two_sessions())
+    run("import_weavegraph", "sqlite://a@b")
+    assert_stored(group_by_session(build_two_sessions()))

@@ -9,7 +9,7 @@ import json
 import re
 
 _ISOLATES = re.compile("[\u2066-\u2069]")
-_DIRECTION_CHARS = re.compile("[\x85\u2029\u202a-\u202e\u2066-\u2069]")
+_DIRECTION_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTROL_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
 
 
@@ -19,7 +19,10 @@ def escape_unprintable(text: str) -> str:
 
 
 def escape_direction_chars(text: str) -> str:
-    """Escape all characters that set the direction of text or end a paragraph."""
+    """Escape what a browser drops, and all characters that set a direction or end a paragraph.
+
+    For text that a page shows within a sentence, such as the id of a session.
+    """
     return _DIRECTION_CHARS.sub(lambda match: _escape(match[0]), text)
 
 

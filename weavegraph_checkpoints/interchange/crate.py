@@ -34,8 +34,13 @@ STEP_COLUMNS = (
 )
 TABLES = {"sessions": SESSION_COLUMNS, "steps": STEP_COLUMNS}
 
+SQLITE_TABLE = (
+    "SELECT type = 'table' AND rootpage > 0 FROM sqlite_master"
+    " WHERE type IN ('table', 'view') AND name LIKE ?"
+)
+"""Selects whether a name is a table in SQLite, and not a view or a virtual table."""
 SQLITE_COLUMNS = "SELECT name FROM pragma_table_info(?)"
-"""Selects the names of the columns of a table in SQLite."""
+"""Selects the names of the columns of a table in SQLite, without generated columns."""
 
 SCHEMA = (
     """CREATE TABLE sessions (
@@ -118,16 +123,24 @@ DOCUMENTS = CrateStep._fields[2:]
 
 
 def check_schema(
-    name: str, fetch_all: Callable[[str, str], Sequence[tuple[Any, ...]]], columns_sql: str
+    name: str,
+    fetch_all: Callable[[str, str], Sequence[tuple[Any, ...]]],
+    table_sql: str,
+    columns_sql: str,
 ) -> None:
     """Raise ``InterchangeError`` unless a database has the tables and columns of the crate.
 
-    ``columns_sql`` selects the names of the columns of a table.
+    ``table_sql`` selects whether a name is a table, ``columns_sql`` the names of its columns.
     """
     for table, columns in TABLES.items():
-        found = [column for (column,) in fetch_all(columns_sql, table)]
-        if not found:
+        is_table = fetch_all(table_sql, table)
+        if not is_table:
             raise InterchangeError(f"{name} is not a database of weavegraph: no table {table!r}")
+        if not is_table[0][0]:
+            raise InterchangeError(
+                f"{name} is not a database of weavegraph: {table!r} is not a table"
+            )
+        found = [column for (column,) in fetch_all(columns_sql, table)]
         missing = [
             column for column in columns if column not in found and column.encode() not in found
         ]

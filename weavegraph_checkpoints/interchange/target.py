@@ -16,11 +16,13 @@ from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.crate import (
     SCHEMA,
     SQLITE_COLUMNS,
+    SQLITE_TABLE,
     STEP_COLUMNS,
     CrateStep,
     check_schema,
     format_timestamp,
 )
+from weavegraph_checkpoints.interchange.files import stat_file
 
 APPLICATION_ID = 0x57474358
 """``WGCX``: marks a file as created by an export; the crate ignores it."""
@@ -47,7 +49,7 @@ def open_target(location: str) -> Iterator[Target]:
     """
     path = Path(location)
     name = repr(location)
-    if path.exists():
+    if stat_file(path, name) is not None:
         _check_application_id(path, name)
     else:
         _create(path, name)
@@ -116,7 +118,7 @@ class Target:
 
     def check(self) -> None:
         """Raise ``InterchangeError`` for another schema."""
-        check_schema(self.name, self._fetch_all, SQLITE_COLUMNS)
+        check_schema(self.name, self._fetch_all, SQLITE_TABLE, SQLITE_COLUMNS)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

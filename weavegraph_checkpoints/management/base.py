@@ -11,10 +11,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from tqdm import tqdm
 
+from weavegraph_checkpoints.domain.escaping import escape_unprintable
+from weavegraph_checkpoints.exceptions import CheckpointerError
+from weavegraph_checkpoints.management.streams import (
+    BarOutput,
+    SafeOutput,
+    discard_unwritable_output,
+)
 from weavegraph_checkpoints.models import Session, Step
 
 EXIT_INTERRUPTED = 130
@@ -24,13 +32,29 @@ SECONDS_BETWEEN_LINES = 5.0
 class CheckpointCommand(BaseCommand):
     """A command with ``--database``, progress, and a clean end on Ctrl-C.
 
-    Subclasses implement ``run``.
+    Output that cannot be encoded or written never ends the work. Subclasses implement ``run``.
     """
 
     interrupted = False
     """Whether Ctrl-C ended ``interruptible``."""
     interrupted_message = "interrupted: run the command again to continue"
     _sigint_received = False
+    stdout: SafeOutput
+    stderr: SafeOutput
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._wrap_streams()
+
+    def _wrap_streams(self) -> None:
+        self.stdout, self.stderr = SafeOutput(self.stdout), SafeOutput(self.stderr)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run the command; its exit status does not depend on a reader that went away."""
+        try:
+            super().run_from_argv(argv)
+        finally:
+            discard_unwritable_output()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -43,7 +67,12 @@ class CheckpointCommand(BaseCommand):
 
     def handle(self, *args: Any, database: str, verbosity: int, **options: Any) -> None:
         """Check that the app is migrated, call ``run``, and exit with the status it returns."""
-        tables = connections[database].introspection.table_names()
+        self._wrap_streams()
+        try:
+            tables = connections[database].introspection.table_names()
+        except OperationalError as error:
+            message = f"The database {database!r} cannot be used: {error}"
+            raise CommandError(escape_unprintable(message.strip())) from error
         if not {Session._meta.db_table, Step._meta.db_table}.issubset(tables):
             raise CommandError(
                 f"The database {database!r} does not have the tables of weavegraph_checkpoints: "
@@ -51,11 +80,26 @@ class CheckpointCommand(BaseCommand):
             )
         self.database = database
         self.verbosity = verbosity
-        if status := self.run(**options):
+        try:
+            status = self.run(**options)
+        except (CheckpointerError, ImproperlyConfigured) as error:
+            raise CommandError(escape_unprintable(str(error))) from error
+        self.stdout.flush()
+        lost = self.stdout.error
+        # A reader that closes its pipe has read enough; a full disk loses the report.
+        if isinstance(lost, OSError) and not isinstance(lost, BrokenPipeError):
+            raise CommandError(
+                f"The command has finished, but its output could not be written: {lost.strerror}",
+                returncode=status or 1,
+            )
+        if status:
             sys.exit(status)
 
     def run(self, *args: Any, **options: Any) -> int:
-        """Do the work on ``self.database``, and return the exit status."""
+        """Do the work on ``self.database``, and return the exit status.
+
+        An error of the app or of its settings becomes a ``CommandError``.
+        """
         raise NotImplementedError("subclasses of CheckpointCommand must provide a run() method")
 
     def write(self, text: str) -> None:
@@ -104,7 +148,7 @@ class CheckpointCommand(BaseCommand):
         bar: tqdm[Any] | None = None
         if self.verbosity and self.stderr.isatty():
             total = get_total() if get_total is not None else None
-            bar = tqdm(total=total, unit=f" {unit}", file=self.stderr, leave=False)
+            bar = tqdm(total=total, unit=f" {unit}", file=BarOutput(self.stderr), leave=False)
         progress = Progress(self, unit, bar)
         try:
             yield progress
@@ -134,5 +178,8 @@ class Progress:
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """Hide the bar while the block writes to the terminal."""
-        with tqdm.external_write_mode(file=self.command.stderr):
-            yield
+        if self.bar is not None:
+            self.bar.clear()
+        yield
+        if self.bar is not None:
+            self.bar.refresh()

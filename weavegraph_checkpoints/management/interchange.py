@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from weavegraph_checkpoints.domain.escaping import escape_unprintable
 from weavegraph_checkpoints.exceptions import InterchangeError
@@ -37,10 +37,10 @@ class InterchangeCommand(CheckpointCommand):
         try:
             with self.interruptible():
                 self.transfer(**options)
-        except InterchangeError as error:
+        except InterchangeError:
             if self.result.sessions:
                 self.stderr.write(self.get_summary())
-            raise CommandError(escape_unprintable(str(error))) from error
+            raise
         self.write(self.get_summary())
         return EXIT_INTERRUPTED if self.interrupted else 0
 

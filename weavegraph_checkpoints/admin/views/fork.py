@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from weavegraph_checkpoints.admin.views.base import BaseSessionView
 from weavegraph_checkpoints.domain import Checkpoint
-from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.escaping import escape_direction_chars
 from weavegraph_checkpoints.domain.limits import (
     MAX_SESSION_ID_LENGTH,
     MAX_STEP,
@@ -59,13 +59,13 @@ class ForkView(BaseSessionView):
         fork = self.fork(form) if form.is_valid() else None
         if fork is None:
             return self.render_form(form)
-        text = _("Forked from %(source)s at step %(step)s.")
+        message = _("Forked from %(source)s at step %(step)s.") % {
+            "source": escape_direction_chars(self.session_id),
+            "step": fork.step,
+        }
         obj = self.model_admin.model(pk=fork.session_id)
-        self.model_admin.log_addition(
-            request, obj, text % {"source": self.session_id, "step": fork.step}
-        )
-        source = escape_control_chars(self.session_id)
-        messages.success(request, text % {"source": source, "step": fork.step})
+        self.model_admin.log_addition(request, obj, message)
+        messages.success(request, message)
         return HttpResponseRedirect(self.urls.get_session_url(fork.session_id))
 
     def fork(self, form: ForkForm) -> Checkpoint | None:

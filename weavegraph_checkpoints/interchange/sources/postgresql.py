@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,7 +32,7 @@ def open_postgresql(url: str) -> Iterator[Source]:
         raise InterchangeError(
             "to read from PostgreSQL install 'weavegraph-checkpoints[postgres]'"
         ) from error
-    name = _hide_credentials(url)
+    name = _get_name(url, psycopg)
     try:
         connection = psycopg.connect(url, autocommit=True, client_encoding="utf8")
     except psycopg.Error as error:
@@ -46,9 +46,27 @@ def open_postgresql(url: str) -> Iterator[Source]:
         yield source
 
 
-def _hide_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+def _get_name(url: str, psycopg: Any) -> str:
+    """Return the host, port and database of a URL, as messages show them.
+
+    Raises ``InterchangeError`` without details if a password that is not percent-encoded may
+    be read as another part of the URL, which the messages of libpq would show.
+    """
+    authority, separator, rest = url.partition("://")[2].partition("@")
+    try:
+        if (re.search("[/?#]", authority) and separator) or "@" in rest:
+            raise ValueError
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+        ports = [port for port in str(parts.get("port", "")).split(",") if port]
+        if not all(0 < int(port) < 65536 for port in ports):
+            raise ValueError
+    except (ValueError, psycopg.Error):
+        raise InterchangeError(
+            "the URL cannot be parsed: it is postgresql://user:password@host:port/name, with "
+            "special characters in each part percent-encoded (/ as %2F, @ as %40)"
+        ) from None
+    port = f":{parts['port']}" if ports else ""
+    return repr(f"postgresql://{parts.get('host', '')}{port}/{parts.get('dbname', '')}")
 
 
 class PostgreSQLSource(Source):
@@ -74,6 +92,7 @@ class PostgreSQLSource(Source):
         check_schema(
             self.name,
             self.fetch_all,
+            "SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass(?)",
             "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?)"
             " AND attnum > 0 AND NOT attisdropped",
         )
@@ -98,6 +117,8 @@ class PostgreSQLSource(Source):
     def _transaction(self) -> Iterator[None]:
         try:
             with self.connection.transaction():
+                # A policy that hides rows is then an error, not an import of fewer sessions.
+                self.connection.execute("SET LOCAL row_security = off")
                 yield
         except self.error as error:
             raise InterchangeError(f"{self.name} cannot be read: {error}") from error

@@ -8,11 +8,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from weavegraph_checkpoints.exceptions import InterchangeError
-from weavegraph_checkpoints.interchange.crate import SQLITE_COLUMNS, check_schema
+from weavegraph_checkpoints.interchange.crate import SQLITE_COLUMNS, SQLITE_TABLE, check_schema
+from weavegraph_checkpoints.interchange.files import hide_credentials, stat_file
 from weavegraph_checkpoints.interchange.sources.base import Row, Source
 
 TIMEOUT_SECONDS = 30.0
 """How long to wait for a writer that holds an exclusive lock."""
+
+OPERATIONS_BETWEEN_SIGNALS = 100_000
+"""How many operations of SQLite's virtual machine run before Ctrl-C can end a statement."""
 
 # sqlite3 decodes column names and messages itself, and these may be damaged too.
 _READ_ERRORS = (sqlite3.Error, OverflowError, UnicodeDecodeError)
@@ -23,8 +27,8 @@ _READ_ONLY_CODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 def open_sqlite(location: str) -> Iterator[Source]:
     """Open an existing file read-only. Raises ``InterchangeError``."""
     path = Path(location)
-    if not path.is_file():
-        raise InterchangeError(f"there is no file {location!r}")
+    if stat_file(path, repr(location)) is None:
+        raise InterchangeError(f"there is no file {hide_credentials(location)}")
     with closing(_connect(path, repr(location))) as connection:
         source = SQLiteSource(connection, repr(location))
         source.check()
@@ -51,6 +55,8 @@ def _connect(path: Path, name: str) -> sqlite3.Connection:
 def _connect_uri(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=TIMEOUT_SECONDS, isolation_level=None)
     connection.text_factory = bytes
+    # SQLite calls a function of Python, in which Python handles signals.
+    connection.set_progress_handler(lambda: None, OPERATIONS_BETWEEN_SIGNALS)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except _READ_ERRORS:
@@ -68,7 +74,7 @@ class SQLiteSource(Source):
 
     def check(self) -> None:
         """Raise ``InterchangeError`` for another schema, or a damaged file."""
-        check_schema(self.name, self.fetch_all, SQLITE_COLUMNS)
+        check_schema(self.name, self.fetch_all, SQLITE_TABLE, SQLITE_COLUMNS)
         ((verdict,),) = self.fetch_all("PRAGMA integrity_check(1)")
         if verdict != b"ok":
             raise InterchangeError(
@@ -86,4 +92,6 @@ class SQLiteSource(Source):
             with closing(self.connection.execute(sql, parameters)) as cursor:
                 yield from cursor
         except _READ_ERRORS as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                raise KeyboardInterrupt from error
             raise InterchangeError(f"{self.name} cannot be read: {error}") from error

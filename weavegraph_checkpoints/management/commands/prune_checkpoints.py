@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from weavegraph_checkpoints import conf, pruning
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.domain.retention import STATUSES, RetentionPolicy
-from weavegraph_checkpoints.exceptions import InvalidPolicy
 from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointCommand
 from weavegraph_checkpoints.management.output import (
     format_count,
@@ -85,12 +83,9 @@ class Command(CheckpointCommand):
         """Delete, or count, and print what each policy deletes."""
         policies = _get_policies(options)
         results: list[PruneResult] = []
-        try:
-            with self.interruptible():
-                for policy in policies:
-                    self._prune(policy, results, batch_size=batch_size, dry_run=dry_run)
-        except InvalidPolicy as error:
-            raise CommandError(str(error)) from error
+        with self.interruptible():
+            for policy in policies:
+                self._prune(policy, results, batch_size=batch_size, dry_run=dry_run)
         for number, (policy, result) in enumerate(zip(policies, results, strict=False), 1):
             name = f"policy {number} of {len(policies)} ({format_policy(policy)})"
             self.write(f"{name}: {format_result(result)}")
@@ -140,17 +135,14 @@ class Command(CheckpointCommand):
 def _get_policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
     """Return the policy of the options, or those of the setting ``RETENTION``."""
     given = {key: options[key] for key in (*RULES, *FILTERS) if options[key] is not None}
-    try:
-        if any(key in given for key in RULES):
-            return [RetentionPolicy.from_mapping(given)]
-        if given:
-            raise CommandError(
-                "--session, --status and --owner only filter sessions: add --keep-last, "
-                "--older-than or --delete-inactive."
-            )
-        policies = conf.retention()
-    except (ImproperlyConfigured, InvalidPolicy) as error:
-        raise CommandError(str(error)) from error
+    if any(key in given for key in RULES):
+        return [RetentionPolicy.from_mapping(given)]
+    if given:
+        raise CommandError(
+            "--session, --status and --owner only filter sessions: add --keep-last, "
+            "--older-than or --delete-inactive."
+        )
+    policies = conf.retention()
     if not policies:
         raise CommandError(
             "No retention policy: add --keep-last, --older-than or --delete-inactive, or set "
