@@ -113,6 +113,8 @@ def where(connection: BaseDatabaseWrapper) -> list[str]:
     flags["USER"] = "--user" if connection.vendor == "mysql" else "--username"
     options = [f"{flag}={settings[key]}" for key, flag in flags.items() if settings[key]]
     name = str(settings["NAME"])
+    if connection.vendor == "sqlite":
+        return [name]
     return [*options, name if connection.vendor == "mysql" else f"--dbname={name}"]
 
 

@@ -76,7 +76,15 @@ def remove(
 
 
 def execute(schema_editor: Any, statements: tuple[str, ...]) -> None:
-    """Run the statements of a trigger; add a hint if MariaDB does not permit them."""
+    """Run the statements of a trigger; add a hint if MariaDB does not permit them.
+
+    For ``sqlmigrate``, which prints them, MariaDB's client needs a delimiter that the bodies
+    of the triggers do not contain.
+    """
+    if getattr(schema_editor, "collect_sql", False) and schema_editor.connection.vendor == "mysql":
+        for statement in statements:
+            schema_editor.collected_sql += ["DELIMITER $$", f"{statement}$$", "DELIMITER ;"]
+        return
     try:
         for statement in statements:
             schema_editor.execute(statement, params=None)
