@@ -130,21 +130,40 @@ _TRIGGER_PROBLEMS = {
     "missing": ("W001", "is missing"),
     "altered": ("W002", "is not the one that the app installs"),
     "disabled": ("W003", "is disabled"),
+    "orphaned": ("W008", "cannot run"),
 }
 
 
 def _check_triggers(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     alias = connection.alias
+    unverifiable = []
     for problem in triggers.problems(connection):
+        if problem.kind == "unverifiable":
+            unverifiable.append(problem.trigger)
+            continue
         check_id, text = _TRIGGER_PROBLEMS[problem.kind]
+        reason = f": it {problem.detail}" if problem.detail else ""
+        effect = "Saves fail" if problem.kind == "orphaned" else "Snapshots become stale without it"
         yield Warning(
-            f"The trigger {problem.trigger} {text} (database {alias!r}).",
+            f"The trigger {problem.trigger} {text} (database {alias!r}){reason}.",
             hint=(
-                "Snapshots become stale without it. Install it and repair them: run "
+                f"{effect}. Install it and repair them: run "
                 f"manage.py check_checkpoints --repair --database {alias}."
             ),
             id=f"{APP}.{check_id}",
         )
+    if unverifiable:
+        yield Warning(
+            f"The triggers {', '.join(unverifiable)} cannot be verified: the user of the "
+            f"database {alias!r} does not have the privilege TRIGGER.",
+            hint=(
+                "The app works without this privilege. Run the check as the user that runs "
+                f'migrate, or silence it with SILENCED_SYSTEM_CHECKS = ["{APP}.W009"].'
+            ),
+            id=f"{APP}.W009",
+        )
+    elif connection.vendor == "mysql":
+        yield from _check_mariadb_privilege(connection)
 
 
 def _check_mariadb_privilege(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
@@ -210,6 +229,6 @@ def _check_time_zone(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
 
 
 _VENDOR_CHECKS: dict[str, tuple[Callable[[BaseDatabaseWrapper], Iterator[CheckMessage]], ...]] = {
-    "mysql": (_check_mariadb_privilege, _check_mariadb_packet, _check_time_zone),
+    "mysql": (_check_mariadb_packet, _check_time_zone),
     "sqlite": (_check_sqlite_transaction_mode, _check_time_zone),
 }

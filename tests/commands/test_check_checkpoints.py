@@ -93,6 +93,7 @@ def test_json(verbosity: int) -> None:
         "sessions": 1,
         "steps": 2,
         "finished": True,
+        "notes": [],
     }
 
 

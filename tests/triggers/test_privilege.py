@@ -63,10 +63,10 @@ def warnings() -> list[str]:
 @pytest.mark.vendor("mysql")
 class TestPrivilege:
     def test_the_migration_names_the_error_and_what_to_do(
-        self, private: BaseDatabaseWrapper
+        self, temporary_server: BaseDatabaseWrapper
     ) -> None:
         with pytest.raises(OperationalError) as raised:
-            migrate(private)
+            migrate(temporary_server)
         code, text = raised.value.args
         assert code == 1419
         assert HINT in text
@@ -74,29 +74,29 @@ class TestPrivilege:
         assert warnings() == []
 
     def test_the_migration_goes_on_when_it_is_granted(
-        self, private: BaseDatabaseWrapper, server: MariaDBServer
+        self, temporary_server: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
         with pytest.raises(OperationalError):
-            migrate(private)
+            migrate(temporary_server)
         server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
-        migrate(private)
-        assert triggers.problems(private) == []
+        migrate(temporary_server)
+        assert triggers.problems(temporary_server) == []
         assert warnings() == []
 
     def test_installing_by_hand_names_it_too(
-        self, private: BaseDatabaseWrapper, server: MariaDBServer
+        self, temporary_server: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
         server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
-        migrate(private)
+        migrate(temporary_server)
         server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
         with pytest.raises(OperationalError, match=HINT):
             triggers.install(ALIAS)
 
     def test_the_check_warns_before_the_next_migration_fails(
-        self, private: BaseDatabaseWrapper, server: MariaDBServer
+        self, temporary_server: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
         server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
-        migrate(private)
+        migrate(temporary_server)
         server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
         (message,) = check_databases(databases=[ALIAS])
         assert message.id == "weavegraph_checkpoints.W004"
@@ -105,16 +105,16 @@ class TestPrivilege:
 
     @pytest.mark.parametrize("privilege", ["SUPER", "SUPER, PROCESS", "ALL PRIVILEGES"])
     def test_a_privilege_that_suffices(
-        self, private: BaseDatabaseWrapper, server: MariaDBServer, privilege: str
+        self, temporary_server: BaseDatabaseWrapper, server: MariaDBServer, privilege: str
     ) -> None:
         server.execute(f"GRANT {privilege} ON *.* TO {USER}@localhost")
-        migrate(private)
-        assert triggers.problems(private) == []
+        migrate(temporary_server)
+        assert triggers.problems(temporary_server) == []
         assert warnings() == []
 
     @pytest.mark.parametrize("privilege", ["PROCESS", "BINLOG ADMIN"])
     def test_a_privilege_that_does_not(
-        self, private: BaseDatabaseWrapper, server: MariaDBServer, privilege: str
+        self, temporary_server: BaseDatabaseWrapper, server: MariaDBServer, privilege: str
     ) -> None:
         server.execute(
             "CREATE DATABASE IF NOT EXISTS `SUPER`",
@@ -122,12 +122,12 @@ class TestPrivilege:
             f"GRANT ALL PRIVILEGES ON `SUPER`.* TO {USER}@localhost",
             "SET GLOBAL log_bin_trust_function_creators = 1",
         )
-        migrate(private)
+        migrate(temporary_server)
         server.execute("SET GLOBAL log_bin_trust_function_creators = 0")
         assert warnings() == ["weavegraph_checkpoints.W004"]
 
     def test_other_errors_pass_unchanged(
-        self, private: BaseDatabaseWrapper, server: MariaDBServer
+        self, temporary_server: BaseDatabaseWrapper, server: MariaDBServer
     ) -> None:
         server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
         with pytest.raises(DatabaseError) as raised:

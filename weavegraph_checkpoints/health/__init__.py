@@ -41,6 +41,8 @@ class Finding:
     """A stable code.
 
     ``trigger-missing``, ``trigger-altered``, ``trigger-disabled``: snapshots become stale.
+    ``trigger-orphaned``: MariaDB cannot run it as the account that it names, and saves fail.
+    ``trigger-unverifiable``: the user may not read it; this is a note, not a problem.
     ``snapshot``, ``status``, ``session-counts``: columns of a session differ from its newest
     step. ``missing-counts``, ``wrong-counts``: counts of a step are null or differ from its
     state. ``undecodable``: a step cannot be decoded. ``orphan``: its session is missing.
@@ -51,6 +53,11 @@ class Finding:
     step: int | None = None
     """For a problem of a session, its newest step; ``None`` if it has no steps."""
     repaired: bool = False
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it says what could not be verified, instead of a problem."""
+        return self.problem == "trigger-unverifiable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +124,13 @@ class _Verification:
     def _check_triggers(self) -> Iterator[Finding]:
         found = remaining = triggers.problems(self.connection)
         failure = ""
+        unverifiable = [problem.trigger for problem in found if problem.kind == "unverifiable"]
+        found = [problem for problem in found if problem.kind != "unverifiable"]
+        if unverifiable:
+            yield Finding(
+                problem="trigger-unverifiable",
+                detail=f"{', '.join(unverifiable)}: needs the privilege TRIGGER",
+            )
         if found and self.repair:
             try:
                 triggers.install(self.connection.alias)
@@ -125,9 +139,10 @@ class _Verification:
             remaining = triggers.problems(self.connection)
         broken = {problem.trigger for problem in remaining}
         for problem in found:
+            reason = f" {problem.detail}" if problem.detail else ""
             yield Finding(
                 problem=f"trigger-{problem.kind}",
-                detail=f"{problem.trigger}{failure}",
+                detail=f"{problem.trigger}{reason}{failure}",
                 repaired=problem.trigger not in broken,
             )
 

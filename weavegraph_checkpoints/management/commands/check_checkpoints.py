@@ -47,6 +47,7 @@ class Command(CheckpointCommand):
         self.as_json = format == "json"
         self.checked = RowCount()
         self.found = self.unrepaired = 0
+        self.notes: list[Finding] = []
         if self.as_json:
             name = json.dumps(self.database)
             self.stdout.write(f'{{"database": {name}, "problems": [', ending="")
@@ -76,6 +77,11 @@ class Command(CheckpointCommand):
                 self.check_interrupt()
 
     def _write(self, finding: Finding) -> None:
+        if finding.is_note:
+            self.notes.append(finding)
+            if not self.as_json:
+                self.stdout.write(_format_finding(finding))
+            return
         if self.as_json:
             separator = ",\n" if self.found else "\n"
             self.stdout.write(separator + json.dumps(asdict(finding)), ending="")
@@ -91,6 +97,7 @@ class Command(CheckpointCommand):
                 "unrepaired": self.unrepaired,
                 **asdict(self.checked),
                 "finished": not self.interrupted,
+                "notes": [asdict(note) for note in self.notes],
             }
             self.stdout.write(f"\n], {json.dumps(summary)[1:]}")
         else:
@@ -100,11 +107,13 @@ class Command(CheckpointCommand):
         sessions = format_count(self.checked.sessions, "session")
         steps = format_count(self.checked.steps, "step")
         begin = "interrupted after" if self.interrupted else "checked"
-        if not self.found:
-            return f"{begin} {sessions} and {steps}: no problems"
-        repaired = self.found - self.unrepaired
-        problems = format_count(self.found, "problem")
-        return f"{begin} {sessions} and {steps}: {problems}, {repaired} repaired"
+        result = "no problems"
+        if self.found:
+            repaired = self.found - self.unrepaired
+            result = f"{format_count(self.found, 'problem')}, {repaired} repaired"
+        if self.notes:
+            result += ", triggers not verified"
+        return f"{begin} {sessions} and {steps}: {result}"
 
 
 def _format_finding(finding: Finding) -> str:
