@@ -188,6 +188,7 @@ def test_frontier_and_versions_are_compared() -> None:
         "removed": ["Start", "End"],
         "added": ["act"],
         "kept": ["plan"],
+        "hidden": 0,
     }
     paths = {row["path"] for row in comparison.versions.rows}
     assert {"version.messages", 'versions_seen["p q"].z', 'versions_seen["p q"].extra'} <= paths

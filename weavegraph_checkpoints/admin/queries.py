@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import TextField
+from django.db.models.functions import Cast
+
 from weavegraph_checkpoints.admin.formatting import get_strings
 from weavegraph_checkpoints.admin.presenters.timeline import (
     StepDelta,
@@ -19,6 +22,12 @@ from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.querysets import StepQuerySet
 
 PAGE_SIZE = 50
+MAX_DECODED_BYTES = 80_000_000
+"""States that may take more memory than this are not decoded for a page."""
+BYTES_PER_CHAR = {",": 60, ":": 40, "[": 90, "{": 90}
+"""Memory that the value which begins with each character of JSON takes, at most."""
+SMALL_STATE_BYTES = 500_000
+"""States up to this size never take more than half of ``MAX_DECODED_BYTES``."""
 NODE_SEARCH_SIZE = 5_000
 """Steps searched for a node per request."""
 SPARSE_POINTS = 60
@@ -89,6 +98,21 @@ def get_node_page(steps: StepQuerySet, node: str, up_to: int | None) -> StepPage
 def get_step(steps: StepQuerySet, step: int) -> StepSummary | None:
     """Return one step."""
     return _summarize_first(steps.filter(step=step))
+
+
+def is_decodable(*sides: tuple[StepQuerySet, StepSummary]) -> bool:
+    """Return whether the states of steps can be decoded together in ``MAX_DECODED_BYTES``.
+
+    Reads the text of large states only. The estimate is too high if messages consist of
+    punctuation.
+    """
+    total = 0
+    for steps, step in sides:
+        if step.bytes is None or step.bytes > SMALL_STATE_BYTES:
+            found = steps.filter(step=step.step).annotate(text=Cast("state", TextField()))
+            text = found.values_list("text", flat=True).first() or ""
+            total += sum(text.count(char) * size for char, size in BYTES_PER_CHAR.items())
+    return total <= MAX_DECODED_BYTES
 
 
 def get_previous_step(steps: StepQuerySet, step: int) -> StepSummary | None:

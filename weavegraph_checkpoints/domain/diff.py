@@ -34,6 +34,8 @@ class DiffBudget:
     def __init__(self, comparisons: int = MAX_COMPARISONS) -> None:
         self.remaining = comparisons
         """Comparisons that are left; negative if the last one cost more than that."""
+        self.is_exceeded = False
+        """Whether a value was compared as a whole for lack of comparisons."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -51,6 +53,7 @@ class DiffBudget:
     def reserve(self, comparisons: int) -> bool:
         """Spend comparisons if that many are left; return whether they were."""
         if comparisons > self.remaining:
+            self.is_exceeded = True
             return False
         self.remaining -= comparisons
         return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 _ISOLATES = re.compile("[\u2066-\u2069]")
 _DIRECTION_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202a-\u202e\u2066-\u2069]")
@@ -52,5 +53,6 @@ def _find_closed_isolates(text: str) -> set[int]:
     return closed
 
 
+@lru_cache(maxsize=256)
 def _escape(char: str) -> str:
     return json.dumps(char)[1:-1]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -15,24 +13,27 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from weavegraph_checkpoints.admin.formatting import format_node, format_scope, format_signed
-from weavegraph_checkpoints.admin.presenters.values import format_json
+from weavegraph_checkpoints.admin.presenters.budget import PageBudget
+from weavegraph_checkpoints.admin.presenters.text_diff import (
+    MAX_TEXT_LENGTH,
+    TextRun,
+    build_run,
+    diff_text,
+    get_opcodes,
+)
+from weavegraph_checkpoints.admin.presenters.values import format_json_prefix
 from weavegraph_checkpoints.domain import Checkpoint, ErrorEvent, Message, NodeKind
 from weavegraph_checkpoints.domain.diff import ABSENT, Change, count_common_ends, diff_json
-from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.limits import MAX_NODES
 from weavegraph_checkpoints.domain.paths import join_json_path
 
 MAX_ROWS = 200
 """Changes that are shown in one section."""
-MAX_DIFF_WORDS = 400
-"""Two texts with more words than this on average are compared by lines."""
-MAX_TEXT_LENGTH = 2_000
-MAX_EQUAL_LENGTH = 200
-"""Characters that are shown of unchanged text."""
-MAX_MATCHES = 1_000_000
-"""Pairs of equal items beyond which ``difflib`` takes seconds."""
+MAX_LABEL_LENGTH = 300
+"""Characters of a role, a scope, a path or a name that are shown."""
+MAX_LISTED = MAX_NODES
+"""Names of one kind that are shown of a list."""
 
-OpCode = tuple[str, int, int, int, int]
-RoleAndContent = tuple[str, str]
 Row = dict[str, Any]
 
 LIST_LABELS = {
@@ -61,15 +62,6 @@ SUMMARY_PARTS = (
         ngettext_lazy("%(count)s error removed", "%(count)s errors removed", "count"),
     ),
 )
-
-
-class TextRun(NamedTuple):
-    """A run of text whose ``kind`` is ``equal``, ``removed`` or ``added``."""
-
-    kind: str
-    text: str
-    omitted: int
-    """Number of characters at its end that are not shown."""
 
 
 class Section(NamedTuple):
@@ -106,21 +98,34 @@ class Comparison:
         return not self.lists and not any(section.counts["total"] for section in sections)
 
 
-def compare_checkpoints(before: Checkpoint, after: Checkpoint) -> Comparison:
+def compare_checkpoints(
+    before: Checkpoint, after: Checkpoint, budget: PageBudget | None = None
+) -> Comparison:
     """Return what changed from ``before`` to ``after``, as text to display."""
+    budget = budget or PageBudget()
     old, new = before.state, after.state
+    lists = list(_diff_lists(before, after, budget))
+    versions = _build_section(
+        _diff_values(_get_versions(before), _get_versions(after), budget), _build_value_row, budget
+    )
+    errors = _build_section(
+        _diff_errors(old.errors.items, new.errors.items), _build_error_row, budget
+    )
     start, end = count_common_ends(old.messages.items, new.messages.items)
+    messages = _build_section(
+        _diff_messages(old.messages.items, new.messages.items, start, end, budget),
+        _build_message_row,
+        budget,
+    )
+    extras = _build_section(
+        _diff_values(old.extra.map, new.extra.map, budget), _build_value_row, budget
+    )
     return Comparison(
-        messages=_build_section(
-            _diff_messages(old.messages.items, new.messages.items, start, end),
-            _build_message_row,
-        ),
-        errors=_build_section(_diff_errors(old.errors.items, new.errors.items), _build_error_row),
-        extras=_build_section(_diff_values(old.extra.map, new.extra.map), _build_value_row),
-        lists=list(_diff_lists(before, after)),
-        versions=_build_section(
-            _diff_values(_get_versions(before), _get_versions(after)), _build_value_row
-        ),
+        messages=messages,
+        errors=errors,
+        extras=extras,
+        lists=lists,
+        versions=versions,
         equal_at_start=start,
         equal_at_end=end,
     )
@@ -142,53 +147,36 @@ def format_summary(
     return ", ".join(parts) or _("Only nodes, channels or versions changed.")
 
 
-def diff_text(before: str, after: str) -> Iterator[TextRun]:
-    """Yield the runs that are equal, removed and added, by words or, in long texts, by lines."""
-    old, new = [before], [after]
-    if before and after:
-        old, new = (re.findall(r"\s+|\S+", text) for text in (before, after))
-        if len(old) + len(new) > 2 * MAX_DIFF_WORDS:
-            old, new = (text.splitlines(keepends=True) for text in (before, after))
-    for tag, old_start, old_end, new_start, new_end in get_opcodes(old, new):
-        removed, added = "".join(old[old_start:old_end]), "".join(new[new_start:new_end])
-        if tag == "equal":
-            yield _build_run("equal", removed)
-            continue
-        if removed:
-            yield _build_run("removed", removed)
-        if added:
-            yield _build_run("added", added)
-
-
-def get_opcodes(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[OpCode]:
-    """Return the opcodes of ``difflib``, or a single replacement if it would take too long."""
-    counts = Counter(before)
-    if sum(counts[item] for item in after) > MAX_MATCHES:
-        return [("replace", 0, len(before), 0, len(after))]
-    return list(SequenceMatcher(None, before, after, autojunk=False).get_opcodes())
-
-
-def _build_section(found: Iterable[tuple[Any, ...]], build_row: Callable[..., Row]) -> Section:
+def _build_section(
+    changes: Iterable[tuple[Any, ...]], build_row: Callable[..., Row], budget: PageBudget
+) -> Section:
     """Return the section of changes, which are tuples that begin with their kind."""
-    changed = list(found)
-    counts = Counter(kind for kind, *_details in changed)
-    counts["total"] = len(changed)
-    rows = [{"kind": kind, **build_row(*details)} for kind, *details in changed[:MAX_ROWS]]
-    return Section(rows, counts, hidden=len(changed) - len(rows))
+    counts: Counter[str] = Counter()
+    rows: list[Row] = []
+    is_full = False
+    for kind, *details in changes:
+        counts[kind] += 1
+        is_full = is_full or len(rows) == MAX_ROWS or not budget.take_lines(2)
+        if not is_full:
+            rows.append({"kind": kind, **build_row(*details, budget)})
+    counts["total"] = counts.total()
+    return Section(rows, counts, hidden=counts["total"] - len(rows))
 
 
-def _build_run(kind: str, text: str) -> TextRun:
-    limit = MAX_EQUAL_LENGTH if kind == "equal" else MAX_TEXT_LENGTH
-    shown = escape_control_chars(text[:limit])
-    return TextRun(kind, shown, max(0, len(text) - limit))
+def _build_label(text: str, budget: PageBudget) -> str:
+    shown, omitted = budget.truncate(text, MAX_LABEL_LENGTH)
+    return f"{shown}…" if omitted else shown
 
 
 def _diff_messages(
-    before: Sequence[Message], after: Sequence[Message], start: int, end: int
-) -> Iterator[tuple[str, int, RoleAndContent | None, RoleAndContent | None]]:
-    old = [(item.role, item.content) for item in before[start : len(before) - end]]
-    new = [(item.role, item.content) for item in after[start : len(after) - end]]
-    for tag, old_start, old_end, new_start, new_end in get_opcodes(old, new):
+    before: Sequence[Message],
+    after: Sequence[Message],
+    start: int,
+    end: int,
+    budget: PageBudget,
+) -> Iterator[tuple[str, int, Message | None, Message | None]]:
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    for tag, old_start, old_end, new_start, new_end in get_opcodes(old, new, budget):
         if tag == "equal":
             continue
         pairs = zip_longest(old[old_start:old_end], new[new_start:new_end])
@@ -199,15 +187,15 @@ def _diff_messages(
 
 
 def _build_message_row(
-    number: int, removed: RoleAndContent | None, added: RoleAndContent | None
+    number: int, removed: Message | None, added: Message | None, budget: PageBudget
 ) -> Row:
-    old_role, old_content = removed or ("", "")
-    role, content = added or (old_role, "")
+    old_role, old_content = (removed.role, removed.content) if removed else ("", "")
+    role, content = (added.role, added.content) if added else (old_role, "")
     return {
         "number": number,
-        "role": escape_control_chars(role),
-        "old_role": "" if old_role == role else escape_control_chars(old_role),
-        "runs": list(diff_text(old_content, content)),
+        "role": _build_label(role, budget),
+        "old_role": "" if old_role == role else _build_label(old_role, budget),
+        "runs": list(diff_text(old_content, content, budget)),
     }
 
 
@@ -220,29 +208,39 @@ def _diff_errors(
             yield kind, event
 
 
-def _build_error_row(event: ErrorEvent) -> Row:
+def _build_error_row(event: ErrorEvent, budget: PageBudget) -> Row:
+    message, omitted = budget.truncate(event.error.message, MAX_TEXT_LENGTH)
     return {
-        "scope": escape_control_chars(format_scope(event.scope)),
-        "message": escape_control_chars(event.error.message),
+        "scope": _build_label(format_scope(event.scope), budget),
+        "message": message,
+        "omitted": omitted,
     }
 
 
-def _diff_lists(before: Checkpoint, after: Checkpoint) -> Iterator[Row]:
+def _diff_lists(before: Checkpoint, after: Checkpoint, budget: PageBudget) -> Iterator[Row]:
     for name, label in LIST_LABELS.items():
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
+            old_names, new_names = set(old), set(new)
+            names = {
+                "removed": [name for name in old if name not in new_names],
+                "added": [name for name in new if name not in old_names],
+                "kept": [name for name in new if name in old_names],
+            }
             yield {
                 "label": label,
-                "removed": [_format_name(item) for item in old if item not in new],
-                "added": [_format_name(item) for item in new if item not in old],
-                "kept": [_format_name(item) for item in new if item in old],
+                **{
+                    kind: [_format_name(name, budget) for name in found[:MAX_LISTED]]
+                    for kind, found in names.items()
+                },
+                "hidden": sum(max(0, len(found) - MAX_LISTED) for found in names.values()),
             }
 
 
-def _format_name(node_or_channel: NodeKind | str) -> str:
+def _format_name(node_or_channel: NodeKind | str, budget: PageBudget) -> str:
     if isinstance(node_or_channel, NodeKind):
-        return format_node(node_or_channel.encoded)
-    return escape_control_chars(node_or_channel)
+        return _build_label(format_node(node_or_channel.encoded), budget)
+    return _build_label(node_or_channel, budget)
 
 
 def _get_versions(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -257,24 +255,29 @@ def _get_versions(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _diff_values(before: Any, after: Any) -> Iterator[tuple[str, Change]]:
-    for change in diff_json(before, after):
+def _diff_values(before: Any, after: Any, budget: PageBudget) -> Iterator[tuple[str, Change]]:
+    for change in diff_json(before, after, budget=budget.diff):
         for part in change.parts():
             is_added, is_removed = _is_absent(part, part.before), _is_absent(part, part.after)
             yield "added" if is_added else "removed" if is_removed else "changed", part
 
 
-def _build_value_row(change: Change) -> Row:
+def _build_value_row(change: Change, budget: PageBudget) -> Row:
     path = ""
     for key in change.path:
         path = join_json_path(path, key)
     index = "" if change.at is None else f"[{change.at}…]"
     is_added, is_removed = _is_absent(change, change.before), _is_absent(change, change.after)
     return {
-        "path": escape_control_chars(path.removeprefix(".") + index),
-        "before": None if is_added else _build_run("removed", format_json(change.before)),
-        "after": None if is_removed else _build_run("added", format_json(change.after)),
+        "path": _build_label(path.removeprefix(".") + index, budget),
+        "before": None if is_added else _build_value_run("removed", change.before, budget),
+        "after": None if is_removed else _build_value_run("added", change.after, budget),
     }
+
+
+def _build_value_run(kind: str, value: Any, budget: PageBudget) -> TextRun:
+    text, omitted = format_json_prefix(value, MAX_TEXT_LENGTH)
+    return build_run(kind, text, budget, omitted)
 
 
 def _is_absent(change: Change, value: Any) -> bool:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from weavegraph_checkpoints.admin.presenters.budget import PageBudget
 from weavegraph_checkpoints.domain import Message
-from weavegraph_checkpoints.domain.escaping import escape_control_chars
 
 PAGE_SIZE = 50
 MAX_EXPANDED_BYTES = 8_000
 """Longer messages are collapsed to a preview."""
 PREVIEW_LENGTH = 200
+MAX_ROLE_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +36,25 @@ class Conversation:
 
 
 def build_conversation(
-    messages: Sequence[Message], *, known_before: int | None, up_to: int | None = None
+    messages: Sequence[Message],
+    *,
+    known_before: int | None,
+    up_to: int | None = None,
+    budget: PageBudget | None = None,
 ) -> Conversation:
     """Return the last 50 messages, or the 50 messages that end with number ``up_to``.
 
     ``known_before`` is the number of messages of the previous step. Pass ``None`` for the first
     step, whose messages are not marked as new.
     """
+    budget = budget or PageBudget()
     total = len(messages)
     end = total if up_to is None else max(0, min(up_to, total))
     start = max(0, end - PAGE_SIZE)
     old = total if known_before is None else known_before
     return Conversation(
         messages=[
-            _build_message(message, number, is_new=number > old)
+            _build_message(message, number, is_new=number > old, budget=budget)
             for number, message in enumerate(messages[start:end], start + 1)
         ],
         first=start + 1,
@@ -60,13 +66,16 @@ def build_conversation(
     )
 
 
-def _build_message(message: Message, number: int, *, is_new: bool) -> dict[str, Any]:
+def _build_message(
+    message: Message, number: int, *, is_new: bool, budget: PageBudget
+) -> dict[str, Any]:
     size = len(message.content.encode())
-    content = escape_control_chars(message.content)
+    content, omitted = budget.truncate(message.content)
     return {
         "number": number,
-        "role": escape_control_chars(message.role),
+        "role": budget.truncate(message.role, MAX_ROLE_LENGTH)[0],
         "content": content,
+        "omitted": omitted,
         "preview": content[:PREVIEW_LENGTH],
         "bytes": size,
         "is_long": size > MAX_EXPANDED_BYTES,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
+from weavegraph_checkpoints.admin.presenters.budget import PageBudget
 from weavegraph_checkpoints.domain import VersionedState
 from weavegraph_checkpoints.domain import VersionsSeen as VersionsByNode
-from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.limits import MAX_NAME_LENGTH
 
 MAX_NODES = 200
 MAX_CHANNELS = 30
@@ -34,8 +36,11 @@ class VersionsSeen:
     hidden_channels: int
 
 
-def build_versions_seen(versions_seen: VersionsByNode, state: VersionedState) -> VersionsSeen:
+def build_versions_seen(
+    versions_seen: VersionsByNode, state: VersionedState, budget: PageBudget | None = None
+) -> VersionsSeen:
     """Return the versions that nodes have seen, with the channels of the state first."""
+    budget = budget or PageBudget()
     current = {name: getattr(state, name).version for name in CHANNELS}
     found = dict.fromkeys(name for seen in versions_seen.values() for name in seen)
     names = [name for name in CHANNELS if name in found]
@@ -43,16 +48,18 @@ def build_versions_seen(versions_seen: VersionsByNode, state: VersionedState) ->
     shown = names[:MAX_CHANNELS]
     rows = tuple(
         (
-            escape_control_chars(node),
+            budget.truncate(node, MAX_NAME_LENGTH)[0],
             tuple(
                 SeenVersion(seen.get(name), name in seen and seen[name] < current.get(name, 0))
                 for name in shown
             ),
         )
-        for node, seen in list(versions_seen.items())[:MAX_NODES]
+        for node, seen in islice(versions_seen.items(), MAX_NODES)
     )
     return VersionsSeen(
-        channels=tuple((escape_control_chars(name), current.get(name)) for name in shown),
+        channels=tuple(
+            (budget.truncate(name, MAX_NAME_LENGTH)[0], current.get(name)) for name in shown
+        ),
         rows=rows,
         hidden_nodes=len(versions_seen) - len(rows),
         hidden_channels=len(names) - len(shown),

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
+from weavegraph_checkpoints.admin.presenters.budget import PageBudget
 from weavegraph_checkpoints.admin.presenters.comparison import compare_checkpoints, format_summary
 from weavegraph_checkpoints.admin.views.base import BaseSessionView, format_missing_step
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
@@ -47,8 +48,12 @@ class CompareView(BaseSessionView):
                 messages.warning(request, format_missing_step(side, number))
         if None not in summaries:
             context |= self.get_links(steps, numbers, other_id)
-            sizes = [summary and summary.bytes for summary in summaries]
-            context |= self.get_changes(objects, numbers, sizes)
+            sides: Any = zip(steps, summaries, strict=True)
+            if queries.is_decodable(*sides):
+                sizes = [summary and summary.bytes for summary in summaries]
+                context |= self.get_changes(objects, numbers, sizes)
+            else:
+                context["is_too_complex"] = True
         return self.render(self.model_admin.compare_template, context)
 
     def get_other_object(self) -> Any:
@@ -98,5 +103,10 @@ class CompareView(BaseSessionView):
             return {"broken": escape_control_chars(str(error))}
         if old is None or new is None:
             return {"broken": _("One of the steps has been deleted.")}
-        comparison = compare_checkpoints(old, new)
-        return {"comparison": comparison, "summary": format_summary(comparison, *sizes)}
+        budget = PageBudget()
+        comparison = compare_checkpoints(old, new, budget)
+        return {
+            "comparison": comparison,
+            "summary": format_summary(comparison, *sizes),
+            "budget": budget,
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -65,6 +65,7 @@ class SessionView(BaseSessionView):
             "timeline_view": f"0 -4 {WIDTH} {HEIGHT + 8}",
             "weave": weave,
             "weave_rows": self.get_weave_rows(weave),
+            "shows_all_nodes": show_all_nodes,
             "weave_columns": [(column, step_urls[column.step]) for column in weave.columns],
             "query": request.GET,
             "steps": get_step_rows(page, step_urls),
@@ -189,8 +190,8 @@ def get_step_row(step: StepDelta) -> dict[str, Any]:
         "since": "" if step.since is None else format_duration(step.since),
         "is_late": step.is_late,
         "names": [
-            truncate_names([format_node(name) for name in step.ran]),
-            truncate_names([format_node(name) for name in step.skipped]),
+            truncate_names(step.ran, format_node),
+            truncate_names(step.skipped, format_node),
             truncate_names(step.channels),
         ],
         "messages": "" if step.messages is None else intcomma(step.messages),
@@ -202,10 +203,10 @@ def get_step_row(step: StepDelta) -> dict[str, Any]:
     }
 
 
-def truncate_names(names: Sequence[str]) -> dict[str, Any]:
+def truncate_names(names: Sequence[str], format_name: Callable[[str], str] = str) -> dict[str, Any]:
     """Return the first names, and the number of hidden ones."""
     return {
-        "shown": [escape_control_chars(name) for name in names[:MAX_NAMES]],
+        "shown": [escape_control_chars(format_name(name)) for name in names[:MAX_NAMES]],
         "hidden": max(0, len(names) - MAX_NAMES),
     }
 

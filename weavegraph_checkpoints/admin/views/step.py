@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
@@ -17,22 +17,29 @@ from weavegraph_checkpoints.admin.formatting import (
     format_node,
     format_timestamp,
 )
+from weavegraph_checkpoints.admin.presenters.budget import PageBudget
 from weavegraph_checkpoints.admin.presenters.conversation import build_conversation
-from weavegraph_checkpoints.admin.presenters.errors import build_error
+from weavegraph_checkpoints.admin.presenters.errors import build_errors
 from weavegraph_checkpoints.admin.presenters.timeline import StepSummary, build_step_delta
 from weavegraph_checkpoints.admin.presenters.values import (
     MAX_ENTRIES,
     build_json_pointer,
     build_value_tree,
     format_json,
+    format_label,
     resolve_json_pointer,
 )
 from weavegraph_checkpoints.admin.presenters.versions_seen import build_versions_seen
 from weavegraph_checkpoints.admin.views.base import BaseStepView, format_missing_step
-from weavegraph_checkpoints.domain import Checkpoint, NodeKind
+from weavegraph_checkpoints.domain import Checkpoint, VersionedState
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
-from weavegraph_checkpoints.domain.limits import parse_non_negative_int
+from weavegraph_checkpoints.domain.limits import (
+    MAX_NAME_LENGTH,
+    MAX_NODES,
+    parse_non_negative_int,
+)
 from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.serde.values import state_document
 
 LARGE_STATE_BYTES = 1_000_000
 MAX_ERRORS = 50
@@ -59,6 +66,9 @@ class StepView(BaseStepView):
             "is_late": delta.is_late,
             **self.get_links(previous, following),
         }
+        if not queries.is_decodable((self.steps, step)):
+            context["is_too_complex"] = True
+            return self.render(self.model_admin.step_template, context)
         try:
             checkpoint = self.model_admin.load_checkpoint(self.object, step.step)
         except SerializationError as error:
@@ -94,21 +104,27 @@ class StepView(BaseStepView):
 
     def get_contents(self, checkpoint: Checkpoint, previous: StepSummary | None) -> dict[str, Any]:
         """Return what the state holds; of a large state only the errors, unless asked for."""
-        state, query = checkpoint.state, self.request.GET
-        errors = list(enumerate(state.errors.items))
-        shown = errors if query.get("errors") == "all" else errors[-MAX_ERRORS:]
-        old_errors = 0 if previous is None else previous.errors or 0
+        state, query, budget = checkpoint.state, self.request.GET, PageBudget()
+        errors = state.errors.items
+        shows_all_errors = query.get("errors") == "all"
+        shown = build_errors(
+            errors,
+            limit=None if shows_all_errors else MAX_ERRORS,
+            known_before=0 if previous is None else previous.errors or 0,
+            budget=budget,
+        )
         size = self.step.bytes
         if size is None:
             size = len(serde.dumps_state(state))
         contents: dict[str, Any] = {
             "checkpoint": checkpoint,
-            "errors": [
-                build_error(event, index, is_new=index >= old_errors)
-                for index, event in reversed(shown)
-            ],
+            "budget": budget,
+            "errors": shown,
             "errors_total": len(errors),
             "errors_hidden": len(errors) - len(shown),
+            "all_errors_url": None
+            if shows_all_errors
+            else self.urls.get_step_url(self.session_id, self.step.step, errors="all"),
             "versions": state,
             "size": filesizeformat(size),
         }
@@ -119,16 +135,15 @@ class StepView(BaseStepView):
             state.messages.items,
             known_before=None if previous is None else previous.messages,
             up_to=parse_non_negative_int(query.get("messages")),
+            budget=budget,
         )
+        raw = "" if is_large else serde.dumps(checkpoint).decode()
         return contents | {
             "conversation": conversation,
-            "extras": build_value_tree(state.extra.map, ("extra", "map")),
-            "frontier": format_nodes(checkpoint.frontier),
-            "ran": format_nodes(checkpoint.ran_nodes),
-            "skipped": format_nodes(checkpoint.skipped_nodes),
-            "channels": [escape_control_chars(name) for name in checkpoint.updated_channels],
-            "seen": build_versions_seen(checkpoint.versions_seen, state),
-            "raw": "" if is_large else serde.dumps(checkpoint).decode(),
+            "extras": build_value_tree(state.extra.map, ("extra", "map"), budget=budget),
+            "name_lists": build_name_lists(checkpoint, budget),
+            "seen": build_versions_seen(checkpoint.versions_seen, state, budget),
+            "raw": raw if budget.take_text(raw) else "",
         }
 
 
@@ -136,39 +151,74 @@ class ValueView(BaseStepView):
     """Show the value at the JSON Pointer ``at``, ``MAX_ENTRIES`` entries from ``offset`` on."""
 
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
-        number = self.get_step_or_404().step
+        step = self.get_step_or_404()
+        number, step_url = step.step, self.urls.get_step_url(self.session_id, step.step)
+        if not queries.is_decodable((self.steps, step)):
+            return HttpResponseRedirect(step_url)
         pointer = request.GET.get("at", "")
-        state = serde.loads_json(serde.dumps_state(self.get_checkpoint_or_404().state))
-        found = resolve_json_pointer(state, pointer)
+        state = self.get_checkpoint_or_404().state
+        found = resolve_json_pointer(build_document(state), pointer)
         if found is None:
             raise Http404(_("The state has no value at this path."))
         path, value = found
+        budget = PageBudget()
         offset = parse_non_negative_int(request.GET.get("offset")) or 0
         has_entries = isinstance(value, dict | list)
         context = {
             "title": _("Step %(step)s") % {"step": number},
             "step": number,
-            "step_url": self.urls.get_step_url(self.session_id, number),
+            "step_url": step_url,
             "value_url": self.urls.get_url("value", self.session_id, number),
             "trail": [
                 {
-                    "label": str(key) if isinstance(key, int) else format_json(key),
+                    "label": str(key) if isinstance(key, int) else format_label(key),
                     "pointer": build_json_pointer(path[: index + 1]),
                 }
                 for index, key in enumerate(path)
             ],
-            "lines": build_value_tree(value, path, offset=offset) if has_entries else [],
+            "lines": build_value_tree(value, path, offset=offset, budget=budget),
             "has_entries": has_entries,
             "count": len(value) if has_entries else 0,
             "offset": offset,
             "earlier": max(0, offset - MAX_ENTRIES) if offset else None,
-            "text": "" if has_entries else format_json(value),
-            "plain": escape_control_chars(value) if isinstance(value, str) else "",
             "pointer": pointer,
+            "budget": budget,
+            "raw_url": self.urls.get_url("raw", self.session_id, number),
         }
+        if isinstance(value, str):
+            context["plain"], context["plain_omitted"] = budget.truncate(value)
+        if not has_entries:
+            context["text"], context["text_omitted"] = budget.truncate(format_json(value))
         return self.render(self.model_admin.value_template, context)
 
 
-def format_nodes(nodes: Iterable[NodeKind]) -> list[str]:
-    """Return the names of nodes, escaped."""
-    return [format_node(node.encoded) for node in nodes]
+def build_document(state: VersionedState) -> dict[str, Any]:
+    """Return the JSON document of a state, without a copy of the extras."""
+    messages, extra, errors = state.messages, state.extra, state_document(state)["errors"]
+    items = [{"role": item.role, "content": item.content} for item in messages.items]
+    return {
+        "messages": {"version": messages.version, "items": items},
+        "extra": {"version": extra.version, "map": extra.map},
+        "errors": serde.loads_json(msgspec.json.encode(errors)),
+    }
+
+
+def build_name_lists(checkpoint: Checkpoint, budget: PageBudget) -> list[dict[str, Any]]:
+    """Return the nodes and channels of a step: for each list, the first and how many others."""
+    lists = (
+        (_("Next nodes"), [node.encoded for node in checkpoint.frontier], format_node),
+        (_("Ran"), [node.encoded for node in checkpoint.ran_nodes], format_node),
+        (_("Skipped"), [node.encoded for node in checkpoint.skipped_nodes], format_node),
+        (_("Changed channels"), checkpoint.updated_channels, str),
+    )
+    return [
+        {
+            "label": label,
+            "names": [
+                budget.truncate(format_name(name), MAX_NAME_LENGTH + 10)[0]
+                for name in names[:MAX_NODES]
+            ],
+            "hidden": max(0, len(names) - MAX_NODES),
+        }
+        for label, names, format_name in lists
+    ]
