@@ -24,7 +24,7 @@ from weavegraph_checkpoints.querysets import StepQuerySet
 PAGE_SIZE = 50
 MAX_DECODED_BYTES = 80_000_000
 """States that may take more memory than this are not decoded for a page."""
-BYTES_PER_CHAR = {",": 60, ":": 40, "[": 90, "{": 90}
+BYTES_PER_CHAR = {",": 60, ":": 40, "[": 90, "{": 200}
 """Memory that the value which begins with each character of JSON takes, at most."""
 SMALL_STATE_BYTES = 500_000
 """States up to this size never take more than half of ``MAX_DECODED_BYTES``."""

@@ -7,7 +7,7 @@ moved, because patches differ in how they align the items.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -20,6 +20,9 @@ MAX_COMPARISONS = 100_000
 """Default of a ``DiffBudget``: about 0.3 s of work."""
 BYTES_PER_COMPARISON = 64
 """Bytes of JSON that cost as much as the comparison of one value."""
+
+MAX_OVERDRAFT = 100
+"""Keys of an object that are compared although fewer comparisons are left, but not none."""
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
@@ -141,10 +144,8 @@ def count_common_ends(
 
 
 def _iter_changes(before: Any, after: Any, path: Path, budget: DiffBudget) -> Iterator[Change]:
-    if isinstance(before, dict) and isinstance(after, dict) and not budget.is_exhausted:
-        keys = before | after
-        budget.spend(len(keys))
-        for key in keys:
+    if isinstance(before, dict) and isinstance(after, dict) and _can_open(before, after, budget):
+        for key in before | after:
             yield from _iter_changes(
                 before.get(key, ABSENT), after.get(key, ABSENT), (*path, key), budget
             )
@@ -152,6 +153,20 @@ def _iter_changes(before: Any, after: Any, path: Path, budget: DiffBudget) -> It
         yield from _iter_list_changes(before, after, path, budget)
     elif before is ABSENT or after is ABSENT or not is_same_json(before, after, budget):
         yield Change(path=path, before=before, after=after)
+
+
+def _can_open(before: Sized, after: Sized, budget: DiffBudget) -> bool:
+    """Return whether the budget allows the comparison of all keys of two objects; spend it.
+
+    Objects with few keys may overdraw a budget that is not exhausted.
+    """
+    if budget.is_exhausted:
+        return False
+    count = max(len(before), len(after))
+    if count > MAX_OVERDRAFT:
+        return budget.reserve(count)
+    budget.spend(count)
+    return True
 
 
 def _iter_list_changes(

@@ -40,7 +40,7 @@ class PageBudget:
     @property
     def is_exceeded(self) -> bool:
         """Whether the page shows less than it would without limits."""
-        return self._is_exceeded or self.diff.is_exceeded
+        return self._is_exceeded or self.diff.is_exceeded or self.diff.is_exhausted
 
     def take_lines(self, count: int = 1) -> bool:
         """Spend lines if that many are left; return whether they were."""

@@ -193,13 +193,17 @@ class ValueView(BaseStepView):
 
 
 def build_document(state: VersionedState) -> dict[str, Any]:
-    """Return the JSON document of a state, without a copy of the extras."""
+    """Return the JSON document of a state, without a copy of its free values."""
     messages, extra, errors = state.messages, state.extra, state_document(state)["errors"]
     items = [{"role": item.role, "content": item.content} for item in messages.items]
+    events = [
+        {**event, "scope": msgspec.to_builtins(event["scope"]), "tags": list(event["tags"])}
+        for event in errors["items"]
+    ]
     return {
         "messages": {"version": messages.version, "items": items},
         "extra": {"version": extra.version, "map": extra.map},
-        "errors": serde.loads_json(msgspec.json.encode(errors)),
+        "errors": {**errors, "items": events},
     }
 
 
