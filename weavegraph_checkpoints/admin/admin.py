@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
@@ -17,6 +18,11 @@ from django.utils.translation import gettext_lazy as _
 
 from weavegraph_checkpoints.admin.base import BaseSessionAdmin
 from weavegraph_checkpoints.admin.changelist import FILTERS, CappedPaginator, SessionChangeList
+from weavegraph_checkpoints.admin.deletion import (
+    NestedRelatedObjects,
+    format_object,
+    get_forbidden_models,
+)
 from weavegraph_checkpoints.admin.formatting import format_age_html, format_number_html
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
@@ -26,6 +32,7 @@ from weavegraph_checkpoints.admin.views.session import SessionView
 from weavegraph_checkpoints.admin.views.step import StepView, ValueView
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_session_id
+from weavegraph_checkpoints.exceptions import SessionProtected
 from weavegraph_checkpoints.models import Session, Step
 
 MAX_NEXT_NODES = 3
@@ -86,27 +93,44 @@ class SessionAdmin(BaseSessionAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         """Delete sessions with their steps, one transaction per session."""
         for session in sorted(queryset, key=lambda session: str(session.pk)):
-            self.delete_model(request, session)
+            try:
+                self.delete_model(request, session)
+            except SessionProtected as error:
+                self.message_protected(request, error)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Return the sessions and the number of their steps, without reading a step."""
+        """Return the sessions, the objects of other models, and the number of steps.
+
+        No step is read.
+        """
         sessions = list(objs)
-        links = [
-            format_html(
-                '<a href="{}"><bdi>{}</bdi></a>',
-                self.session_urls.get_session_url(session.pk),
-                escape_control_chars(session.pk),
-            )
-            for session in sessions
-        ]
+        collector = NestedRelatedObjects(using=router.db_for_write(self.model))
+        collector.collect(sessions)
         steps = Step._default_manager.using(self.get_queryset(request).db)
         steps = steps.filter(session_id__in=[session.pk for session in sessions]).order_by("pk")
         counts = {
             Session._meta.verbose_name_plural: len(sessions),
             Step._meta.verbose_name_plural: CappedPaginator(steps, 1).count_label,
         }
-        allowed = all(self.has_delete_permission(request, session) for session in sessions)
-        return links, counts, set() if allowed else {str(self.opts.verbose_name)}, []
+        related = {key: each for key, each in collector.model_objs.items() if key is not Session}
+        counts |= {model._meta.verbose_name_plural: len(each) for model, each in related.items()}
+        forbidden = get_forbidden_models(
+            request, [obj for each in related.values() for obj in each], self.admin_site
+        )
+        if not all(self.has_object_permission(request, session) for session in sessions):
+            forbidden.add(str(self.opts.verbose_name))
+        protected = [self.format_deleted_object(obj) for obj in collector.protected]
+        return collector.nested(self.format_deleted_object), counts, forbidden, protected
+
+    def format_deleted_object(self, obj: Any) -> str:
+        """Return a session or an object of another model for the confirmation page."""
+        if not isinstance(obj, Session):
+            return format_object(obj, self.admin_site)
+        return format_html(
+            '<a href="{}"><bdi>{}</bdi></a>',
+            self.session_urls.get_session_url(obj.pk),
+            escape_control_chars(obj.pk),
+        )
 
     # The list
 

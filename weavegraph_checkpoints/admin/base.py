@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import django
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
@@ -23,6 +23,7 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_session_id
+from weavegraph_checkpoints.exceptions import SessionProtected
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.querysets import StepQuerySet
 
@@ -128,8 +129,35 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
 
     def has_prune_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may delete, in all sessions."""
+        """Return whether the user may delete steps of the sessions that the admin shows.
+
+        A subclass that restricts the sessions in ``get_object`` alone must allow it itself:
+        a prune finds its sessions by ``get_queryset``.
+        """
+        if self._overrides("get_object", "get_object_or_404"):
+            return False
         return self.has_delete_permission(request)
+
+    def has_object_permission(self, request: HttpRequest, obj: Any) -> bool:
+        """Return whether the user may view and delete this session."""
+        return self.has_view_permission(request, obj) and self.has_delete_permission(request, obj)
+
+    def has_object_rules(self) -> bool:
+        """Return whether a subclass restricts the sessions to some of them."""
+        return self._overrides(
+            "get_queryset",
+            "has_view_permission",
+            "has_delete_permission",
+            "has_object_permission",
+        )
+
+    def _overrides(self, *names: str) -> bool:
+        """Return whether a project defines one of these methods."""
+        ours = ("django.contrib.admin.", "weavegraph_checkpoints.")
+        return any(
+            not str(getattr(getattr(self, name), "__module__", "")).startswith(ours)
+            for name in names
+        )
 
     # URLs, context and Django's own pages
 
@@ -199,7 +227,19 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         name = f"\u2068{breadcrumbs['session_name']}\u2069"
         context = {**breadcrumbs, "object": name, "escaped_object": name}
         context |= extra_context or {}
-        return super().delete_view(request, quote(self.get_object_id(obj)), context)
+        try:
+            return super().delete_view(request, quote(self.get_object_id(obj)), context)
+        except SessionProtected as error:
+            self.message_protected(request, error)
+            return HttpResponseRedirect(self.session_urls.get_session_url(self.get_object_id(obj)))
+
+    def message_protected(self, request: HttpRequest, error: SessionProtected) -> None:
+        """Say that a session was not deleted; the confirmation page could not know it."""
+        text = _("%(session)s was not deleted: it is protected by %(models)s.") % {
+            "session": f"\u2068{escape_control_chars(error.session_id)}\u2069",
+            "models": ", ".join(error.protected_by),
+        }
+        self.message_user(request, text, messages.ERROR)
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
         """Redirect to the list; Django would require the change permission for that."""

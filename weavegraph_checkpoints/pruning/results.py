@@ -39,6 +39,19 @@ class PruneResult:
     """False in progress reports, and if ``max_batches`` ended the prune."""
 
 
+def merge_results(first: PruneResult, second: PruneResult) -> PruneResult:
+    """Return the result of two prunes of different sessions."""
+    return PruneResult(
+        steps=first.steps + second.steps,
+        sessions=first.sessions + second.sessions,
+        bytes=first.bytes + second.bytes,
+        largest=tuple(heapq.nlargest(MAX_LARGEST, first.largest + second.largest)),
+        protected=first.protected + second.protected,
+        first_protected=(first.first_protected + second.first_protected)[:MAX_PROTECTED_IDS],
+        finished=first.finished and second.finished,
+    )
+
+
 @dataclass(slots=True)
 class PruneTally:
     """Add up what is deleted, in bounded memory."""
