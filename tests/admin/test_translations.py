@@ -49,5 +49,9 @@ def test_texts_in_modules_are_marked_for_translation(module: Path) -> None:
     assert not UNMARKED_TEXT.findall(module.read_text())
     for call in re.findall(r"messages\.(?:success|warning|error)\((.*?)\)\n", module.read_text()):
         assert (
-            "_(" in call or "format_missing_step(" in call or "text %" in call or "gettext(" in call
+            "_(" in call
+            or "format_missing_step(" in call
+            or "format_protected(" in call
+            or "text %" in call
+            or "gettext(" in call
         )

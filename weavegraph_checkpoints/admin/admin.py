@@ -112,7 +112,8 @@ class SessionAdmin(BaseSessionAdmin):
             Session._meta.verbose_name_plural: len(sessions),
             Step._meta.verbose_name_plural: CappedPaginator(steps, 1).count_label,
         }
-        related = {key: each for key, each in collector.model_objs.items() if key is not Session}
+        found: dict[Any, set[Any]] = dict(collector.model_objs)
+        related = {model: found[model] for model in found if model is not Session}
         counts |= {model._meta.verbose_name_plural: len(each) for model, each in related.items()}
         forbidden = get_forbidden_models(
             request, [obj for each in related.values() for obj in each], self.admin_site

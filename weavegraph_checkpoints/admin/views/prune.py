@@ -178,7 +178,7 @@ class PruneView(BaseView):
         if result.finished:
             messages.success(self.request, _("Pruned %(counts)s.") % {"counts": counts})
             if protected:
-                messages.warning(self.request, protected)
+                messages.warning(self.request, format_protected(result))
             return HttpResponseRedirect(self.urls.get_changelist_url())
         return self.render_page(
             form,
