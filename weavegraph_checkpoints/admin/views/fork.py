@@ -59,13 +59,11 @@ class ForkView(BaseSessionView):
         fork = self.fork(form) if form.is_valid() else None
         if fork is None:
             return self.render_form(form)
-        message = _("Forked from %(source)s at step %(step)s.") % {
-            "source": escape_direction_chars(self.session_id),
-            "step": fork.step,
-        }
+        text = _("Forked from %(source)s at step %(step)s.")
+        values = {"source": escape_direction_chars(self.session_id), "step": fork.step}
         obj = self.model_admin.model(pk=fork.session_id)
-        self.model_admin.log_addition(request, obj, message)
-        messages.success(request, message)
+        self.model_admin.log_addition(request, obj, text % values)
+        messages.success(request, text % values)
         return HttpResponseRedirect(self.urls.get_session_url(fork.session_id))
 
     def fork(self, form: ForkForm) -> Checkpoint | None:
