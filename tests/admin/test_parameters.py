@@ -70,6 +70,11 @@ def test_any_parameter_of_any_page(admin_client: Client, run: str, data: st.Data
     body(response)
 
 
+def test_an_empty_to_field_means_the_primary_key(admin_client: Client, run: str) -> None:
+    for url in get_page_urls(run, 3).values():
+        assert admin_client.get(url, {"_to_field": ""}).status_code < 500, url
+
+
 @reuse_fixtures
 @given(data=st.data())
 def test_any_form(admin_client: Client, run: str, data: st.DataObject) -> None:

@@ -97,7 +97,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the object, ``None`` also for text that cannot be an id."""
         if not is_session_id(object_id):
             return None
-        return super().get_object(request, object_id, from_field)
+        return super().get_object(request, object_id, from_field or None)
 
     def get_object_or_404(self, request: HttpRequest, object_id: str) -> Any:
         """Return the object with a quoted id, without its state.
