@@ -221,14 +221,62 @@ def _check_mariadb_packet(connection: BaseDatabaseWrapper) -> Iterator[CheckMess
 def _check_time_zone(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
     if connection.timezone_name != "UTC":
         yield Warning(
-            f"The database {connection.alias!r} stores timestamps in "
-            f"{connection.timezone_name}, but the snapshot trigger writes them in UTC.",
-            hint='Remove "TIME_ZONE" from this database in DATABASES.',
+            f"The TIME_ZONE of the database {connection.alias!r} is {connection.timezone_name}.",
+            hint=(
+                'Remove "TIME_ZONE" from this database in DATABASES: '
+                + (
+                    "timestamps near the years 1 and 9999 cannot be read in another time zone."
+                    if connection.vendor == "postgresql"
+                    else "the snapshot trigger writes timestamps in UTC."
+                )
+            ),
             id=f"{APP}.W007",
         )
 
 
+_ENCODINGS = {
+    "mysql": ("SELECT @@character_set_client", "utf8mb4"),
+    "postgresql": ("SHOW server_encoding", "UTF8"),
+    "sqlite": ("PRAGMA encoding", "UTF-8"),
+}
+
+
+def _check_encoding(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    query, expected = _ENCODINGS[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        (encoding,) = cursor.fetchone()
+    if encoding != expected:
+        yield Warning(
+            f"The encoding of the database {connection.alias!r} is {encoding}, not {expected}: "
+            "not every text can be saved and read back.",
+            hint=(
+                'Set OPTIONS["charset"] = "utf8mb4" in DATABASES.'
+                if connection.vendor == "mysql"
+                else f"Create a database with the encoding {expected}, and move the data with "
+                "dumpdata and loaddata."
+            ),
+            id=f"{APP}.W010",
+        )
+
+
+def _check_mariadb_sql_mode(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@sql_mode")
+        (modes,) = cursor.fetchone()
+    for mode in sorted({"EMPTY_STRING_IS_NULL", "ORACLE"} & set(modes.split(","))):
+        yield Warning(
+            f"The sql_mode of the database {connection.alias!r} contains {mode}.",
+            hint=(
+                "Saves fail under EMPTY_STRING_IS_NULL, and migrations under both modes. Set "
+                'another sql_mode for the user, or in OPTIONS["init_command"] in DATABASES.'
+            ),
+            id=f"{APP}.W011",
+        )
+
+
 _VENDOR_CHECKS: dict[str, tuple[Callable[[BaseDatabaseWrapper], Iterator[CheckMessage]], ...]] = {
-    "mysql": (_check_mariadb_packet, _check_time_zone),
-    "sqlite": (_check_sqlite_transaction_mode, _check_time_zone),
+    "mysql": (_check_mariadb_packet, _check_mariadb_sql_mode, _check_encoding, _check_time_zone),
+    "postgresql": (_check_encoding, _check_time_zone),
+    "sqlite": (_check_sqlite_transaction_mode, _check_encoding, _check_time_zone),
 }

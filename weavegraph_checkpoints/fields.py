@@ -139,10 +139,11 @@ class StateKeyTransform(KeyTransform):
     """The value of a key of a state, in SQL that fails for no row."""
 
     # \u0000 after an odd number of backslashes is U+0000; after an even number it is plain text.
+    # E'' has the same meaning whatever standard_conforming_strings is.
     _GUARDS = {
         "postgresql": r"""(CASE
-            WHEN strpos({0}::text, '\u0000') = 0
-              OR {0}::text !~ '(^|[^\\])(\\\\)*\\u0000'
+            WHEN strpos({0}::text, E'\\u0000') = 0
+              OR {0}::text !~ E'(^|[^\\\\])(\\\\\\\\)*\\\\u0000'
             THEN {0}::jsonb END)""",
         "mysql": "(CASE WHEN JSON_VALID({0}) THEN {0} END)",
         "sqlite": "(CASE WHEN JSON_VALID({0}) THEN {0} END)",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core import checks
 from django.core.management import call_command
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
@@ -167,7 +168,6 @@ class TestSQLite:
         assert warnings() == {}
 
 
-@pytest.mark.vendor("sqlite", "mysql")
 def test_a_database_that_keeps_its_times_elsewhere(scratch: BaseDatabaseWrapper) -> None:
     scratch.settings_dict["TIME_ZONE"] = "Asia/Tokyo"
     scratch.__dict__.pop("timezone_name", None)
@@ -202,3 +202,50 @@ class TestPacket:
     ) -> None:
         settings.WEAVEGRAPH_CHECKPOINTS = {"MAX_STATE_BYTES": value}
         assert warnings() == {}
+
+
+class TestEncoding:
+    @pytest.mark.vendor("postgresql")
+    def test_postgresql(self, scratch: BaseDatabaseWrapper) -> None:
+        """A database with another encoding, under the same alias."""
+        name = scratch.settings_dict["NAME"]
+        scratch.close()
+        with connections["default"].cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name}")
+            cursor.execute(
+                f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+            )
+        try:
+            migrate(scratch)
+            assert set(warnings()) == {"W010"}
+            assert "LATIN1" in warnings()["W010"].msg
+        finally:
+            scratch.close()
+            with connections["default"].cursor() as cursor:
+                cursor.execute(f"DROP DATABASE {name}")
+                cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+
+    @pytest.mark.vendor("sqlite")
+    def test_sqlite(self, empty_scratch: BaseDatabaseWrapper) -> None:
+        options = empty_scratch.settings_dict["OPTIONS"]
+        options["init_command"] = "PRAGMA encoding = 'UTF-16'"
+        migrate(empty_scratch)
+        assert set(warnings()) == {"W010"}
+        assert "UTF-16le" in warnings()["W010"].msg
+
+    @pytest.mark.vendor("mysql")
+    @pytest.mark.parametrize("charset", ["latin1", "utf8mb3"])
+    def test_mariadb(self, scratch: BaseDatabaseWrapper, charset: str) -> None:
+        scratch.close()
+        scratch.settings_dict["OPTIONS"]["charset"] = charset
+        assert set(warnings()) == {"W010"}
+        assert charset in warnings()["W010"].msg
+
+
+@pytest.mark.vendor("mysql")
+@pytest.mark.parametrize("mode", ["EMPTY_STRING_IS_NULL", "ORACLE"])
+def test_sql_modes_that_break_saves_or_migrations(scratch: BaseDatabaseWrapper, mode: str) -> None:
+    scratch.close()
+    scratch.settings_dict["OPTIONS"]["init_command"] = f"SET SESSION sql_mode = '{mode}'"
+    assert set(warnings()) == {"W011"}
+    assert mode in warnings()["W011"].msg

@@ -27,7 +27,7 @@ _CATALOGUES = {
     # on insert and update.
     "postgresql": (
         "SELECT CASE WHEN t.tgtype = 29 AND t.tgattr::text = '' AND t.tgqual IS NULL"
-        " AND p.proconfig = ARRAY['search_path=pg_catalog']"
+        """ AND REPLACE(array_to_string(p.proconfig, ','), '"', '') = 'search_path=pg_catalog'"""
         " AND EXISTS (SELECT 1 FROM pg_trigger s WHERE s.tgrelid = t.tgrelid"
         " AND s.tgname = t.tgname || '_statement' AND s.tgfoid = t.tgfoid AND s.tgtype = 20"
         " AND s.tgenabled IN ('O', 'A') AND s.tgattr::text = '' AND s.tgqual IS NULL)"
