@@ -166,17 +166,19 @@ class DjangoCheckpointer(Checkpointer):
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``. One query, which reads only the session row."""
-        found = self.load_latest_with_version(session_id)
+        if not is_session_id(session_id):
+            return None
+        found = self._for_write().latest(session_id, self.owner)
         return None if found is None else found[0]
 
     def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
         """Return the checkpoint of ``load_latest`` and its version, which every save changes.
 
-        One query, which reads only the session row.
+        One query, which reads the session row and an index of the steps.
         """
         if not is_session_id(session_id):
             return None
-        return self._for_write().latest(session_id, self.owner)
+        return self._for_write().latest(session_id, self.owner, with_step_id=True)
 
     def load_version(self, session_id: str) -> Version | None:
         """Return the version of the latest checkpoint. One query, which reads no state."""

@@ -42,7 +42,11 @@ def get_user(role: str) -> User:
         defaults={"is_staff": role != "member", "is_superuser": role == "superuser"},
     )
     names = PERMISSIONS.get(role, ())
-    user.user_permissions.set(Permission.objects.filter(codename__in=names))
+    user.user_permissions.set(
+        Permission.objects.filter(
+            content_type__app_label="weavegraph_checkpoints", codename__in=names
+        )
+    )
     return user
 
 

@@ -75,7 +75,11 @@ def _runtime() -> User:
     """Create the user of the tutorial."""
     user = User.objects.create_user("runtime", password="secret")
     permissions = ["view_session", "add_session", "add_step"]
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    user.user_permissions.set(
+        Permission.objects.filter(
+            content_type__app_label="weavegraph_checkpoints", codename__in=permissions
+        )
+    )
     return user
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from io import BytesIO
 from typing import Any
@@ -19,6 +20,7 @@ from weavegraph_checkpoints.models import Session, Step
 
 GOOD = json.loads(serde.dumps(a_checkpoint("a", 1)))
 PATH = step_url("a", 1)
+UNSUPPORTED = "unsupported_media_type"
 
 
 def with_state(extra: str = "{}", messages: str = "[]", errors: str = "[]") -> bytes:
@@ -173,6 +175,27 @@ def test_unsupported_content_types(api: Client, content_type: str) -> None:
     fork = session_url("a", "fork/")
     answer = api.generic("POST", fork, b'{"target":"b"}', content_type=content_type)
     assert_error(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "\xff"])
+def test_compressed_bodies(api: Client, encoding: str) -> None:
+    body = gzip.compress(json.dumps(GOOD).encode())
+    for path, method in ((PATH, "PUT"), (session_url("a", "fork/"), "POST")):
+        options = {"content_type": "application/json", "HTTP_CONTENT_ENCODING": encoding}
+        error = assert_error(api.generic(method, path, body, **options), 415, UNSUPPORTED)
+        assert "is not supported: send the body uncompressed" in error["detail"]
+    assert not Session.objects.exists()
+
+
+def test_a_compressed_body_without_content_encoding(api: Client) -> None:
+    body = gzip.compress(json.dumps(GOOD).encode())
+    error = assert_error(put(api, PATH, body), 400, "invalid", "$")
+    assert error["detail"] == "the request body is compressed: send it uncompressed"
+
+
+def test_an_encoding_that_changes_nothing(api: Client) -> None:
+    for encoding in ("identity", "", " Identity "):
+        assert put(api, PATH, GOOD, HTTP_CONTENT_ENCODING=encoding).status_code in (200, 201)
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "base64", "rot13", "idna", "x", "\xff"])
@@ -359,3 +382,7 @@ def assert_error_409(answer: Any) -> None:
         "expected": 2,
         "actual": 3,
     }
+
+
+def test_the_documented_limit_of_a_proxy() -> None:
+    assert CheckpointParser().get_max_bytes() == 22 * 1024 * 1024 == 23_068_672

@@ -66,7 +66,11 @@ class TestOthers:
     def test_a_member_of_a_group(self, call: Call) -> None:
         user = create_user()
         group = Group.objects.create(name="runtimes")
-        group.permissions.set(Permission.objects.filter(codename=call.needs))
+        group.permissions.set(
+            Permission.objects.filter(
+                content_type__app_label="weavegraph_checkpoints", codename=call.needs
+            )
+        )
         user.groups.add(group)
         client = Client()
         client.force_login(user)

@@ -8,12 +8,16 @@ from typing import Any
 
 import jsonschema
 import pytest
+from django import urls
 from django.core.management import call_command
 from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.validation import validate_schema
 from hypothesis import given
+from rest_framework import serializers
+from rest_framework.generics import RetrieveAPIView
 
 from tests.api.calls import CALLS, Call
 from tests.api.clients import create_client
@@ -48,7 +52,7 @@ def schema() -> Any:
 
 def operations() -> dict[str, Any]:
     return {
-        operation["operationId"]: operation
+        operation["operationId"].removeprefix("weavegraph_"): operation
         for path in schema()["paths"].values()
         for operation in path.values()
     }
@@ -79,12 +83,61 @@ def test_the_spectacular_command_reports_no_warning(tmp_path: Any) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema"))
 
 
+class SessionSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    """A serializer of the project, as are those below."""
+
+    status = serializers.ChoiceField(["open", "closed"])
+    op = serializers.ChoiceField(["add", "drop"])
+
+
+class ErrorSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    scope = serializers.ChoiceField(["read", "write"])
+
+
+class CheckpointSerializer(serializers.Serializer):  # type: ignore[type-arg]
+    error = ErrorSerializer()
+    session = SessionSerializer()
+
+
+class ProjectView(RetrieveAPIView[Any]):
+    """Return a checkpoint of the project."""
+
+    serializer_class = CheckpointSerializer
+    schema = AutoSchema()
+
+
+def test_it_changes_no_name_of_the_project() -> None:
+    own = [urls.path("session/", ProjectView.as_view())]
+    ours = urls.path("api/", urls.include("weavegraph_checkpoints.api.urls"))
+    GENERATOR_STATS.reset()
+    alone, both = (
+        SchemaGenerator(patterns=patterns).get_schema(request=None, public=True)
+        for patterns in (own, [*own, ours])
+    )
+    assert not GENERATOR_STATS, GENERATOR_STATS
+    assert set(alone["components"]["schemas"]) == {
+        "Checkpoint",
+        "Error",
+        "OpEnum",
+        "ScopeEnum",
+        "Session",
+        "StatusEnum",
+    }
+    assert both["paths"]["/session/"] == alone["paths"]["/session/"]
+    for name, component in both["components"]["schemas"].items():
+        if name in alone["components"]["schemas"]:
+            assert component == alone["components"]["schemas"][name]
+        else:
+            assert name.startswith(("Weavegraph", "PaginatedWeavegraph"))
+
+
 def test_every_call_is_described() -> None:
     assert set(operations()) == OPERATIONS
     for operation in operations().values():
         assert operation["summary"]
         assert operation["description"]
-        assert operation["tags"] == ["checkpoints"]
+        assert operation["tags"] == ["weavegraph checkpoints"]
+        assert operation["operationId"].startswith("weavegraph_")
 
 
 def test_every_parameter_is_described() -> None:
@@ -176,9 +229,9 @@ def test_every_error_code_has_an_example() -> None:
 @given(checkpoints())
 def test_every_checkpoint_conforms_to_the_schema(checkpoint: Any) -> None:
     document = json.loads(serde.dumps(checkpoint), parse_int=_small, parse_float=lambda text: 0.5)
-    check = validator(schema()["components"]["schemas"]["CheckpointToSave"])
+    check = validator(schema()["components"]["schemas"]["WeavegraphCheckpointToSave"])
     check.validate(document)
-    stored = validator(schema()["components"]["schemas"]["Checkpoint"])
+    stored = validator(schema()["components"]["schemas"]["WeavegraphCheckpoint"])
     stored.validate({**document, "url": "https://example.com/"})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from asgiref.sync import async_to_sync
 
@@ -10,7 +12,7 @@ from tests.service.statements import captured
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.models import Session, Step
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +29,33 @@ def test_the_version_changes_on_every_save() -> None:
     assert len(set(versions)) == len(versions)
     row = Session.objects.get()
     assert versions[-1] == (row.created_at, row.revision)
+
+
+def test_a_session_that_is_created_again_has_another_version() -> None:
+    checkpointer, versions = DjangoCheckpointer(), []
+    for _ in range(10):
+        checkpointer.save(a_checkpoint("a", 1))
+        Session.objects.update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+        version = checkpointer.load_version("a")
+        assert version is not None
+        assert checkpointer.load_latest_with_version("a") == (
+            checkpointer.load_latest("a"),
+            version,
+        )
+        versions.append((version.created_at, version.revision, version.newest_step_id))
+        checkpointer.delete_session("a")
+    assert len(set(versions)) == len(versions)
+
+
+def test_only_the_version_reads_the_steps() -> None:
+    checkpointer = DjangoCheckpointer()
+    checkpointer.save(a_checkpoint("a", 1))
+    with captured() as found:
+        checkpointer.load_latest("a")
+        checkpointer.load_latest_with_version("a")
+        checkpointer.load_version("a")
+    assert len(found.statements) == 3
+    assert [Step._meta.db_table in sql for sql in found.statements] == [False, True, True]
 
 
 @pytest.mark.parametrize("session_id", ["missing", "empty", "", "a\0", "x" * 256])

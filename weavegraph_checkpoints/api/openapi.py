@@ -106,7 +106,7 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
         "the state has 7340100 bytes, more than MAX_STATE_BYTES = 7340032",
     ),
     415: (
-        "The request body is not `application/json`.",
+        "The request body is not `application/json`, or is compressed.",
         "unsupported_media_type",
         'Unsupported media type "text/plain" in request.',
     ),
@@ -168,7 +168,9 @@ _LOCATION = _header("Location", "The URL of the new session or step.", 201)
 
 def _action(operation_id: str, **options: Any) -> Callable[[F], F]:
     """Return a decorator that describes an action, whatever ``DEFAULT_SCHEMA_CLASS`` is."""
-    extend = extend_schema(operation_id=operation_id, tags=["checkpoints"], **options)
+    extend = extend_schema(
+        operation_id=f"weavegraph_{operation_id}", tags=["weavegraph checkpoints"], **options
+    )
 
     def describe(method: F) -> F:
         method.kwargs = {"schema": AutoSchema, **getattr(method, "kwargs", {})}  # type: ignore[attr-defined]
@@ -225,8 +227,6 @@ sessions = extend_schema_view(
             _SESSION_PARAMETER,
             _header("If-None-Match", "The `ETag` of an earlier response."),
             _header("ETag", "Changes on every save.", 200, 304),
-            _header("Last-Modified", "When the session was last updated.", 200, 304),
-            _header("Cache-Control", "`private, no-cache`: revalidate before reuse.", 200, 304),
         ],
         responses={
             200: _response(components.Checkpoint, "The checkpoint.", _CHECKPOINT),

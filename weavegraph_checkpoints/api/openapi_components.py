@@ -109,20 +109,16 @@ class Conflict(Error, frozen=True, kw_only=True):
 
 
 class DocumentExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Let msgspec describe the documents."""
+    """Let msgspec describe the documents, with names that a project does not use."""
 
     target_class = Document
     match_subclasses = True
 
     def get_name(self, auto_schema: AutoSchema, direction: Direction) -> str:
-        name: str = self.target.__name__
-        return name
+        return f"Weavegraph{self.target.__name__}"
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        """Return the schema of a document, and register those that it refers to.
-
-        The latter are prefixed, so that they do not collide with components of the project.
-        """
+        """Return the schema of a document, and register those that it refers to."""
         _, components = msgspec.json.schema_components([self.target], ref_template=_REF)
         schema: dict[str, Any] = _to_openapi(components.pop(self.target.__name__))
         for name, each in components.items():
@@ -146,6 +142,8 @@ def _to_openapi(schema: Any) -> Any:
     if {"type": "null"} in schema.get("anyOf", []):
         (other,) = (each for each in schema.pop("anyOf") if each != {"type": "null"})
         schema.update(other, nullable=True)
+    if "enum" in schema:  # As a member of its own, it gets no name that a project might use.
+        schema["allOf"] = [{"type": "string", "enum": schema.pop("enum")}]
     if "$ref" in schema and len(schema) > 1:  # OpenAPI 3.0 ignores what is next to a $ref.
         schema["allOf"] = [{"$ref": schema.pop("$ref")}]
     return schema

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import IO, Any
 
 from django.http import UnreadablePostError
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from weavegraph_checkpoints import conf
@@ -14,6 +15,7 @@ MAX_FORK_BYTES = 64 * 1024
 MAX_ESCAPE_FACTOR = 3
 """How many times longer a text gets if a client escapes every non-ASCII character."""
 MAX_BYTES_BESIDES_STATE = 1024 * 1024
+_GZIP = b"\x1f\x8b"
 
 
 class CheckpointParser(BaseParser):
@@ -33,10 +35,16 @@ class CheckpointParser(BaseParser):
         """Return the body.
 
         Raises ``TooLarge``, before the body is read, if its ``Content-Length`` exceeds the
-        limit, and ``InvalidRequest`` if the body is shorter than its ``Content-Length`` or
-        not in UTF-8.
+        limit, ``UnsupportedMediaType`` for a compressed body, and ``InvalidRequest`` if the
+        body is shorter than its ``Content-Length`` or not in UTF-8.
         """
         request = parser_context["request"]
+        encoding = request.headers.get("Content-Encoding", "").strip()
+        if encoding.lower() not in ("", "identity"):
+            raise UnsupportedMediaType(
+                media_type,
+                f"the Content-Encoding {encoding!r} is not supported: send the body uncompressed",
+            )
         limit = self.get_max_bytes()
         length = int(request.META["CONTENT_LENGTH"])
         if length < 0:
@@ -54,6 +62,8 @@ class CheckpointParser(BaseParser):
             raise InvalidRequest(
                 f"the request body ends after {len(data)} of {length} bytes", path="$"
             )
+        if data.startswith(_GZIP):
+            raise InvalidRequest("the request body is compressed: send it uncompressed", path="$")
         return data
 
 

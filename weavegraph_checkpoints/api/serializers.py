@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from weavegraph_checkpoints.domain.timestamps import format_timestamp
@@ -28,10 +29,18 @@ SESSION_COLUMNS = (
 """The columns of a session that responses contain."""
 
 
+# drf-spectacular would make a component StatusEnum, and rename one of the project's.
+@extend_schema_field({"allOf": [{"type": "string", "enum": Session.Status.values}]})
+class StatusField(serializers.CharField):
+    """The status of a session."""
+
+
+@extend_schema_serializer(component_name="WeavegraphSession")
 class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
     """A session without its state."""
 
     url = serializers.URLField(read_only=True, help_text="The URL of this session.")
+    status = StatusField(read_only=True, help_text="Whether the session can be resumed.")
     last_frontier = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,

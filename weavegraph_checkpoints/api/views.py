@@ -12,6 +12,7 @@ from django.db import router
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 from django.urls import reverse
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.exceptions import NotFound
 from rest_framework.metadata import SimpleMetadata
@@ -61,6 +62,19 @@ class BaseView(APIView):
             unquote_to_bytes(query.encode("latin-1", "replace")).decode()
         except UnicodeDecodeError:
             raise InvalidRequest("the query string must be encoded in UTF-8") from None
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Return the response, marked so that no shared cache stores it.
+
+        Every response, errors included, depends on who asks, which a project may derive from
+        any header.
+        """
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "private, no-cache"
+        patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))
+        return response
 
     def get_renderers(self) -> list[BaseRenderer]:
         """Return the JSON renderer, and the browsable API if the project's settings have it."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import connections, router, transaction
 from django.db.models import F, QuerySet
-from django.utils.http import http_date, parse_etags
+from django.utils.crypto import salted_hmac
+from django.utils.http import parse_etags
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
@@ -78,13 +79,13 @@ class SessionViewSet(
         if known is not None:
             version = self.checkpointer.load_version(self.session_id)
             if version is not None and _etag_matches(known, build_etag(version)):
-                return self._add_headers(Response(status=status.HTTP_304_NOT_MODIFIED), version)
+                return self._add_etag(Response(status=status.HTTP_304_NOT_MODIFIED), version)
         found = self.checkpointer.load_latest_with_version(self.session_id)
         if found is None:
             raise NotFound(f"session {self.session_id!r} does not exist or has no step")
         checkpoint, version = found
         data = CheckpointData(checkpoint, self.build_step_url(checkpoint.step))
-        return self._add_headers(Response(data), version)
+        return self._add_etag(Response(data), version)
 
     @action(detail=True, methods=["post"])
     def fork(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -116,9 +117,7 @@ class SessionViewSet(
     def _renders_json(self) -> bool:
         return isinstance(self.request.accepted_renderer, JSONRenderer)
 
-    def _add_headers(self, response: Response, version: Version) -> Response:
-        response["Cache-Control"] = "private, no-cache"
-        response["Last-Modified"] = http_date(version.updated_at.timestamp())
+    def _add_etag(self, response: Response, version: Version) -> Response:
         # A strong ETag: only the JSON representation is the same byte for byte.
         if self._renders_json():
             response["ETag"] = build_etag(version)
@@ -128,10 +127,12 @@ class SessionViewSet(
 def build_etag(version: Version) -> str:
     """Return the ETag of a session's latest checkpoint.
 
-    It changes on every save, and when the session is deleted and created again.
+    It changes on every save, and when the session is deleted and created again. The id of
+    the newest step is hashed because it is private.
     """
     created_at = (version.created_at - _EPOCH) // timedelta(microseconds=1)
-    return f'"{created_at:x}-{version.revision:x}"'
+    digest = salted_hmac(__name__, str(version.newest_step_id), algorithm="sha256").hexdigest()
+    return f'"{created_at:x}-{version.revision:x}-{digest[:16]}"'
 
 
 def _etag_matches(if_none_match: str, etag: str) -> bool:

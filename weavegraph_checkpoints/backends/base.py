@@ -39,6 +39,7 @@ INSERT_SESSION = (
 INSERT_STEP = f"INSERT INTO {STEP} ({', '.join(COLUMNS)})"
 NAMED_PLACEHOLDERS = [f"%({column})s" for column in COLUMNS]
 
+_NEWEST_STEP_ID = f"(SELECT id FROM {STEP} WHERE session_id = {SESSION}.id AND step = last_step)"
 _NO_STATE = VersionedState()
 
 
@@ -248,34 +249,32 @@ class Backend(ABC):
             f" FROM {SESSION} WHERE {condition}",
             parameters,
         )
-        return [
-            SessionRow(*row)._replace(
-                created_at=from_db_timestamp(row[4]), updated_at=from_db_timestamp(row[5])
-            )
-            for row in rows
-        ]
+        return [SessionRow.from_db(*row) for row in rows]
 
-    def latest(self, session_id: str, owner: str | None) -> tuple[Checkpoint, Version] | None:
-        """Return the snapshot of a session and its version, from the session row alone."""
+    def latest(
+        self, session_id: str, owner: str | None, *, with_step_id: bool = False
+    ) -> tuple[Checkpoint, Version] | None:
+        """Return the snapshot and version of a session, without the id from the row alone."""
         condition, parameters = access.owner_condition(owner)
         row = self._fetch_one(
             "SELECT created_at, revision, updated_at, last_step, concurrency_limit,"
             f" {self.json_as_text('last_state')}, {self.json_as_text('last_frontier')},"
-            f" {self.json_as_text('last_versions_seen')} FROM {SESSION}"
+            f" {self.json_as_text('last_versions_seen')},"
+            f" {_NEWEST_STEP_ID if with_step_id else 'NULL'} FROM {SESSION}"
             f" WHERE id = %s AND last_state IS NOT NULL{condition}",
             [session_id, *parameters],
         )
         if row is None:
             return None
-        created_at, revision, updated_at, last_step, *columns = row
-        version = Version.from_db(created_at, revision, updated_at)
+        created_at, revision, updated_at, last_step, *columns, step_id = row
+        version = Version.from_db(created_at, revision, updated_at, step_id)
         return checkpoint_from_columns(session_id, last_step, version.updated_at, *columns), version
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version of a session's snapshot, without reading the snapshot."""
         condition, parameters = access.owner_condition(owner)
         row = self._fetch_one(
-            f"SELECT created_at, revision, updated_at FROM {SESSION}"
+            f"SELECT created_at, revision, updated_at, {_NEWEST_STEP_ID} FROM {SESSION}"
             f" WHERE id = %s AND status <> 'empty'{condition}",
             [session_id, *parameters],
         )

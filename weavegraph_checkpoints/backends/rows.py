@@ -28,21 +28,30 @@ LockedSession = tuple[str, int, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """The version of a session's latest checkpoint; it changes with every save."""
+    """The version of a session's latest checkpoint; it changes with every save.
+
+    A session that is deleted and created again has other versions, whatever the clock says:
+    databases never reuse the id of a step.
+    """
 
     created_at: datetime
     """When the session was created, in UTC."""
     revision: int
     updated_at: datetime
     """When the session was last updated, in UTC."""
+    newest_step_id: int | None
+    """The primary key of the newest step."""
 
     @classmethod
-    def from_db(cls, created_at: datetime, revision: int, updated_at: datetime) -> Version:
-        """Return the version that the columns of a session contain."""
+    def from_db(
+        cls, created_at: datetime, revision: int, updated_at: datetime, newest_step_id: int | None
+    ) -> Version:
+        """Return the version that the columns of a session and its newest step contain."""
         return cls(
             created_at=from_db_timestamp(created_at),
             revision=revision,
             updated_at=from_db_timestamp(updated_at),
+            newest_step_id=newest_step_id,
         )
 
 
@@ -56,6 +65,15 @@ class SessionRow(NamedTuple):
     created_at: datetime
     updated_at: datetime
     last_step: int
+
+    @classmethod
+    def from_db(cls, *columns: Any) -> SessionRow:
+        """Return the session that the columns of a row contain."""
+        row = cls(*columns)
+        return row._replace(
+            created_at=from_db_timestamp(row.created_at),
+            updated_at=from_db_timestamp(row.updated_at),
+        )
 
     @property
     def newest_step(self) -> int | None:
