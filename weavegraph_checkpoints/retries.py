@@ -11,6 +11,8 @@ from typing import TypeVar
 from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from weavegraph_checkpoints.domain.escaping import escape_unprintable
+
 T = TypeVar("T")
 
 logger = logging.getLogger("weavegraph_checkpoints")
@@ -36,7 +38,8 @@ def run(connection: BaseDatabaseWrapper, operation: Callable[[], T]) -> T:
         except OperationalError as error:
             if not is_transient(error):
                 raise
-            logger.warning("Retrying a transaction on %r: %s", connection.alias, error)
+            message = escape_unprintable(str(error))
+            logger.warning("Retrying a transaction on %r: %s", connection.alias, message)
             time.sleep(BASE_DELAY_SECONDS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
     return operation()
 

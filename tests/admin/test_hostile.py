@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils.html import escape
 
-from tests.admin.example_runs import body, session_urls
+from tests.admin.example_runs import BASE, body, session_urls
 from tests.admin.hostile import (
     SCRIPT,
     SESSION_ID,
@@ -19,6 +19,7 @@ from tests.admin.hostile import (
     make_harmless,
 )
 from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.admin.views import prune
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 pytestmark = pytest.mark.django_db
@@ -160,3 +161,21 @@ def test_messages_and_logs_do_not_change_the_direction_of_the_text_around_them(
         assert escaped in html
         assert not re.search("[\u202d\u202e]", re.sub("<input[^>]*>", "", html))
     assert "was deleted" in body(pages[4])
+
+
+def test_the_command_and_the_log_of_a_prune_are_escaped(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("gpj.\u202eexe")
+    form = {"keep_last": "1", "session": "gpj.\u202eexe"}
+    url = f"{BASE}prune/"
+    with monkeypatch.context() as patch:
+        patch.setattr(prune, "MAX_SECONDS_PER_REQUEST", 0)
+        preview = body(admin_client.post(url, form | {"stage": "preview"}))
+    assert escape(r"--session=$'gpj.\U0000202eexe'") in preview
+    done = body(admin_client.post(url, form | {"stage": "run"}, follow=True))
+    history = body(admin_client.get(session_urls.get_url("history", "gpj.\u202eexe")))
+    index = body(admin_client.get("/admin/"))
+    for html in (preview, done, history, index):
+        assert "\u202e" not in re.sub("<input[^>]*>", "", html)
+    assert r"(keep_last: 1, session: gpj.\u202eexe)." in history

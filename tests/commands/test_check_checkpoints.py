@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
@@ -184,6 +184,20 @@ COMMANDS = [[CHECK], ["checkpoint_stats"], ["prune_checkpoints", "--keep-last=1"
 def test_an_unknown_alias(command: list[str]) -> None:
     with pytest.raises(CommandError, match="argument --database: invalid choice: 'nowhere'"):
         run(*command, "--database", "nowhere")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_that_cannot_be_opened(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OperationalError("unable to open\u202e\n")
+
+    monkeypatch.setattr(connection.introspection, "table_names", fail)
+    message = r"The database 'default' cannot be used: unable to open\\u202e$"
+    with pytest.raises(CommandError, match=message):
+        run(*command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

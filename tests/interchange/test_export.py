@@ -198,6 +198,14 @@ def test_a_view_in_the_file_is_refused(target: Path, table: str) -> None:
         run("export_weavegraph", str(target))
 
 
+def test_a_trigger_that_may_alter_steps_is_refused(target: Path) -> None:
+    run("export_weavegraph", str(target))
+    with open_file(target) as crate:
+        crate.execute("CREATE TRIGGER evil AFTER INSERT ON steps BEGIN DELETE FROM steps; END")
+    with pytest.raises(CommandError, match="has a trigger that is not the crate's: 'evil'"):
+        run("export_weavegraph", str(target))
+
+
 def test_a_file_that_appears_meanwhile_is_not_overwritten(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from functools import lru_cache
 
 _ISOLATES = re.compile("[\u2066-\u2069]")
@@ -17,6 +18,15 @@ _CONTROL_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
 def escape_unprintable(text: str) -> str:
     """Escape everything that is not printable, line breaks included."""
     return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def quote_shell_word(text: str) -> str:
+    """Quote ``text`` for a POSIX shell, and escape everything that is not printable for bash."""
+    if text.isprintable():
+        return shlex.quote(text)
+    text = text.replace("\\", r"\\").replace("'", r"\'")
+    chars = (char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
+    return f"$'{''.join(chars)}'"
 
 
 def escape_direction_chars(text: str) -> str:

@@ -42,6 +42,8 @@ SQLITE_TABLE = (
 SQLITE_COLUMNS = "SELECT name FROM pragma_table_info(?)"
 """Selects the names of the columns of a table in SQLite, without generated columns."""
 
+CRATE_TRIGGER = "trg_steps_after_insert"
+
 SCHEMA = (
     """CREATE TABLE sessions (
     id                      TEXT    PRIMARY KEY,
@@ -70,7 +72,7 @@ SCHEMA = (
 )""",
     """CREATE INDEX idx_steps_session_id_step
     ON steps(session_id, step DESC)""",
-    """CREATE TRIGGER trg_steps_after_insert
+    f"""CREATE TRIGGER {CRATE_TRIGGER}
 AFTER INSERT ON steps
 BEGIN
     UPDATE sessions

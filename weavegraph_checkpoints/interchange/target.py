@@ -14,6 +14,7 @@ from weavegraph_checkpoints.backends.batching import batched
 from weavegraph_checkpoints.backends.rows import SessionRow
 from weavegraph_checkpoints.exceptions import InterchangeError
 from weavegraph_checkpoints.interchange.crate import (
+    CRATE_TRIGGER,
     SCHEMA,
     SQLITE_COLUMNS,
     SQLITE_TABLE,
@@ -117,8 +118,14 @@ class Target:
         self.name = name
 
     def check(self) -> None:
-        """Raise ``InterchangeError`` for another schema."""
+        """Raise ``InterchangeError`` for another schema, or a trigger that may alter steps."""
         check_schema(self.name, self._fetch_all, SQLITE_TABLE, SQLITE_COLUMNS)
+        triggers = self._fetch_all(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name <> ?", CRATE_TRIGGER
+        )
+        if triggers:
+            names = ", ".join(repr(name) for (name,) in triggers)
+            raise InterchangeError(f"{self.name} has a trigger that is not the crate's: {names}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

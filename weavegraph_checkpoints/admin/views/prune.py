@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,7 +22,11 @@ from django.utils.translation import gettext_lazy, ngettext
 from weavegraph_checkpoints import pruning
 from weavegraph_checkpoints.admin.deletion import get_forbidden_cascades
 from weavegraph_checkpoints.admin.views.base import BaseView
-from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.escaping import (
+    escape_control_chars,
+    escape_direction_chars,
+    quote_shell_word,
+)
 from weavegraph_checkpoints.domain.limits import (
     MAX_SESSION_ID_LENGTH,
     MAX_STEP,
@@ -261,7 +264,9 @@ class PruneView(BaseView):
         values = form.get_values()
         if self.using != DEFAULT_DB_ALIAS:
             values["database"] = self.using
-        options = [f"--{name.replace('_', '-')}={shlex.quote(values[name])}" for name in values]
+        options = [
+            f"--{name.replace('_', '-')}={quote_shell_word(values[name])}" for name in values
+        ]
         return " ".join(["manage.py prune_checkpoints", *options])
 
     def log(self, form: PruneForm, result: PruneResult) -> None:
@@ -273,12 +278,14 @@ class PruneView(BaseView):
             user_id=str(self.request.user.pk),
             content_type=ContentType.objects.get_for_model(self.model_admin.model),
             object_id=session_id or None,
-            object_repr=(session_id or _("sessions"))[:200],
+            object_repr=escape_direction_chars(session_id or _("sessions"))[:200],
             action_flag=DELETION,
             change_message=_("Pruned %(counts)s (%(rules)s).")
             % {
                 "counts": format_counts(result.steps, result.sessions),
-                "rules": ", ".join(f"{name}: {text}" for name, text in form.get_values().items()),
+                "rules": escape_direction_chars(
+                    ", ".join(f"{name}: {text}" for name, text in form.get_values().items())
+                ),
             },
         )
 
