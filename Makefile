@@ -79,7 +79,7 @@ ifneq (,$(TEST_POSTGRES_URL))
 $(STAMPS)/mariadb: | $(STAMPS)/postgres
 endif
 
-$(STAMPS)/browser $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix \
+$(STAMPS)/browser $(STAMPS)/themes $(STAMPS)/lint $(STAMPS)/types $(STAMPS)/build $(STAMPS)/matrix \
 		$(STAMPS)/bench: $(STAMPS)/%: \
 		$(STAMPS)/test
 	$(PIP) install --group $*
@@ -162,6 +162,13 @@ fuzz: $(STAMPS)/test ## Fuzz the REST API with its OpenAPI schema (FUZZ_SECONDS=
 .PHONY: test-browser
 test-browser: $(STAMPS)/browser ## Test the admin in Chromium (CHROMIUM= if it is not on PATH)
 	$(BIN)/python -m pytest --ds=tests.settings.browser -m browser $(PYTEST_ARGS) tests/browser
+
+.PHONY: test-themes
+test-themes: $(STAMPS)/themes ## Test the admin with django-unfold, django-jazzmin and django-admin-interface
+	for theme in unfold jazzmin admin_interface; do \
+	    WEAVEGRAPH_TEST_THEME=$$theme $(BIN)/python -m pytest --ds=tests.settings.themes -m themes \
+	        $(PYTEST_ARGS) tests/themes; \
+	done
 
 .PHONY: torture
 torture: $(READY) ## Kill writers and servers, fill disks, race; update docs/reliability.md (30 minutes)

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin import AllValuesFieldListFilter as AllValues
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.test import Client
 from django.urls import path
 
 from tests.admin.example_runs import a_run, body
-from weavegraph_checkpoints.admin import SessionAdmin
+from weavegraph_checkpoints.admin import SessionAdmin, changelist
 from weavegraph_checkpoints.admin.base import BaseSessionAdmin
 from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
@@ -33,13 +36,81 @@ class RestrictedAdmin(SessionAdmin):
         return False
 
 
+class OwnerFilter(admin.SimpleListFilter):
+    title = "owner"
+    parameter_name = "of"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("me", "mine")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(owner=self.value()) if self.value() else queryset
+
+
+class OtherChangeList(ChangeList):
+    """The change list of another base class, such as that of a theme."""
+
+
+class OtherAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Another base class, which adds a column."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OtherChangeList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return (*super().get_list_display(request), "concurrency_limit")
+
+
+class HookedAdmin(SessionAdmin, OtherAdmin):
+    """Override what Django's documentation lists for a ``ModelAdmin``."""
+
+    list_filter = (*SessionAdmin.list_filter, OwnerFilter, "owner", ("forked_from", AllValues))
+    search_fields = ("id", "owner")
+    date_hierarchy = "created_at"
+    ordering = ("id",)
+    sortable_by = ("updated", "owner")
+    paginator = Paginator
+    preserve_filters = False
+    deleted: list[str] = []
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        found, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        return [*found, "and more"], counts, perms_needed, protected
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self.deleted.append(f"delete_model {obj.pk}")
+        super().delete_model(request, obj)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        self.deleted.append("log_deletions")
+        return super().log_deletions(request, queryset)
+
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
+        response = super().response_delete(request, obj_display, obj_id)
+        response["X-Deleted"] = obj_id
+        return response
+
+    def get_urls(self) -> list[Any]:
+        return [path("hello/", self.hello, name="hello"), *super().get_urls()]
+
+    def hello(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("hello")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Runs", **(extra_context or {})})
+
+
 site = admin.AdminSite(name="narrow")
 site.register(Session, RestrictedAdmin)
+hooked_site = admin.AdminSite(name="hooked")
+hooked_site.register(Session, HookedAdmin)
 urlpatterns = [
     path("narrow/", site.urls),
+    path("hooked/", hooked_site.urls),
     path("admin/", admin.site.urls),
 ]
 session_urls = SessionURLs("narrow")
+hooked_urls = SessionURLs("hooked")
 
 
 @pytest.fixture
@@ -94,6 +165,64 @@ def test_a_template_can_be_replaced(admin_client: Client, tmp_path: Any, setting
     html = body(admin_client.get(session_urls.get_session_url("of-me")))
     assert "<p>Ours.</p>" in html
     assert "The weave" in html
+
+
+def get_hooked_ids(client: Client, **query: str) -> list[str]:
+    response = client.get(hooked_urls.get_changelist_url(), query)
+    assert response.status_code == 200
+    return [session.pk for session in response.context["cl"].result_list]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_subclass_can_filter_search_and_sort_by_other_fields(admin_client: Client) -> None:
+    every = ["of-me", "of-you"]
+    assert get_hooked_ids(admin_client) == every
+    assert get_hooked_ids(admin_client, of="me") == ["of-me"]
+    assert get_hooked_ids(admin_client, owner="you") == ["of-you"]
+    assert get_hooked_ids(admin_client, owner__in="me,you") == every
+    assert get_hooked_ids(admin_client, forked_from="x") == []
+    assert get_hooked_ids(admin_client, created_at__year="2001") == []
+    assert get_hooked_ids(admin_client, last_state__contains="x") == every
+    assert get_hooked_ids(admin_client, q="YOU") == ["of-you"]
+    names = admin_client.get(hooked_urls.get_changelist_url()).context["cl"].list_display
+    assert names[-1] == "concurrency_limit"
+    column = names.index("owner")
+    assert get_hooked_ids(admin_client, o=f"-{column}") == ["of-you", "of-me"]
+    newest_first = sorted(every, key=lambda pk: Session.objects.get(pk=pk).updated_at)
+    assert get_hooked_ids(admin_client, o=str(names.index("updated"))) == newest_first
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_hooks_of_a_subclass_and_of_another_base_class_are_called(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HookedAdmin, "deleted", [])
+    listed = admin_client.get(hooked_urls.get_changelist_url(), {"errors": "yes"})
+    assert isinstance(listed.context["cl"], OtherChangeList)
+    assert listed.context["title"] == "Runs"
+    assert "_changelist_filters" not in body(listed)
+    assert body(admin_client.get("/hooked/weavegraph_checkpoints/session/hello/")) == "hello"
+    url = hooked_urls.get_url("delete", "of-me")
+    assert "and more" in body(admin_client.get(url))
+    response = admin_client.post(url, {"post": "yes"})
+    assert response["X-Deleted"] == "of-me"
+    selected = {"action": "delete_selected", "_selected_action": "of-you", "post": "yes"}
+    admin_client.post(hooked_urls.get_changelist_url(), selected)
+    assert HookedAdmin.deleted == [
+        "log_deletions",
+        "delete_model of-me",
+        "log_deletions",
+        "delete_model of-you",
+    ]
+    assert not Session.objects.exists()
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_stock_paginator_counts_every_session(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "MAX_COUNTED", 1)
+    assert "2 sessions" in body(admin_client.get(hooked_urls.get_changelist_url()))
 
 
 def test_every_template_attribute_names_a_template() -> None:

@@ -15,6 +15,8 @@ from weavegraph_checkpoints.admin.formatting import (
     format_node,
     format_scope,
     format_signed,
+    format_time_html,
+    format_timestamp,
     get_strings,
 )
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
@@ -119,3 +121,30 @@ def test_all_isolates_are_closed_within_the_text(text: str) -> None:
         depth += (mark in "\u2066\u2067\u2068") - (mark == "\u2069")
         lowest = min(lowest, depth)
     assert (depth, lowest) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "utc", "text"),
+    [
+        ("Europe/Berlin", "2026-10-25T00:30:00", "02:30:00 CEST"),
+        ("Europe/Berlin", "2026-10-25T01:30:00", "02:30:00 CET"),
+        ("Europe/Berlin", "2026-10-25T02:00:00", "03:00:00"),
+        ("Europe/Berlin", "2026-10-24T23:59:59", "01:59:59"),
+        ("Europe/Berlin", "2026-03-29T01:30:00", "03:30:00"),
+        ("America/New_York", "2026-11-01T06:30:00", "01:30:00 EST"),
+        ("Australia/Lord_Howe", "2026-04-04T14:45:00", "01:45:00 +11"),
+        ("Australia/Lord_Howe", "2026-04-04T15:15:00", "01:45:00 +1030"),
+        # Both hours have the name MSK.
+        ("Europe/Moscow", "2014-10-25T21:30:00", "01:30:00 +0400"),
+        ("Europe/Moscow", "2014-10-25T22:30:00", "01:30:00 +0300"),
+        ("America/New_York", "0001-01-01T00:00:00", "00:00:00"),
+        ("Asia/Tokyo", "9999-12-31T23:59:59", "23:59:59"),
+        ("UTC", "2026-10-25T00:30:00", "00:30:00"),
+    ],
+)
+def test_the_repeated_hour_shows_its_zone(zone: str, utc: str, text: str) -> None:
+    timestamp = datetime.fromisoformat(f"{utc}+00:00")
+    with timezone.override(zone):
+        date = format_timestamp(timestamp)[:10]
+        assert f">{text}</time>" in format_time_html(timestamp, with_date=False)
+        assert f">{date} {text}</time>" in format_time_html(timestamp, with_date=True)

@@ -70,7 +70,7 @@ def test_next_error_in_a_long_history(admin_client: Client) -> None:
 
 def test_new_errors_and_the_newest_are_expanded(admin_client: Client, run: str) -> None:
     context = admin_client.get(session_urls.get_step_url(run, 5)).context
-    assert [(error["number"], error["is_new"]) for error in context["errors"]] == [
+    assert [(error["number"], error["is_new"]) for error in context["error_events"]] == [
         (2, True),
         (1, False),
     ]
@@ -83,8 +83,8 @@ def test_new_errors_and_the_newest_are_expanded(admin_client: Client, run: str) 
 def test_long_lists_of_errors_are_truncated(admin_client: Client) -> None:
     url = save_step(state=VersionedState.new(errors=[an_error_event()] * 70))
     context = admin_client.get(url).context
-    assert (len(context["errors"]), context["errors_hidden"]) == (50, 20)
-    assert len(admin_client.get(f"{url}?errors=all").context["errors"]) == 70
+    assert (len(context["error_events"]), context["errors_hidden"]) == (50, 20)
+    assert len(admin_client.get(f"{url}?errors=all").context["error_events"]) == 70
 
 
 def test_long_chains_of_causes_are_truncated(admin_client: Client) -> None:

@@ -16,12 +16,16 @@ from weavegraph_checkpoints import (
     VersionedState,
     WeaveError,
 )
+from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
 pytestmark = pytest.mark.browser
 
 FAILED = "orders/2026-11/run-317"
+
+filtered_urls = SessionURLs("admin", list_filters="errors=yes")
+"""The URLs with the filter of the list that the user came from."""
 
 
 @pytest.fixture
@@ -87,15 +91,15 @@ def test_find_a_failed_run_read_its_error_and_fork_before_it(
     # Compare with the previous step.
     if script:
         page.keyboard.press("j")
-        page.wait_for_url("**/steps/3/")
+        page.wait_for_url(f"**{filtered_urls.get_step_url(FAILED, 3)}")
         page.keyboard.press("ArrowRight")
-        page.wait_for_url("**/steps/4/")
+        page.wait_for_url(f"**{filtered_urls.get_step_url(FAILED, 4)}")
         page.keyboard.press("c")
     else:
         page.get_by_role("link", name="Step 3").click()
         page.get_by_role("link", name="Step 4").click()
         page.get_by_role("link", name="What changed since the previous step").click()
-    page.wait_for_url("**/compare/?from=3&to=4")
+    page.wait_for_url(f"**{filtered_urls.get_compare_url(FAILED, 3, 4)}")
     summary = page.locator(".weave-change-summary").inner_text()
     assert summary.startswith("+1 message, 1 extra changed, 1 error added, +")
     page.get_by_text("thought 3", exact=True).wait_for()
@@ -118,7 +122,11 @@ def test_find_a_failed_run_read_its_error_and_fork_before_it(
     page.reload()
     page.locator(".weave-main-property", has_text="finished").wait_for()
     newest = page.get_by_role("link", name="Newest step")
-    assert newest.get_attribute("href") == session_urls.get_step_url("second-try", 4)
+    assert newest.get_attribute("href") == filtered_urls.get_step_url("second-try", 4)
+
+    # Return to the list.
+    page.locator(".breadcrumbs").get_by_role("link", name="Sessions").click()
+    page.wait_for_url(f"**{session_urls.get_changelist_url()}?errors=yes")
 
 
 @pytest.mark.usefixtures("failed_among_500")

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import router
 from django.db.models import QuerySet
@@ -135,19 +136,29 @@ class SessionAdmin(BaseSessionAdmin):
 
     # The list
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionChangeList]:
-        return SessionChangeList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return ``SessionChangeList``, combined with the class of another base class if any."""
+        base: Any = super().get_changelist(request, **kwargs)
+        if issubclass(SessionChangeList, base):
+            return SessionChangeList
+        return type("SessionChangeList", (SessionChangeList, base), {})
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Return the columns, without the owner if no session has one."""
-        if self.get_queryset(request).filter(owner__gt="").exists():
-            return list(self.list_display)
-        return [name for name in self.list_display if name != "owner"]
+        names = list(super().get_list_display(request))
+        if "owner" in names and not self.get_queryset(request).filter(owner__gt="").exists():
+            names.remove("owner")
+        return names
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str
     ) -> tuple[QuerySet[Session], bool]:
-        """Return the session with this id, or else those whose id begins with it."""
+        """Return the session with this id, or else those whose id begins with it.
+
+        If a subclass searches other fields, search as Django does.
+        """
+        if list(self.get_search_fields(request)) != list(SessionAdmin.search_fields):
+            return super().get_search_results(request, queryset, search_term)
         if not search_term:
             return queryset, False
         exact = queryset.filter(pk=search_term)
@@ -166,7 +177,7 @@ class SessionAdmin(BaseSessionAdmin):
             data["select_across"] = "0"
             request.POST = data  # type: ignore[assignment]
         context = {
-            "prune_url": self.session_urls.get_url("prune"),
+            "prune_url": self.get_session_urls(request).get_url("prune"),
             "has_prune_permission": self.has_prune_permission(request),
         }
         return super().changelist_view(request, context | (extra_context or {}))

@@ -7,6 +7,7 @@ from typing import Any
 
 import django
 from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
@@ -18,7 +19,12 @@ from django.utils.translation import gettext as _
 from django.views.generic import View
 
 from weavegraph_checkpoints.admin.formatting import format_node, format_status, get_strings
-from weavegraph_checkpoints.admin.urls import SessionURLs, unquote_session_id
+from weavegraph_checkpoints.admin.urls import (
+    SessionURLs,
+    get_filters_suffix,
+    get_list_filters,
+    unquote_session_id,
+)
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
@@ -163,8 +169,14 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @property
     def session_urls(self) -> SessionURLs:
-        """The URLs of the pages."""
+        """The URLs of the pages, without the filters of the list."""
         return SessionURLs(self.admin_site.name, f"{self.opts.app_label}_{self.opts.model_name}")
+
+    def get_session_urls(self, request: HttpRequest) -> SessionURLs:
+        """Return the URLs of the pages, with the filters of the list that the user came from."""
+        urls = self.session_urls
+        urls.list_filters = get_list_filters(self.get_preserved_filters(request))
+        return urls
 
     def get_urls(self) -> list[URLPattern]:
         """Return ``page_views`` before the URLs of Django's own pages."""
@@ -175,26 +187,48 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             pages.append(path(route, page, name=f"{prefix}_{name}"))
         return pages + super().get_urls()
 
-    def get_breadcrumbs_context(self, obj: Any = None) -> dict[str, Any]:
+    def get_breadcrumbs_context(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         """Return the context of the breadcrumbs."""
         object_id = None if obj is None else self.get_object_id(obj)
+        urls = self.get_session_urls(request)
         return {
             "session": obj,
             "session_name": escape_control_chars(object_id or ""),
-            "sessions_url": self.session_urls.get_changelist_url(),
-            "session_url": object_id and self.session_urls.get_session_url(object_id),
+            "sessions_url": urls.get_changelist_url(),
+            "session_url": object_id and urls.get_session_url(object_id),
+            "list_filters": urls.list_filters,
+            "list_filters_suffix": get_filters_suffix(urls.list_filters),
             "has_breadcrumb_list": django.VERSION >= (6, 1),
         }
 
     def get_page_context(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
-        """Return the context that all pages share."""
-        breadcrumbs = self.get_breadcrumbs_context(obj)
+        """Return the context that all pages share: that of Django's change page without a form.
+
+        Themes rely on the names and types of Django's own pages.
+        """
+        breadcrumbs = self.get_breadcrumbs_context(request, obj)
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
+            "app_label": self.opts.app_label,
+            "media": self.media,
+            "object": obj,
+            "original": obj,
+            "object_id": None if obj is None else str(obj.pk),
+            "add": False,
+            "change": obj is not None,
+            "inline_admin_formsets": [],
+            "is_popup": IS_POPUP_VAR in request.GET or IS_POPUP_VAR in request.POST,
+            "is_popup_var": IS_POPUP_VAR,
+            "to_field_var": TO_FIELD_VAR,
+            "to_field": request.POST.get(TO_FIELD_VAR, request.GET.get(TO_FIELD_VAR)),
+            "preserved_filters": self.get_preserved_filters(request),
             **breadcrumbs,
             "subtitle": breadcrumbs["session_name"],
             "has_fork_permission": self.has_fork_permission(request),
+            "has_view_permission": self.has_view_permission(request, obj),
+            "has_add_permission": self.has_add_permission(request),
+            "has_change_permission": self.has_change_permission(request, obj),
             "has_delete_permission": self.has_delete_permission(request, obj),
         }
 
@@ -214,7 +248,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         """Show the admin log of one session."""
         obj = self.get_object_or_404(request, object_id)
-        context = self.get_breadcrumbs_context(obj) | (extra_context or {})
+        context = self.get_breadcrumbs_context(request, obj) | (extra_context or {})
         return super().history_view(request, quote(self.get_object_id(obj)), context)
 
     def delete_view(
@@ -222,16 +256,16 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         """Ask for confirmation and delete one session."""
         obj = self.get_object_or_404(request, object_id)
-        breadcrumbs = self.get_breadcrumbs_context(obj)
+        breadcrumbs = self.get_breadcrumbs_context(request, obj)
         # Isolate the direction of the id from the text around it.
-        name = f"\u2068{breadcrumbs['session_name']}\u2069"
-        context = {**breadcrumbs, "object": name, "escaped_object": name}
+        context = {**breadcrumbs, "escaped_object": f"\u2068{breadcrumbs['session_name']}\u2069"}
         context |= extra_context or {}
         try:
             return super().delete_view(request, quote(self.get_object_id(obj)), context)
         except SessionProtected as error:
             self.message_protected(request, error)
-            return HttpResponseRedirect(self.session_urls.get_session_url(self.get_object_id(obj)))
+            urls = self.get_session_urls(request)
+            return HttpResponseRedirect(urls.get_session_url(self.get_object_id(obj)))
 
     def message_protected(self, request: HttpRequest, error: SessionProtected) -> None:
         """Say that a session was not deleted; the confirmation page could not know it."""
@@ -245,5 +279,5 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Redirect to the list; Django would require the change permission for that."""
         response = super().response_delete(request, obj_display, obj_id)
         if isinstance(response, HttpResponseRedirect):
-            return HttpResponseRedirect(self.session_urls.get_changelist_url())
+            return HttpResponseRedirect(self.get_session_urls(request).get_changelist_url())
         return response

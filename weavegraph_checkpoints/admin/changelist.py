@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Value
@@ -45,20 +45,58 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return f"{intcomma(self.count)}{'+' if self._counted > MAX_COUNTED else ''}"
 
 
+def get_limiting_lookups(opts: Any) -> set[str]:
+    """Return the look-ups by which ``limit_choices_to`` of any relation limits its choices."""
+    names: set[str] = set()
+    for relation in opts.get_fields(include_hidden=True):
+        limits = getattr(relation, "limit_choices_to", None)
+        limits = limits() if callable(limits) else limits
+        if isinstance(limits, dict):
+            names.update(limits)
+    return names
+
+
 class SessionChangeList(ChangeList):
     """The list of sessions, always in the order of an index."""
 
     def get_filters_params(self, params: Any = None) -> Any:
-        """Return the parameters of the filters; look-ups on other columns are ignored."""
-        names = {each.parameter_name for each in FILTERS}
+        """Return the parameters of the filters and of ``limit_choices_to``; ignore others."""
         given = super().get_filters_params(params)
-        return {name: value for name, value in given.items() if name in names}
+        limits = get_limiting_lookups(self.lookup_opts)
+        return {
+            name: value
+            for name, value in given.items()
+            if name in limits or self.is_filter_param(name)
+        }
+
+    def is_filter_param(self, name: str) -> bool:
+        """Return whether a filter of the list, or the date hierarchy, may use a parameter."""
+        paths = [self.date_hierarchy] if self.date_hierarchy else []
+        for each in self.list_filter:
+            if callable(each):
+                # Only instances of other classes than SimpleListFilter know their parameters.
+                if name == getattr(each, "parameter_name", name):
+                    return True
+                continue
+            field = each[0] if isinstance(each, tuple | list) else each
+            paths.append(getattr(field, "name", field))
+        return any(name == path or name.startswith(f"{path}__") for path in paths)
+
+    @property
+    def unfiltered_query(self) -> str:
+        """The query string without search and filters; ``limit_choices_to`` still applies."""
+        limits = get_limiting_lookups(self.lookup_opts)
+        names = [name for name in self.get_filters_params() if name not in limits]
+        return str(self.get_query_string(remove=[SEARCH_VAR, *names]))
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Order by the last update, in the direction of the index or its reverse."""
-        if super().get_ordering(request, queryset)[:1] == ["updated_at"]:
+        """Order by the last update, in the direction of an index, unless a subclass differs."""
+        ordering: list[Any] = super().get_ordering(request, queryset)
+        if ordering[:1] == ["updated_at"]:
             return ["updated_at", "-id"]
-        return ["-updated_at", "id"]
+        if not ordering or ordering[0] in ("-updated_at", "-pk"):
+            return ["-updated_at", "id"]
+        return ordering
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the requested page, or the first one if it does not exist."""
@@ -79,7 +117,7 @@ class SessionChangeList(ChangeList):
     def for_pagination(self) -> Any:
         """The list with the label of a capped count, which the pagination shows."""
         shown: Any = copy(self)
-        if shown.result_count >= MAX_COUNTED:
+        if shown.result_count >= MAX_COUNTED and isinstance(shown.paginator, CappedPaginator):
             shown.result_count = shown.paginator.count_label
         return shown
 

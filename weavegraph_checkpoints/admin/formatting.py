@@ -82,13 +82,30 @@ def get_strings(value: Any) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
+def _to_local(timestamp: datetime) -> datetime:
+    try:
+        return timezone.localtime(timestamp)
+    except OverflowError:
+        return timestamp.astimezone(UTC)
+
+
 def format_timestamp(timestamp: datetime) -> str:
     """Return a timestamp to the millisecond, in the current time zone."""
-    try:
-        local = timezone.localtime(timestamp)
-    except OverflowError:
-        local = timestamp.astimezone(UTC)
-    return f"{local.replace(tzinfo=None).isoformat(' ', 'milliseconds')} {local:%Z}"
+    local = _to_local(timestamp)
+    return f"{local.replace(tzinfo=None).isoformat(' ', 'milliseconds')} {_get_zone(local)}"
+
+
+def _is_repeated(local: datetime) -> bool:
+    """Return whether another instant has the same local time, as when clocks are set back."""
+    return local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset()
+
+
+def _get_zone(local: datetime) -> str:
+    """Return the name of the time zone, or the UTC offset if the name is ambiguous too."""
+    is_ambiguous = (
+        _is_repeated(local) and local.replace(fold=1 - local.fold).tzname() == local.tzname()
+    )
+    return f"{local:%z}" if is_ambiguous else f"{local:%Z}"
 
 
 def format_age_html(timestamp: datetime) -> SafeString:
@@ -97,9 +114,16 @@ def format_age_html(timestamp: datetime) -> SafeString:
 
 
 def format_time_html(timestamp: datetime, *, with_date: bool) -> SafeString:
-    """Return a timestamp to the second, with the exact timestamp as its title."""
-    text = format_timestamp(timestamp).partition(".")[0]
-    return _format_time_html(timestamp, text if with_date else text.rpartition(" ")[2])
+    """Return a timestamp to the second, with the exact timestamp as its title.
+
+    In the hour that is repeated when clocks are set back, the text includes the time zone.
+    """
+    date, time, zone = format_timestamp(timestamp).split(" ")
+    parts = [date] if with_date else []
+    parts.append(time.partition(".")[0])
+    if _is_repeated(_to_local(timestamp)):
+        parts.append(zone)
+    return _format_time_html(timestamp, " ".join(parts))
 
 
 def _format_time_html(timestamp: datetime, text: str) -> SafeString:

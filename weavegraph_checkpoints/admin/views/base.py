@@ -29,7 +29,7 @@ class BaseView(View):
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().setup(request, *args, **kwargs)
-        self.urls = self.model_admin.session_urls
+        self.urls = self.model_admin.get_session_urls(request)
 
     def has_permission(self) -> bool:
         """Return whether the user may open the page."""

@@ -133,7 +133,7 @@ class SessionView(BaseSessionView):
     def get_error_summary(self, points: list[TimelinePoint]) -> dict[str, Any]:
         """Return the number of errors, and the steps of the newest and the first error."""
         count = self.object.last_error_count or 0
-        context: dict[str, Any] = {"errors": count, "newest_error": None, "first_error": None}
+        context: dict[str, Any] = {"error_count": count, "newest_error": None, "first_error": None}
         for name, reached in (("newest_error", count), ("first_error", 1)):
             step = queries.find_error_increase(self.steps, points, reached) if count else None
             if step is not None:

@@ -119,7 +119,7 @@ class StepView(BaseStepView):
         contents: dict[str, Any] = {
             "checkpoint": checkpoint,
             "budget": budget,
-            "errors": shown,
+            "error_events": shown,
             "errors_total": len(errors),
             "errors_hidden": len(errors) - len(shown),
             "all_errors_url": None
