@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -11,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, router
 
 from weavegraph_checkpoints import conf, related, retries, serde, signals
-from weavegraph_checkpoints.backends import Backend, StepRow, Version, get_backend
+from weavegraph_checkpoints.backends import Backend, StepRow, Version, get_backend, history
 from weavegraph_checkpoints.domain import (
     Checkpoint,
     PageInfo,
@@ -19,6 +20,7 @@ from weavegraph_checkpoints.domain import (
     StepQueryResult,
     timestamps,
 )
+from weavegraph_checkpoints.domain.checkpoint import check_fields
 from weavegraph_checkpoints.domain.limits import (
     MAX_STEP,
     check_integer,
@@ -36,6 +38,7 @@ from weavegraph_checkpoints.exceptions import (
 )
 from weavegraph_checkpoints.models import Session
 
+Fields = Collection[str] | None
 _ALL_STEPS = StepQuery()
 
 
@@ -193,25 +196,30 @@ class DjangoCheckpointer(Checkpointer):
         """
         if not (is_session_id(session_id) and is_integer(step, MAX_STEP)):
             return None
-        return self._for_write().step(session_id, step, self.owner)
+        return history.read_step(self._for_write(), session_id, step, self.owner)
 
     def list_sessions(self) -> list[str]:
         """See ``Checkpointer.list_sessions``. One query."""
         return self._for_read().session_ids(self.owner)
 
     def query_steps(
-        self, session_id: str, query: StepQuery = _ALL_STEPS, *, with_state: bool = True
+        self, session_id: str, query: StepQuery = _ALL_STEPS, *, fields: Fields = None
     ) -> StepQueryResult:
         """Return a page of a session's history, newest step first.
 
-        An unknown session gives an empty page. With ``with_state=False``, no state is read,
-        and each checkpoint has an empty one. Raise ``SerializationError`` for a corrupt row.
-        Two queries, for pages of any size; one if the page is empty.
+        An unknown session gives an empty page. A page also ends at 32 MiB of states, or 16 MiB
+        of the other columns, but has at least one step: ``has_next_page`` tells the last one.
+
+        ``fields`` names the fields to read, ``None`` means all; of the others, the state and
+        the lists are empty. Raise ``InvalidQuery`` for an unknown name, and
+        ``SerializationError`` for a corrupt row. Two queries, for pages of any size; one if
+        the page is empty.
         """
+        columns = history.COLUMNS if fields is None else check_fields(fields)
         total, checkpoints = 0, tuple[Checkpoint, ...]()
         if is_session_id(session_id):
-            total, checkpoints = self._for_read().page(
-                session_id, query, self.owner, with_state=with_state
+            total, checkpoints = history.read_page(
+                self._for_read(), session_id, query, self.owner, columns
             )
         offset, size = query.offset or 0, len(checkpoints)
         return StepQueryResult(
@@ -303,10 +311,10 @@ class DjangoCheckpointer(Checkpointer):
         return await sync_to_async(self.load_version)(session_id)
 
     async def aquery_steps(
-        self, session_id: str, query: StepQuery = _ALL_STEPS, *, with_state: bool = True
+        self, session_id: str, query: StepQuery = _ALL_STEPS, *, fields: Fields = None
     ) -> StepQueryResult:
         """See ``query_steps``."""
-        return await sync_to_async(self.query_steps)(session_id, query, with_state=with_state)
+        return await sync_to_async(self.query_steps)(session_id, query, fields=fields)
 
     async def adelete_session(self, session_id: str) -> bool:
         """See ``delete_session``."""

@@ -72,13 +72,17 @@ def test_the_version_of_a_session_of_another_owner() -> None:
     assert DjangoCheckpointer(owner="bob").load_latest_with_version("a") is None
 
 
+FIELDS = ("step", "frontier")
+
+
 def test_a_page_without_states() -> None:
     checkpointer = DjangoCheckpointer()
     history = save_history(checkpointer, "a", range(3))
     with captured() as found:
-        page = checkpointer.query_steps("a", with_state=False)
+        page = checkpointer.query_steps("a", fields=FIELDS)
     assert [each.step for each in page.checkpoints] == [2, 1, 0]
     assert all(each.state == VersionedState() for each in page.checkpoints)
+    assert all(each.ran_nodes == () for each in page.checkpoints)
     assert [each.frontier for each in page.checkpoints] == [each.frontier for each in history[::-1]]
     assert len(found.statements) == 2
     assert not any("last_state" in sql for sql in found.statements)
@@ -91,5 +95,5 @@ def test_the_async_methods() -> None:
     assert async_to_sync(checkpointer.aload_version)("a") == checkpointer.load_version("a")
     latest = checkpointer.load_latest_with_version("a")
     assert async_to_sync(checkpointer.aload_latest_with_version)("a") == latest
-    page = async_to_sync(checkpointer.aquery_steps)("a", with_state=False)
-    assert page == checkpointer.query_steps("a", with_state=False)
+    page = async_to_sync(checkpointer.aquery_steps)("a", fields=FIELDS)
+    assert page == checkpointer.query_steps("a", fields=FIELDS)

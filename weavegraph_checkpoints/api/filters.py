@@ -147,7 +147,7 @@ class StepParameters(PageParameters):
         # Not a class attribute: a serializer has a property called `fields`.
         help_text = (
             "The fields of each step to include in addition to `url`, separated by commas: "
-            f"{', '.join(CHECKPOINT_FIELDS)}. Without `state`, no state is read."
+            f"{', '.join(CHECKPOINT_FIELDS)}. Only these are read from the database."
         )
         return {**super().get_fields(), "fields": FieldsField(required=False, help_text=help_text)}
 

@@ -172,7 +172,7 @@ class StepViewSet(BaseView, GenericViewSet[Step]):
         page = self.checkpointer.query_steps(
             self.session_id,
             StepQuery(**parameters),
-            with_state=fields is None or "state" in fields,
+            fields=None if fields is None else fields - {"url"},
         )
         if not page.page_info.total_count:
             self.get_session()

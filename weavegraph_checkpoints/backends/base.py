@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from django.db import transaction
@@ -11,20 +11,18 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints import related
-from weavegraph_checkpoints.backends import access
+from weavegraph_checkpoints.backends.access import owner_condition
 from weavegraph_checkpoints.backends.rows import (
     COLUMNS,
     DATA_COLUMNS,
-    JSON_COLUMNS,
     LockedSession,
     SessionRow,
     StepKey,
     StepRow,
     Version,
-    from_db_timestamp,
     placeholders,
 )
-from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
+from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.serde import checkpoint_from_columns
@@ -40,7 +38,6 @@ INSERT_STEP = f"INSERT INTO {STEP} ({', '.join(COLUMNS)})"
 NAMED_PLACEHOLDERS = [f"%({column})s" for column in COLUMNS]
 
 _NEWEST_STEP_ID = f"(SELECT id FROM {STEP} WHERE session_id = {SESSION}.id AND step = last_step)"
-_NO_STATE = VersionedState()
 
 
 class Backend(ABC):
@@ -68,6 +65,8 @@ class Backend(ABC):
     """The table of steps in a SELECT of all of them."""
     ordered_join = "CROSS JOIN"
     """A join whose left side is read first."""
+    streams_rows = False
+    """Whether the driver reads a row only when it is asked for."""
     select_prefix = ""
     """Prefix of a SELECT that finds many rows by an index, in any order."""
     delete_steps = f"DELETE FROM {STEP}"
@@ -195,7 +194,7 @@ class Backend(ABC):
 
         Raise ``SessionExists`` or ``SessionNotFound``.
         """
-        condition, parameters = access.owner_condition(owner)
+        condition, parameters = owner_condition(owner)
         data = ", ".join(DATA_COLUMNS)
         with transaction.atomic(self.connection.alias), self.connection.cursor() as cursor:
             cursor.execute(
@@ -255,7 +254,7 @@ class Backend(ABC):
         self, session_id: str, owner: str | None, *, with_step_id: bool = False
     ) -> tuple[Checkpoint, Version] | None:
         """Return the snapshot and version of a session, without the id from the row alone."""
-        condition, parameters = access.owner_condition(owner)
+        condition, parameters = owner_condition(owner)
         row = self._fetch_one(
             "SELECT created_at, revision, updated_at, last_step, concurrency_limit,"
             f" {self.json_as_text('last_state')}, {self.json_as_text('last_frontier')},"
@@ -272,7 +271,7 @@ class Backend(ABC):
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version of a session's snapshot, without reading the snapshot."""
-        condition, parameters = access.owner_condition(owner)
+        condition, parameters = owner_condition(owner)
         row = self._fetch_one(
             f"SELECT created_at, revision, updated_at, {_NEWEST_STEP_ID} FROM {SESSION}"
             f" WHERE id = %s AND status <> 'empty'{condition}",
@@ -282,68 +281,9 @@ class Backend(ABC):
 
     def session_ids(self, owner: str | None) -> list[str]:
         """Return the ids of all sessions, most recently updated first, ties by id."""
-        condition, parameters = access.owner_condition(owner)
+        condition, parameters = owner_condition(owner)
         rows = self.fetch_all(
             f"SELECT id FROM {SESSION} WHERE 1 = 1{condition} ORDER BY updated_at DESC, id",
             parameters,
         )
         return [session_id for (session_id,) in rows]
-
-    def step(self, session_id: str, step: int, owner: str | None) -> Checkpoint | None:
-        """Return one step of a session."""
-        condition, parameters = access.steps_condition(session_id, owner)
-        steps = self._iter_steps(session_id, f"{condition} AND step = %s", [*parameters, step])
-        return next(steps, None)
-
-    def page(
-        self, session_id: str, query: StepQuery, owner: str | None, *, with_state: bool = True
-    ) -> tuple[int, tuple[Checkpoint, ...]]:
-        """Return the number of steps that match, and the steps of the page, newest first.
-
-        Without ``with_state``, no state is read, and each checkpoint has an empty one.
-        """
-        vendor = self.connection.vendor
-        condition, parameters = access.query_condition(vendor, session_id, query, owner)
-        (total,) = self._fetch_one(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
-        if total <= (query.offset or 0):
-            return total, ()
-        # The step numbers first: a plan that sorts or skips rows would read the state of each.
-        numbers = f"SELECT step AS number FROM {self.steps_by_key} WHERE {condition}"
-        paged = f"({numbers} ORDER BY step DESC LIMIT %s OFFSET %s) AS page"
-        return total, tuple(
-            self._iter_steps(
-                session_id,
-                "session_id = %s AND step = number ORDER BY step DESC",
-                [*parameters, query.page_limit, query.offset or 0, session_id],
-                before=f"{paged} {self.ordered_join}",
-                with_state=with_state,
-            )
-        )
-
-    def _iter_steps(
-        self,
-        session_id: str,
-        condition: str,
-        parameters: list[Any],
-        *,
-        before: str = "",
-        with_state: bool = True,
-    ) -> Iterator[Checkpoint]:
-        state_column = self.json_as_text("state") if with_state else "NULL"
-        columns = ", ".join([state_column, *map(self.json_as_text, JSON_COLUMNS)])
-        with self.cursor() as cursor:
-            cursor.execute(
-                f"SELECT step, {STEP}.created_at,"
-                f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), {columns}"
-                f" FROM {before} {self.steps_by_key} WHERE {condition}",
-                [session_id, *parameters],
-            )
-            for step, created_at, limit, state, *documents in cursor:
-                yield checkpoint_from_columns(
-                    session_id,
-                    step,
-                    from_db_timestamp(created_at),
-                    limit,
-                    state if with_state else _NO_STATE,
-                    *documents,
-                )

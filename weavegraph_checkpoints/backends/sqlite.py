@@ -30,6 +30,7 @@ class SQLiteBackend(Backend):
     now = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
     write_lock = delete_lock = ""
     on_step_conflict = _REPLACE
+    streams_rows = True
     has_fair_locks = False
     space_hint = (
         "SQLite reuses the freed pages for new rows. VACUUM returns them to the disk, and needs "

@@ -24,7 +24,7 @@ from weavegraph_checkpoints.domain.limits import (
 from weavegraph_checkpoints.domain.nodes import NodeKind, as_node
 from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import VersionedState
-from weavegraph_checkpoints.exceptions import InvalidCheckpoint
+from weavegraph_checkpoints.exceptions import InvalidCheckpoint, InvalidQuery
 
 VersionsSeen = dict[str, dict[str, int]]
 """For each node, the version of each channel that it saw when it last ran.
@@ -135,6 +135,14 @@ def restore_session_state(checkpoint: Checkpoint) -> SessionState:
         versions_seen=checkpoint.versions_seen,
         concurrency_limit=checkpoint.concurrency_limit,
     )
+
+
+def check_fields(names: Iterable[str]) -> frozenset[str]:
+    """Return names of fields of a checkpoint. Raise ``InvalidQuery`` for an unknown name."""
+    fields = frozenset(names)
+    for name in fields - set(Checkpoint.__dataclass_fields__):
+        raise InvalidQuery(f"a checkpoint has no field {safe_repr(name)}", "fields")
+    return fields
 
 
 def _check_state_fields(record: Checkpoint | SessionState) -> None:

@@ -1,0 +1,148 @@
+"""Read the steps of a session: one step, or a page that is limited in steps and in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from weavegraph_checkpoints.backends.access import query_condition, steps_condition
+from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
+from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, from_db_timestamp
+from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
+from weavegraph_checkpoints.domain.limits import MAX_PAGE_BYTES, MAX_PAGE_COLUMN_BYTES
+from weavegraph_checkpoints.serde import checkpoint_from_columns
+
+COLUMNS = ("state", *JSON_COLUMNS)
+"""The columns of a step that a page may leave out."""
+
+_NO_STATE = VersionedState()
+_UNREAD = dict.fromkeys(JSON_COLUMNS, "'[]'") | {"state": "NULL", "versions_seen": "'{}'"}
+
+
+def read_step(backend: Backend, session_id: str, step: int, owner: str | None) -> Checkpoint | None:
+    """Return one step of a session."""
+    condition, parameters = steps_condition(session_id, owner)
+    source = f"{backend.steps_by_key} WHERE {condition} AND step = %s"
+    for row in _iter_rows(backend, session_id, COLUMNS, source, [*parameters, step]):
+        return _build_checkpoint(session_id, row)
+    return None
+
+
+def read_page(
+    backend: Backend,
+    session_id: str,
+    query: StepQuery,
+    owner: str | None,
+    columns: Collection[str] = COLUMNS,
+) -> tuple[int, tuple[Checkpoint, ...]]:
+    """Return the number of steps that match, and the steps of the page, newest first.
+
+    Only these ``columns`` are read; the others are empty. The page ends before the step with
+    which its states would exceed ``MAX_PAGE_BYTES``, or its other columns
+    ``MAX_PAGE_COLUMN_BYTES``, but has at least one step.
+    """
+    condition, parameters = query_condition(backend.connection.vendor, session_id, query, owner)
+    with backend.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM {STEP} WHERE {condition}", parameters)
+        (total,) = cursor.fetchone()
+    if total <= (query.offset or 0) or not query.page_limit:
+        return total, ()
+    condition = f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s"
+    parameters += [query.page_limit, query.offset or 0]
+    sizes = _state_size(backend, columns), _columns_size(backend, columns)
+    if backend.streams_rows:
+        source = f"{STEP} WHERE {condition}"
+        rows = _iter_rows(backend, session_id, columns, source, parameters, sizes)
+        rows = _take_while_small(rows)
+    else:
+        source = _select_small(backend, condition, sizes)
+        parameters += [session_id, session_id]
+        rows = _iter_rows(backend, session_id, columns, source, parameters)
+    return total, tuple(_build_checkpoint(session_id, row) for row in rows)
+
+
+def _state_size(backend: Backend, columns: Collection[str]) -> str:
+    size = f"COALESCE(state_bytes, {backend.octet_length('state')})"
+    return size if "state" in columns else "0"
+
+
+def _columns_size(backend: Backend, columns: Collection[str]) -> str:
+    sizes = (
+        f"COALESCE({backend.octet_length(name)}, 0)" for name in JSON_COLUMNS if name in columns
+    )
+    return " + ".join(sizes) or "0"
+
+
+def _take_while_small(rows: Iterator[Any]) -> Iterator[Any]:
+    """Yield rows until their sizes, the last two values of each, exceed the limits of a page.
+
+    The driver reads a row only when it is asked for.
+    """
+    state_bytes = column_bytes = 0
+    for position, (*row, state_size, columns_size) in enumerate(rows):
+        state_bytes += state_size
+        column_bytes += columns_size
+        is_large = state_bytes > MAX_PAGE_BYTES or column_bytes > MAX_PAGE_COLUMN_BYTES
+        if position and is_large:
+            return
+        yield row
+
+
+def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> str:
+    """Return the source of the steps that match, up to the limits of a page.
+
+    The driver would read all rows at once. The step numbers are found first, then their
+    sizes, and only then the states: a plan that sorts or skips rows would read the state of
+    each. After the parameters of the condition, the session id is passed twice.
+    """
+    numbers = f"SELECT step AS number FROM {backend.steps_by_key} WHERE {condition}"
+    by_number = (
+        f"{backend.ordered_join} {backend.steps_by_key} WHERE session_id = %s AND step = number"
+    )
+    state_size, columns_size = sizes
+    sums = (
+        "SELECT number, ROW_NUMBER() OVER newest_first AS position,"
+        f" SUM({state_size}) OVER newest_first AS state_bytes_so_far,"
+        f" SUM({columns_size}) OVER newest_first AS column_bytes_so_far"
+        f" FROM ({numbers}) AS matching {by_number}"
+        " WINDOW newest_first AS (ORDER BY number DESC)"
+    )
+    small = (
+        f"SELECT number FROM ({sums}) AS sums WHERE position = 1"
+        f" OR (state_bytes_so_far <= {MAX_PAGE_BYTES}"
+        f" AND column_bytes_so_far <= {MAX_PAGE_COLUMN_BYTES})"
+    )
+    return f"({small}) AS page {by_number} ORDER BY step DESC"
+
+
+def _iter_rows(
+    backend: Backend,
+    session_id: str,
+    columns: Collection[str],
+    source: str,
+    parameters: list[Any],
+    sizes: tuple[str, ...] = (),
+) -> Iterator[Any]:
+    selected = [
+        backend.json_as_text(name) if name in columns else _UNREAD[name] for name in COLUMNS
+    ]
+    with backend.cursor() as cursor:
+        cursor.execute(
+            f"SELECT step, {STEP}.created_at,"
+            f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s),"
+            f" {', '.join([*selected, *sizes])} FROM {source}",
+            [session_id, *parameters],
+        )
+        yield from cursor
+
+
+def _build_checkpoint(session_id: str, row: Any) -> Checkpoint:
+    step, created_at, limit, state, *documents = row
+    return checkpoint_from_columns(
+        session_id,
+        step,
+        from_db_timestamp(created_at),
+        limit,
+        _NO_STATE if state is None else state,
+        *documents,
+    )
