@@ -207,7 +207,7 @@ class DjangoCheckpointer(Checkpointer):
     ) -> StepQueryResult:
         """Return a page of a session's history, newest step first.
 
-        An unknown session gives an empty page. A page also ends at 32 MiB of states, or 16 MiB
+        An unknown session gives an empty page. A page also ends at 32 MiB of states, or 4 MiB
         of the other columns, but has at least one step: ``has_next_page`` tells the last one.
 
         ``fields`` names the fields to read, ``None`` means all; of the others, the state and

@@ -14,12 +14,12 @@ def history(checkpointer: DjangoCheckpointer, session_id: str) -> list[Checkpoin
     """Return all steps of a session, oldest first, read page by page."""
     found: list[Checkpoint] = []
     query = StepQuery(limit=200)
-    while page := checkpointer.query_steps(session_id, query).checkpoints:
-        found += page
-        if page[-1].step == 0:
-            break
-        query = replace(query, max_step=page[-1].step - 1)
-    return found[::-1]
+    while True:
+        page = checkpointer.query_steps(session_id, query)
+        found += page.checkpoints
+        if not page.page_info.has_next_page:
+            return found[::-1]
+        query = replace(query, max_step=found[-1].step - 1)
 
 
 def is_complete(steps: Sequence[Checkpoint]) -> bool:

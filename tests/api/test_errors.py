@@ -13,8 +13,14 @@ from django.test import Client
 from tests.api.clients import SESSIONS, assert_error, post, put, session_url, step_url
 from tests.builders import everything_stored
 from tests.strategies import a_checkpoint
+from tests.worst_states import longest_columns
 from weavegraph_checkpoints import SerializationError, serde
-from weavegraph_checkpoints.api.parsers import MAX_FORK_BYTES, CheckpointParser
+from weavegraph_checkpoints.api.parsers import (
+    MAX_BYTES_BESIDES_STATE,
+    MAX_ESCAPE_FACTOR,
+    MAX_FORK_BYTES,
+    CheckpointParser,
+)
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session, Step
 
@@ -307,6 +313,35 @@ def test_a_state_that_is_too_large(api: Client, settings: Any) -> None:
     error = assert_error(put(api, PATH, GOOD | {"state": state}), 413, "too_large", "$.state")
     assert "300" in error["detail"]
     assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("frontier", ["a"] * 257, "$.frontier"),
+        ("ran_nodes", ["x" * 256], "$.ran_nodes[0]"),
+        ("skipped_nodes", ["日" * 255] * 30, "$.skipped_nodes"),
+        ("updated_channels", ["a"] * 1_000_000, "$.updated_channels"),
+        ("versions_seen", {str(number): {"a": 1} for number in range(513)}, "$.versions_seen"),
+        ("versions_seen", {"x" * 256: {}}, "$.versions_seen"),
+    ],
+)
+def test_a_field_that_is_too_large(api: Client, field: str, value: Any, path: str) -> None:
+    assert_error(put(api, PATH, GOOD | {field: value}), 413, "too_large", path)
+    assert_error(put(api, f"{PATH}?expected_last_step=0", GOOD | {field: value}), 413, "too_large")
+    assert not Session.objects.exists()
+
+
+def test_an_error_event_that_is_too_large(api: Client) -> None:
+    event = '{"error":{"message":"%s"}}' % ("x" * 262_144)
+    assert_error(put(api, PATH, failing(event)), 413, "too_large", "$.state.errors.items[0]")
+    assert not Session.objects.exists()
+
+
+def test_all_other_fields_at_their_limits_fit_in_a_body(api: Client) -> None:
+    body = json.dumps(GOOD | json.loads(serde.dumps(a_checkpoint("a", 1, **longest_columns()))))
+    assert len(body.encode()) < MAX_BYTES_BESIDES_STATE / MAX_ESCAPE_FACTOR
+    assert put(api, PATH, body.encode()).status_code == 201
 
 
 def test_the_largest_state_fits_with_every_character_escaped(api: Client, settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -10,11 +11,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from tests.builders import everything_stored, save_history
 from tests.strategies import a_checkpoint
+from tests.worst_states import WORST_STATES, worst_checkpoint
 from weavegraph_checkpoints import (
     CheckpointerError,
     ErrorEvent,
     InvalidCheckpoint,
     InvalidQuery,
+    LimitExceeded,
     Message,
     SerializationError,
     StateTooLarge,
@@ -22,7 +25,9 @@ from weavegraph_checkpoints import (
     VersionedState,
     WeaveError,
 )
+from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, StepRow
 from weavegraph_checkpoints.checkpointer import Checkpointer, DjangoCheckpointer
+from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.serde import dumps, dumps_state
 
 NOT_JSON = {
@@ -157,6 +162,65 @@ def test_a_state_of_the_limit_is_saved_and_one_byte_more_is_too_large(
     assert latest is not None
     assert latest.state == sized(limit)
     assert everything_stored() == before
+
+
+TOO_LARGE: dict[str, dict[str, Any]] = {
+    "frontier": {"frontier": [f"n{number}" for number in range(257)]},
+    "ran_nodes": {"ran_nodes": ["x" * 256]},
+    "skipped_nodes": {"skipped_nodes": [f"{number}".ljust(255, "日") for number in range(30)]},
+    "updated_channels": {"updated_channels": ["messages"] * 257},
+    "versions_seen": {"versions_seen": {"a": {str(number): 1 for number in range(1024)}}},
+    "state.errors.items[0]": {
+        "state": VersionedState.new(
+            errors=[ErrorEvent(error=WeaveError(message="m", details="x" * 262_144))]
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_a_column_that_is_too_large_is_refused_and_nothing_is_written(
+    checkpointer: Checkpointer, name: str
+) -> None:
+    save_history(checkpointer, "session", [1])
+    before = everything_stored()
+    latest = checkpointer.load_latest("session")
+    for session_id in ("session", "new"):
+        with pytest.raises(LimitExceeded) as refused:
+            checkpointer.save(a_checkpoint(session_id, 2, **TOO_LARGE[name]))
+        assert isinstance(refused.value, InvalidCheckpoint)
+        assert refused.value.path.startswith(f"$.{name}")
+    assert checkpointer.load_latest("session") == latest
+    assert everything_stored() == before
+
+
+@pytest.mark.parametrize("kind", WORST_STATES)
+def test_the_largest_checkpoints_are_saved_and_read(django: DjangoCheckpointer, kind: str) -> None:
+    checkpoints = [worst_checkpoint(kind, step=step) for step in (1, 2)]
+    for checkpoint in checkpoints:
+        django.save(checkpoint)
+        assert django.load("worst", checkpoint.step) == checkpoint
+    latest = django.load_latest("worst")
+    assert latest is not None
+    assert latest.state == checkpoints[1].state
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_rows_of_other_programs_are_read_however_large_they_are(
+    django: DjangoCheckpointer, name: str
+) -> None:
+    checkpoint = a_checkpoint(**TOO_LARGE[name])
+    row = StepRow.from_checkpoint(checkpoint, None, is_stored=True)
+    django.save(a_checkpoint())
+    columns = {column: json.loads(getattr(row, column)) for column in ("state", *JSON_COLUMNS)}
+    Step.objects.update(**columns)
+    assert django.load("session", 1) == checkpoint
+    assert django.query_steps("session").checkpoints == (checkpoint,)
+    latest = django.load_latest("session")
+    assert latest is not None
+    assert (latest.state, latest.frontier) == (checkpoint.state, checkpoint.frontier)
+    fork = django.fork_session("session", "fork")
+    assert fork.versions_seen == checkpoint.versions_seen
 
 
 def test_a_checked_save_refuses_a_state_that_is_too_large(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,16 @@ def test_sessions_are_chosen(target: Path) -> None:
     before = target.read_bytes()
     run("export_weavegraph", str(target))
     assert target.read_bytes() == before
+
+
+def test_a_row_beyond_the_limits_is_exported(target: Path) -> None:
+    save_history(DjangoCheckpointer(), "a", [1])
+    nodes = [f"Custom:n{number}" for number in range(300)]
+    Step.objects.update(frontier=nodes)
+    run("export_weavegraph", str(target))
+    with open_file(target) as connection:
+        (row,) = connection.execute("SELECT frontier_json FROM steps").fetchall()
+    assert json.loads(row[0]) == nodes
 
 
 def test_a_session_named_that_is_not_there(target: Path) -> None:

@@ -305,6 +305,18 @@ def test_a_state_beyond_the_limit_is_refused(source: Path) -> None:
         run("import_weavegraph", str(source), "--session", "big")
 
 
+def test_a_column_beyond_its_limit_is_refused(source: Path) -> None:
+    nodes = [f"n{number}" for number in range(257)]
+    with open_file(source) as connection:
+        for checkpoint in a_history("big", [1, 2], frontier=nodes):
+            save_as_crate(connection, checkpoint)
+    with pytest.raises(CommandError, match=r"session 'big', step 2: frontier has 257 names"):
+        run("import_weavegraph", str(source), "--session", "big")
+    ran = run("import_weavegraph", str(source), "--session", "big", "--skip-invalid")
+    assert "$.frontier" in ran.err
+    assert everything_stored() == ([], [])
+
+
 def test_an_unknown_policy_is_refused(source: Path) -> None:
     with open_source(str(source)) as opened_source, pytest.raises(InterchangeError, match="one of"):
         import_history(opened_source, on_conflict="merge")

@@ -101,7 +101,7 @@ _ERRORS: dict[int, tuple[str, str, str]] = {
         "Could not satisfy the request Accept header.",
     ),
     413: (
-        "The request body, or the state in it, is too large.",
+        "The request body, or a field in it, is too large; `path` names the field.",
         "too_large",
         "the state has 7340100 bytes, more than MAX_STATE_BYTES = 7340032",
     ),

@@ -47,16 +47,16 @@ def read_page(
         (total,) = cursor.fetchone()
     if total <= (query.offset or 0) or not query.page_limit:
         return total, ()
-    condition = f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s"
-    parameters += [query.page_limit, query.offset or 0]
+    limit, offset = query.page_limit, query.offset or 0
     sizes = _state_size(backend, columns), _columns_size(backend, columns)
     if backend.streams_rows:
-        source = f"{STEP} WHERE {condition}"
+        source = _select_matching(condition)
+        parameters = [*parameters, *parameters, offset, limit]
         rows = _iter_rows(backend, session_id, columns, source, parameters, sizes)
         rows = _take_while_small(rows)
     else:
         source = _select_small(backend, condition, sizes)
-        parameters += [session_id, session_id]
+        parameters = [*parameters, limit, offset, session_id, session_id]
         rows = _iter_rows(backend, session_id, columns, source, parameters)
     return total, tuple(_build_checkpoint(session_id, row) for row in rows)
 
@@ -71,6 +71,15 @@ def _columns_size(backend: Backend, columns: Collection[str]) -> str:
         f"COALESCE({backend.octet_length(name)}, 0)" for name in JSON_COLUMNS if name in columns
     )
     return " + ".join(sizes) or "0"
+
+
+def _select_matching(condition: str) -> str:
+    """Return the source of the steps that match, in order and without a sort.
+
+    The offset skips entries of the index; skipping rows would read each.
+    """
+    first = f"SELECT step FROM {STEP} WHERE {condition} ORDER BY step DESC LIMIT 1 OFFSET %s"
+    return f"{STEP} WHERE {condition} AND step <= ({first}) ORDER BY step DESC LIMIT %s"
 
 
 def _take_while_small(rows: Iterator[Any]) -> Iterator[Any]:
@@ -95,17 +104,18 @@ def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> s
     sizes, and only then the states: a plan that sorts or skips rows would read the state of
     each. After the parameters of the condition, the session id is passed twice.
     """
-    numbers = f"SELECT step AS number FROM {backend.steps_by_key} WHERE {condition}"
+    newest_first = f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s"
+    numbers = f"SELECT step AS number FROM {backend.steps_by_key} WHERE {newest_first}"
     by_number = (
         f"{backend.ordered_join} {backend.steps_by_key} WHERE session_id = %s AND step = number"
     )
     state_size, columns_size = sizes
     sums = (
-        "SELECT number, ROW_NUMBER() OVER newest_first AS position,"
-        f" SUM({state_size}) OVER newest_first AS state_bytes_so_far,"
-        f" SUM({columns_size}) OVER newest_first AS column_bytes_so_far"
+        "SELECT number, ROW_NUMBER() OVER w AS position,"
+        f" SUM({state_size}) OVER w AS state_bytes_so_far,"
+        f" SUM({columns_size}) OVER w AS column_bytes_so_far"
         f" FROM ({numbers}) AS matching {by_number}"
-        " WINDOW newest_first AS (ORDER BY number DESC)"
+        " WINDOW w AS (ORDER BY number DESC)"
     )
     small = (
         f"SELECT number FROM ({sums}) AS sums WHERE position = 1"

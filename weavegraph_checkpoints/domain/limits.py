@@ -34,7 +34,7 @@ MAX_ERROR_CAUSES = 200
 """Maximum number of causes of an error."""
 MAX_PAGE_BYTES = 32 * 1024 * 1024
 """Maximum size of the states on a page of steps, in bytes, if there is more than one."""
-MAX_PAGE_COLUMN_BYTES = 16 * 1024 * 1024
+MAX_PAGE_COLUMN_BYTES = 4 * 1024 * 1024
 """Maximum size of the other JSON columns on a page of steps, in bytes."""
 
 _NON_NEGATIVE_INT = re.compile("0|[1-9][0-9]{0,18}")
