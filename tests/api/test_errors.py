@@ -328,7 +328,9 @@ def test_a_state_that_is_too_large(api: Client, settings: Any) -> None:
 )
 def test_a_field_that_is_too_large(api: Client, field: str, value: Any, path: str) -> None:
     assert_error(put(api, PATH, GOOD | {field: value}), 413, "too_large", path)
-    assert_error(put(api, f"{PATH}?expected_last_step=0", GOOD | {field: value}), 413, "too_large")
+    assert_error(
+        put(api, f"{PATH}?expected_last_step=0", GOOD | {field: value}), 413, "too_large", path
+    )
     assert not Session.objects.exists()
 
 

@@ -298,7 +298,7 @@ def test_the_number_of_queries_of_the_other_calls(
             ("latest/", 1),
             ("steps/1/", 1),
             ("diff/?from=0&to=1", 2),
-            ("steps/?min_step=1000", 3),
+            ("steps/?min_step=1000", 2),
         ):
             url = session_url(f"a-{size}", path)
             _answer, statements = capture_app_queries(lambda url=url: api.get(url))
