@@ -207,13 +207,10 @@ class DjangoCheckpointer(Checkpointer):
     ) -> StepQueryResult:
         """Return a page of a session's history, newest step first.
 
-        An unknown session gives an empty page. A page also ends at 32 MiB of states, or 4 MiB
-        of the other columns, but has at least one step: ``has_next_page`` tells the last one.
-
-        ``fields`` names the fields to read, ``None`` means all; of the others, the state and
-        the lists are empty. Raise ``InvalidQuery`` for an unknown name, and
-        ``SerializationError`` for a corrupt row. Two queries, for pages of any size; one if
-        the page is empty.
+        A page also ends at 32 MiB of states, or 4 MiB of the other columns, but has at least
+        one step: ``has_next_page`` tells the last one. Of the fields that are not in
+        ``fields``, the state and the lists are empty; ``None`` reads all. Raise ``InvalidQuery``
+        for an unknown name, ``SerializationError`` for a corrupt row. Two queries at most.
         """
         columns = history.COLUMNS if fields is None else check_fields(fields)
         total, checkpoints = 0, tuple[Checkpoint, ...]()
