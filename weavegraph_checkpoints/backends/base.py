@@ -63,8 +63,8 @@ class Backend(ABC):
     """The table of steps in a SELECT by session and step number."""
     all_steps = STEP
     """The table of steps in a SELECT of all of them."""
-    ordered_join = "CROSS JOIN"
-    """A join whose left side is read first."""
+    join_steps = f"CROSS JOIN {STEP} WHERE session_id = %s AND step = number"
+    """A join that looks up each step by its key, after a FROM with the column ``number``."""
     streams_rows = False
     """Whether the driver reads a row only when it is asked for."""
     select_prefix = ""

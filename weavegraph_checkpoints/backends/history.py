@@ -106,15 +106,12 @@ def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> s
     """
     newest_first = f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s"
     numbers = f"SELECT step AS number FROM {backend.steps_by_key} WHERE {newest_first}"
-    by_number = (
-        f"{backend.ordered_join} {backend.steps_by_key} WHERE session_id = %s AND step = number"
-    )
     state_size, columns_size = sizes
     sums = (
         "SELECT number, ROW_NUMBER() OVER w AS position,"
         f" SUM({state_size}) OVER w AS state_bytes_so_far,"
         f" SUM({columns_size}) OVER w AS column_bytes_so_far"
-        f" FROM ({numbers}) AS matching {by_number}"
+        f" FROM ({numbers}) AS matching {backend.join_steps}"
         " WINDOW w AS (ORDER BY number DESC)"
     )
     small = (
@@ -122,7 +119,7 @@ def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> s
         f" OR (state_bytes_so_far <= {MAX_PAGE_BYTES}"
         f" AND column_bytes_so_far <= {MAX_PAGE_COLUMN_BYTES})"
     )
-    return f"({small}) AS page {by_number} ORDER BY step DESC"
+    return f"({small}) AS page {backend.join_steps} ORDER BY number DESC"
 
 
 def _iter_rows(

@@ -39,7 +39,7 @@ class MariaDBBackend(Backend):
     # this form of DELETE takes an index hint. sql_safe_updates refuses it, whatever its condition.
     steps_by_key = f"{STEP} FORCE INDEX (weavegraph_step_unique)"
     delete_steps = f"SET STATEMENT sql_safe_updates = 0 FOR DELETE {STEP} FROM {steps_by_key}"
-    ordered_join = "STRAIGHT_JOIN"
+    join_steps = f"STRAIGHT_JOIN {steps_by_key} WHERE session_id = %s AND step = number"
     # Following the index would fetch each row separately, which takes twice the time.
     all_steps = f"{STEP} IGNORE INDEX (weavegraph_step_unique)"
     # Multi-range reads fetch rows in the order of the table, in two thirds of the time.

@@ -8,7 +8,13 @@ from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.access import check_writable, save_condition
-from weavegraph_checkpoints.backends.base import INSERT_STEP, NAMED_PLACEHOLDERS, SESSION, Backend
+from weavegraph_checkpoints.backends.base import (
+    INSERT_STEP,
+    NAMED_PLACEHOLDERS,
+    SESSION,
+    STEP,
+    Backend,
+)
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
 from weavegraph_checkpoints.exceptions import StepExists
 
@@ -33,6 +39,11 @@ class PostgreSQLBackend(Backend):
     # The lock that deleting the row takes anyway; upgrading a weaker lock could deadlock.
     delete_lock = "FOR UPDATE"
     on_step_conflict = _REPLACE
+    # A plain join may read the whole session for each step, if statistics say that it is short.
+    join_steps = (
+        f"CROSS JOIN LATERAL (SELECT * FROM {STEP} WHERE session_id = %s AND step = number"
+        f" OFFSET 0) AS {STEP} WHERE TRUE"
+    )
     has_arrays = True
     space_hint = (
         "PostgreSQL's autovacuum makes the freed space available for new rows. VACUUM FULL, "
