@@ -26,7 +26,7 @@ EXAMPLES = "5" if connection.vendor == "sqlite" else "2"
 # Valid parameters may be invalid together: a step that is not after the expected one.
 CONFIG = """
 [[operations]]
-include-operation-id = "save_step"
+include-operation-id = "weavegraph_save_step"
 
 [operations.checks.positive_data_acceptance]
 enabled = false
