@@ -36,6 +36,23 @@ from weavegraph_checkpoints.querysets import StepQuerySet
 TEMPLATE_DIR = "admin/weavegraph_checkpoints/session"
 
 
+class IsolatedObject:
+    """An object whose name does not change the direction of the text around it.
+
+    Django before 6.1 shows ``object`` itself on the page that confirms a deletion.
+    """
+
+    def __init__(self, obj: Any, name: str) -> None:
+        self._object = obj
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._object, attribute)
+
+
 class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Browse sessions and their steps; nothing can be added or changed.
 
@@ -258,7 +275,12 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         obj = self.get_object_or_404(request, object_id)
         breadcrumbs = self.get_breadcrumbs_context(request, obj)
         # Isolate the direction of the id from the text around it.
-        context = {**breadcrumbs, "escaped_object": f"\u2068{breadcrumbs['session_name']}\u2069"}
+        name = f"\u2068{breadcrumbs['session_name']}\u2069"
+        context = {
+            **breadcrumbs,
+            "escaped_object": name,
+            "isolated_object": IsolatedObject(breadcrumbs["session"], name),
+        }
         context |= extra_context or {}
         try:
             return super().delete_view(request, quote(self.get_object_id(obj)), context)
