@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.urls("example_project.urls")]
 
 def test_the_page_lists_the_operations_without_external_requests(open_page: Opener) -> None:
     page = open_page(SCHEMA_PAGE)
-    latest = page.locator("#operations-checkpoints-load_latest")
+    latest = page.locator("#operations-weavegraph_checkpoints-weavegraph_load_latest")
     latest.wait_for()
     latest.locator("button").first.click()
     latest.get_by_text("the session was last updated").first.wait_for()
