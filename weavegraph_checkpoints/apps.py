@@ -33,6 +33,9 @@ class WeavegraphCheckpointsConfig(AppConfig):
 
 def install_triggers_without_migrations(sender: AppConfig, using: str, **kwargs: Any) -> None:
     """Install the trigger if ``migrate`` created the tables without the app's migrations."""
+    # Signals know a sender by its id(), which a replaced registry of apps may use again.
+    if not isinstance(sender, WeavegraphCheckpointsConfig):
+        return
     module, _explicit = MigrationLoader.migrations_module(sender.label)
     step = sender.get_model("Step")
     if (
