@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -95,12 +96,12 @@ class CheckpointCommand(BaseCommand):
         if status:
             sys.exit(status)
 
+    @abstractmethod
     def run(self, *args: Any, **options: Any) -> int:
         """Do the work on ``self.database``, and return the exit status.
 
         An error of the app or of its settings becomes a ``CommandError``.
         """
-        raise NotImplementedError("subclasses of CheckpointCommand must provide a run() method")
 
     def write(self, text: str) -> None:
         """Write a line to standard output, unless ``--verbosity`` is 0."""
