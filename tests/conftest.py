@@ -80,13 +80,13 @@ def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         yield
         from django.contrib.auth.models import Group
 
-        from weavegraph_checkpoints.models import Session, Step
+        from weavegraph_checkpoints.models import Keyframe, Session, Step
 
         for alias in ("default", "other"):
             connection = connections[alias]
             connection.close()
             connection.set_autocommit(True)
-            for model in (Step, Session, Group):
+            for model in (Step, Keyframe, Session, Group):
                 model.objects.using(alias).all().delete()
 
 
