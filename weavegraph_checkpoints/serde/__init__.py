@@ -29,7 +29,7 @@ from weavegraph_checkpoints.domain.state import (
     VersionedState,
 )
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SerializationError
-from weavegraph_checkpoints.serde import errors
+from weavegraph_checkpoints.serde.codec import ENCODER, decode, encode
 from weavegraph_checkpoints.serde.sizes import check_counts
 from weavegraph_checkpoints.serde.values import check_state, check_value, state_document
 
@@ -68,6 +68,9 @@ class ErrorsDocument(msgspec.Struct, frozen=True, kw_only=True):
     version: _Version
     items: tuple[ErrorDocument, ...] = ()
 
+    def channel(self) -> ErrorsChannel:
+        return ErrorsChannel(version=self.version, items=[_event(item) for item in self.items])
+
 
 class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The versioned state. Its values are stored without loss."""
@@ -80,10 +83,7 @@ class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
         return VersionedState(
             messages=MessagesChannel(version=self.messages.version, items=self.messages.items),
             extra=ExtrasChannel(version=self.extra.version, map=self.extra.map),
-            errors=ErrorsChannel(
-                version=self.errors.version,
-                items=[_event(document) for document in self.errors.items],
-            ),
+            errors=self.errors.channel(),
         )
 
 
@@ -147,7 +147,6 @@ def _encode_nodes(nodes: tuple[NodeKind, ...]) -> list[str]:
     return [node.encoded for node in nodes]
 
 
-_ENCODER = msgspec.json.Encoder()
 _CHECKPOINT = msgspec.json.Decoder(CheckpointDocument)
 _TO_SAVE = msgspec.json.Decoder(CheckpointToSave)
 _STATE = msgspec.json.Decoder(StateDocument)
@@ -166,7 +165,7 @@ def dumps(checkpoint: Checkpoint, fields: Collection[str] = _FIELDS) -> bytes:
     if "state" in fields:
         check_state(checkpoint.state, "$.state")
     members = {name: write(checkpoint) for name, write in _FIELDS.items() if name in fields}
-    return _encode(members)
+    return encode(members)
 
 
 def loads(data: bytes | str) -> Checkpoint:
@@ -176,7 +175,7 @@ def loads(data: bytes | str) -> Checkpoint:
     or is outside its range. Unknown keys are ignored; of a duplicate key, the last value
     wins; a missing ``created_at`` is now.
     """
-    document = _decode(_CHECKPOINT, data, "$")
+    document = decode(_CHECKPOINT, data, "$")
     return _checkpoint(document, document.session_id, document.step)
 
 
@@ -186,7 +185,7 @@ def loads_step(data: bytes | str, session_id: str, step: int) -> Checkpoint:
     Raise ``SerializationError`` as ``loads`` does, and for another session or step, and
     ``LimitExceeded`` for too many nodes, channels or versions.
     """
-    document = _decode(_TO_SAVE, data, "$")
+    document = decode(_TO_SAVE, data, "$")
     check_counts(document)
     for name, expected in (("session_id", session_id), ("step", step)):
         found = getattr(document, name)
@@ -224,7 +223,7 @@ def dumps_state(state: VersionedState, *, path: str = "$") -> bytes:
     does.
     """
     check_state(state, path)
-    return _encode(state_document(state), path)
+    return encode(state_document(state), path)
 
 
 def loads_state(data: bytes | str) -> VersionedState:
@@ -232,14 +231,14 @@ def loads_state(data: bytes | str) -> VersionedState:
 
     Raise ``SerializationError`` as ``loads`` does.
     """
-    state = _decode(_STATE, data, "$").state()
+    state = decode(_STATE, data, "$").state()
     check_state(state, "$")
     return state
 
 
 def dumps_nodes(nodes: tuple[NodeKind, ...]) -> str:
     """Return nodes as the JSON of a ``frontier`` or ``ran_nodes`` column."""
-    return _ENCODER.encode(_encode_nodes(nodes)).decode()
+    return ENCODER.encode(_encode_nodes(nodes)).decode()
 
 
 def dumps_json(value: object) -> str:
@@ -249,17 +248,17 @@ def dumps_json(value: object) -> str:
     levels deep: a state has a few levels more than the free values in it.
     """
     check_value(value, "$", levels=210)
-    return _encode(value).decode()
+    return encode(value).decode()
 
 
 def loads_as(kind: type[T], data: bytes | str) -> T:
     """Return a msgspec struct from JSON; raises ``SerializationError`` as ``loads`` does."""
-    return _decode(msgspec.json.Decoder(kind), data, "$")
+    return decode(msgspec.json.Decoder(kind), data, "$")
 
 
 def loads_json(data: bytes | str) -> Any:
     """Return the value of a JSON text. Raise ``SerializationError`` for invalid JSON."""
-    return _decode(_ANY, data, "$")
+    return decode(_ANY, data, "$")
 
 
 def checkpoint_from_columns(
@@ -281,8 +280,8 @@ def checkpoint_from_columns(
     """
     try:
         if not isinstance(state, VersionedState):
-            state = _decode(_STATE, state, "$.state").state()
-        seen = _decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
+            state = decode(_STATE, state, "$.state").state()
+        seen = decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
         return Checkpoint(
             session_id=session_id,
             step=step,
@@ -303,7 +302,7 @@ def checkpoint_from_columns(
 
 
 def _names(data: bytes | str, path: str) -> tuple[str, ...]:
-    return _decode(_NAMES, data, path)
+    return decode(_NAMES, data, path)
 
 
 def _created_at(text: str | msgspec.UnsetType) -> datetime:
@@ -313,19 +312,3 @@ def _created_at(text: str | msgspec.UnsetType) -> datetime:
         return timestamps.parse_timestamp(text)
     except ValueError as error:
         raise SerializationError(str(error), "$.created_at") from None
-
-
-def _encode(document: object, path: str = "$") -> bytes:
-    try:
-        return _ENCODER.encode(document)
-    except ValueError as error:
-        raise errors.from_encode_error(error, document, path) from None
-
-
-def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, path: str) -> T:
-    try:
-        if isinstance(data, bytes) and not data.isascii():
-            data.decode()  # msgspec does not check the UTF-8 of unknown keys
-        return decoder.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
-        raise errors.from_decode_error(error, data, path) from None

@@ -1,0 +1,214 @@
+"""The state that a whole document and the deltas on it add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from weavegraph_checkpoints.domain.paths import join_json_path
+from weavegraph_checkpoints.domain.state import (
+    ExtrasChannel,
+    Message,
+    MessagesChannel,
+    VersionedState,
+)
+from weavegraph_checkpoints.serde import ErrorsDocument
+from weavegraph_checkpoints.serde.codec import decode
+from weavegraph_checkpoints.serde.deltas.documents import (
+    DeltaDocument,
+    decode_delta,
+    decode_error_item,
+    decode_whole,
+    is_delta,
+)
+from weavegraph_checkpoints.serde.deltas.maps import Members, apply_map_delta, join_value
+from weavegraph_checkpoints.serde.deltas.sequences import find_edits, rebuild
+from weavegraph_checkpoints.serde.deltas.sizes import count_items_bytes, count_state_bytes
+
+PATH = "$.state"
+
+_ANY = msgspec.json.Decoder(Any)
+_ERRORS = msgspec.json.Decoder(ErrorsDocument)
+
+_MESSAGE_OBJECT_BYTES = 200
+_VALUE_OBJECT_BYTES = 120
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FoldedState:
+    """What a chain of keyframes adds up to. Immutable; do not change ``extra``."""
+
+    messages: tuple[Message, ...]
+    messages_version: int
+    extra: Mapping[str, bytes]
+    """The JSON of each value of ``extra.map``, in order."""
+    extra_version: int
+    errors: tuple[bytes, ...]
+    """The JSON of each error."""
+    errors_version: int
+    document_bytes: int
+    """The length of the documents of the chain, together."""
+
+    @classmethod
+    def from_whole(cls, document: bytes | str, path: str = PATH) -> FoldedState:
+        """Return the state of a document that ``dumps_state`` wrote."""
+        return _Folding.from_whole(document, path).folded()
+
+    def apply(self, document: bytes | str, path: str = PATH) -> FoldedState:
+        """Return the state of a document on this base; a whole document needs no base.
+
+        Raise ``SerializationError`` with the path in a delta that is malformed or does not
+        fit this base.
+        """
+        return fold(self, [document], path)
+
+    def to_state(self, document: bytes | str | None = None, path: str = PATH) -> VersionedState:
+        """Return the state of a document on this base, or this state.
+
+        Only the messages are shared; all other values are new on each call.
+        """
+        folded = self if document is None else self.apply(document, path)
+        errors = b'{"version":%d,"items":[%b]}' % (folded.errors_version, b",".join(folded.errors))
+        return VersionedState(
+            messages=MessagesChannel(version=folded.messages_version, items=folded.messages),
+            extra=ExtrasChannel(
+                version=folded.extra_version,
+                map={
+                    key: decode(_ANY, value, join_json_path(f"{path}.extra.map", key))
+                    for key, value in folded.extra.items()
+                },
+            ),
+            errors=decode(_ERRORS, errors, f"{path}.errors").channel(),
+        )
+
+    @cached_property
+    def messages_bytes(self) -> int:
+        """The length of the JSON of each message, together."""
+        return count_items_bytes(self.messages)
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """The length of ``dumps_state`` of this state."""
+        versions = (self.messages_version, self.extra_version, self.errors_version)
+        return count_state_bytes(
+            versions, self.messages, self.messages_bytes, self.extra, self.errors
+        )
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """An estimate of the memory that this state occupies."""
+        values = len(self.extra) + len(self.errors)
+        return (
+            self.document_bytes
+            + _MESSAGE_OBJECT_BYTES * len(self.messages)
+            + _VALUE_OBJECT_BYTES * values
+        )
+
+
+def fold(
+    root: FoldedState | bytes | str, links: Iterable[bytes | str], path: str = PATH
+) -> FoldedState:
+    """Return the state that the documents of a chain add up to, oldest first.
+
+    The work is proportional to the state and the links: each link changes only what it names.
+    """
+    folding: _Folding | None = None
+    for document in links:
+        if not is_delta(document):
+            folding = _Folding.from_whole(document, path)
+            continue
+        if folding is None:
+            folding = _Folding.from_root(root, path)
+        folding.apply(decode_delta(document, path), len(document), path)
+    if folding is not None:
+        return folding.folded()
+    return root if isinstance(root, FoldedState) else FoldedState.from_whole(root, path)
+
+
+class _Folding:
+    """A state while deltas are applied to it in place."""
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        extra: Members,
+        errors: Sequence[bytes],
+        document_bytes: int,
+        messages_bytes: int | None,
+    ) -> None:
+        self.messages = list(messages)
+        self.extra = extra
+        self.errors = list(errors)
+        self.versions = (0, 0, 0)
+        self.document_bytes = document_bytes
+        self.messages_bytes = messages_bytes
+
+    @classmethod
+    def from_whole(cls, document: bytes | str, path: str) -> _Folding:
+        whole = decode_whole(document, path)
+        folding = cls(
+            whole.messages.items,
+            {key: bytes(value) for key, value in whole.extra.map.items()},
+            [bytes(item) for item in whole.errors.items],
+            len(document),
+            None,
+        )
+        folding.versions = (whole.messages.version, whole.extra.version, whole.errors.version)
+        return folding
+
+    @classmethod
+    def from_root(cls, root: FoldedState | bytes | str, path: str) -> _Folding:
+        if not isinstance(root, FoldedState):
+            return cls.from_whole(root, path)
+        known = root.__dict__.get("messages_bytes")
+        folding = cls(root.messages, {**root.extra}, root.errors, root.document_bytes, known)
+        folding.versions = (root.messages_version, root.extra_version, root.errors_version)
+        return folding
+
+    def apply(self, delta: DeltaDocument, document_bytes: int, path: str) -> None:
+        self._apply_messages(delta.messages.items, f"{path}.messages.items")
+        apply_map_delta(self.extra, delta.extra, f"{path}.extra.map")
+        where = f"{path}.errors.items"
+        items = [
+            decode_error_item(item, f"{where}[{index}]")
+            for index, item in enumerate(delta.errors.items)
+        ]
+        edits = find_edits(items, len(self.errors), where)
+        if edits != []:
+            self.errors = rebuild(self.errors, items)
+        self.versions = (delta.messages.version, delta.extra.version, delta.errors.version)
+        self.document_bytes += document_bytes
+
+    def _apply_messages(self, items: Sequence[Any], path: str) -> None:
+        messages = self.messages
+        edits = find_edits(items, len(messages), path)
+        if edits is None:
+            self.messages = rebuild(messages, items)
+            self.messages_bytes = None
+            return
+        # From the end, so that the positions of the edits before it stay right.
+        for start, stop, new in reversed(edits):
+            if self.messages_bytes is not None:
+                self.messages_bytes += count_items_bytes(new) - count_items_bytes(
+                    messages[start:stop]
+                )
+            messages[start:stop] = new
+
+    def folded(self) -> FoldedState:
+        messages_version, extra_version, errors_version = self.versions
+        folded = FoldedState(
+            messages=tuple(self.messages),
+            messages_version=messages_version,
+            extra={key: join_value(value) for key, value in self.extra.items()},
+            extra_version=extra_version,
+            errors=tuple(self.errors),
+            errors_version=errors_version,
+            document_bytes=self.document_bytes,
+        )
+        if self.messages_bytes is not None:
+            folded.__dict__["messages_bytes"] = self.messages_bytes
+        return folded
