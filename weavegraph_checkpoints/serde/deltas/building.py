@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from operator import is_
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from weavegraph_checkpoints.serde.codec import ENCODER
 from weavegraph_checkpoints.serde.deltas.folding import PATH, FoldedState
 from weavegraph_checkpoints.serde.deltas.maps import build_extras_delta
 from weavegraph_checkpoints.serde.deltas.sequences import (
+    Part,
     find_gaps,
     find_parts,
     identical_prefix_length,
@@ -26,9 +27,6 @@ from weavegraph_checkpoints.serde.values import (
 )
 
 _EMPTY_RUN = b"[0,0]"
-
-_get_role = attrgetter("role")
-_get_content = attrgetter("content")
 
 
 class Delta(NamedTuple):
@@ -76,8 +74,8 @@ def _build(base: FoldedState, state: VersionedState, path: str) -> Delta:
 def _build_messages(base: FoldedState, items: tuple[Message, ...]) -> tuple[msgspec.Raw, int]:
     """Return the JSON of the items of a delta, and the length of all messages."""
     known = identical_prefix_length(base.messages, items)
-    _check_messages(items[known:])
     parts = find_parts(base.messages, items, known)
+    _check_messages(base.messages, items, parts, known)
     pieces = [] if parts and parts[0].from_base else [_EMPTY_RUN]
     new_bytes = 0
     for part in parts:
@@ -93,16 +91,32 @@ def _build_messages(base: FoldedState, items: tuple[Message, ...]) -> tuple[msgs
     else:
         dropped = sum(count_items_bytes(base.messages[start:stop]) for start, stop in gaps)
         total = base.messages_bytes - dropped + new_bytes
+    if parts and parts[0].from_base and parts[0].stop > known:
+        base.adopt(items[: parts[0].stop])
     return msgspec.Raw(b"[%b]" % b",".join(pieces)), total
 
 
-def _check_messages(messages: tuple[Message, ...]) -> None:
-    """Raise ``TypeError`` unless all are messages with text."""
-    if not messages:
-        return
-    roles, contents = map(_get_role, messages), map(_get_content, messages)
-    if set(map(type, messages)) != {Message} or {*map(type, roles), *map(type, contents)} != {str}:
-        raise TypeError("not a message with text")
+def _check_messages(
+    base: tuple[Message, ...], items: tuple[Message, ...], parts: list[Part], known: int
+) -> None:
+    """Raise ``TypeError`` unless all items are messages with text.
+
+    The first ``known`` items are objects of the base, which are valid. Others may be equal to
+    those, and yet invalid: a subclass of ``str`` equals its text.
+    """
+    position = 0
+    for part in parts:
+        start = max(position, known)
+        position += part.stop - part.start
+        old = base[part.stop - position + start : part.stop] if part.from_base else ()
+        if len(old) != position - start or not all(map(is_, old, items[start:position])):
+            for message in items[start:position]:
+                if (
+                    type(message) is not Message
+                    or type(message.role) is not str
+                    or type(message.content) is not str
+                ):
+                    raise TypeError("not a message with text")
 
 
 def _encode_errors(errors: ErrorsChannel, path: str) -> tuple[bytes, ...]:

@@ -85,6 +85,13 @@ class FoldedState:
             errors=decode(_ERRORS, errors, f"{path}.errors").channel(),
         )
 
+    def adopt(self, messages: tuple[Message, ...]) -> None:
+        """Hold the first messages as these objects, which must be equal to them.
+
+        The next state that has the same objects is then told apart by identity.
+        """
+        self.__dict__["messages"] = messages + self.messages[len(messages) :]
+
     @cached_property
     def messages_bytes(self) -> int:
         """The length of the JSON of each message, together."""
@@ -173,17 +180,17 @@ class _Folding:
         self._apply_messages(delta.messages.items, f"{path}.messages.items")
         apply_map_delta(self.extra, delta.extra, f"{path}.extra.map")
         where = f"{path}.errors.items"
-        items = [
+        items = tuple(
             decode_error_item(item, f"{where}[{index}]")
             for index, item in enumerate(delta.errors.items)
-        ]
+        )
         edits = find_edits(items, len(self.errors), where)
         if edits != []:
             self.errors = rebuild(self.errors, items)
         self.versions = (delta.messages.version, delta.extra.version, delta.errors.version)
         self.document_bytes += document_bytes
 
-    def _apply_messages(self, items: Sequence[Any], path: str) -> None:
+    def _apply_messages(self, items: tuple[Any, ...], path: str) -> None:
         messages = self.messages
         edits = find_edits(items, len(messages), path)
         if edits is None:

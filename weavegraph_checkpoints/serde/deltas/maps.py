@@ -53,13 +53,23 @@ def _build_map_delta(
                 delta.setdefault(kind, {})[key] = change
     if values:
         delta["map"] = values
-    drop = [key for key in base if key not in new]
+    order = tuple(new)
+    if order[: len(base)] != tuple(base):
+        delta |= _build_order(base, order)
+    return delta
+
+
+def _build_order(base: Mapping[str, bytes], order: tuple[str, ...]) -> dict[str, Any]:
+    """Return the keys to drop, and the order of the others unless it is kept."""
+    delta: dict[str, Any] = {}
+    wanted = set(order)
+    drop = [key for key in base if key not in wanted]
     if drop:
         delta["drop"] = drop
-    keys = [key for key in base if key in new] + [key for key in new if key not in base]
-    order = tuple(new)
-    if tuple(keys) != order:
-        delta["order"] = [(part.start, part.stop) for part in find_parts(tuple(keys), order)]
+    keys = tuple(key for key in base if key in wanted)
+    keys += tuple(key for key in order if key not in base)
+    if keys != order:
+        delta["order"] = [(part.start, part.stop) for part in find_parts(keys, order)]
     return delta
 
 

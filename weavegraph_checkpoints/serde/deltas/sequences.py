@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress, count
-from operator import is_not
+from operator import length_hint
 from typing import Any, NamedTuple, TypeVar
 
 from weavegraph_checkpoints.serde.deltas.documents import refuse
 
 T = TypeVar("T")
 Sliceable = TypeVar("Sliceable", bytes, tuple[Any, ...])
+
+Edit = tuple[int, int, Sequence[Any]]
+"""The items ``start`` to ``stop`` (exclusive) are replaced with others."""
+
+_NEAR_ITEMS = 16
 
 
 class Part(NamedTuple):
@@ -23,7 +27,11 @@ class Part(NamedTuple):
 
 def identical_prefix_length(base: Sequence[object], new: Sequence[object]) -> int:
     """Return how many items at the start are the same objects."""
-    return next(compress(count(), map(is_not, base, new)), min(len(base), len(new)))
+    rest = iter(new)
+    for old, item in zip(base, rest, strict=False):
+        if old is not item:
+            return len(new) - length_hint(rest) - 1
+    return min(len(base), len(new))
 
 
 def common_prefix_length(base: Sliceable, new: Sliceable) -> int:
@@ -77,28 +85,49 @@ def _align(
     base: tuple[T, ...], new: tuple[T, ...], start: int, base_stop: int, new_stop: int
 ) -> list[Part]:
     """Return the parts of the items between the common start and the common end."""
-    positions = {base[at]: at for at in range(base_stop - 1, start - 1, -1)}
+    positions: dict[T, int] = {}
     parts: list[Part] = []
-    at = literal = start
+    at = literal = expected = start
     while at < new_stop:
-        found = positions.get(new[at])
+        found = _find_near(base, new[at], expected, base_stop)
+        if found is None:
+            positions = positions or {base[i]: i for i in range(base_stop - 1, start - 1, -1)}
+            found = positions.get(new[at])
         if found is None:
             at += 1
             continue
         if literal < at:
             parts.append(Part(False, literal, at))
-        length = 1
-        while (
-            at + length < new_stop
-            and found + length < base_stop
-            and base[found + length] == new[at + length]
-        ):
-            length += 1
-        parts.append(Part(True, found, found + length))
+        length = _match_length(base, found, base_stop, new, at, new_stop)
+        expected = found + length
+        parts.append(Part(True, found, expected))
         at = literal = at + length
     if literal < new_stop:
         parts.append(Part(False, literal, new_stop))
     return parts
+
+
+def _find_near(base: tuple[T, ...], item: T, start: int, stop: int) -> int | None:
+    """Return the position of an item among the next few of the base."""
+    try:
+        return base.index(item, start, min(stop, start + _NEAR_ITEMS))
+    except ValueError:
+        return None
+
+
+def _match_length(
+    base: tuple[T, ...], base_at: int, base_stop: int, new: tuple[T, ...], at: int, stop: int
+) -> int:
+    """Return how many items are equal from two positions on."""
+    length, step = 0, _NEAR_ITEMS
+    while True:
+        old = base[base_at + length : min(base_stop, base_at + length + step)]
+        items = new[at + length : min(stop, at + length + step)]
+        equal = common_prefix_length(old, items)
+        length += equal
+        if equal < step:
+            return length
+        step *= 2
 
 
 def find_gaps(parts: list[Part], size: int) -> list[tuple[int, int]] | None:
@@ -118,20 +147,14 @@ def find_gaps(parts: list[Part], size: int) -> list[tuple[int, int]] | None:
     return gaps
 
 
-class Edit(NamedTuple):
-    """Replace the items ``start`` to ``stop`` (exclusive) with others."""
-
-    start: int
-    stop: int
-    items: list[Any]
-
-
-def find_edits(items: Sequence[Any], size: int, path: str) -> list[Edit] | None:
+def find_edits(items: tuple[Any, ...], size: int, path: str) -> list[Edit] | None:
     """Return the edits that the items of a delta make to a base of ``size`` items.
 
     Return ``None`` if they do not keep its order. Raise ``SerializationError`` for a run
     outside the base.
     """
+    if items[:1] == ((0, size),) and tuple not in set(map(type, items[1:])):
+        return [(size, size, items[1:])] if len(items) > 1 else []
     edits: list[Edit] = []
     new: list[Any] = []
     position = 0
@@ -143,17 +166,18 @@ def find_edits(items: Sequence[Any], size: int, path: str) -> list[Edit] | None:
         start, stop = item
         if not start <= stop <= size:
             raise refuse(f"no run [{start}, {stop}] in {size} items", f"{path}[{index}]")
-        ordered = ordered and start >= position
+        if start < position:
+            ordered = False
         if new or start > position:
-            edits.append(Edit(position, start, new))
+            edits.append((position, start, new))
             new = []
         position = stop
     if new or position < size:
-        edits.append(Edit(position, size, new))
+        edits.append((position, size, new))
     return edits if ordered else None
 
 
-def rebuild(base: Sequence[Any], items: Sequence[Any]) -> list[Any]:
+def rebuild(base: Sequence[Any], items: tuple[Any, ...]) -> list[Any]:
     """Return the items of a delta, with those of the base in place of its runs."""
     new: list[Any] = []
     for item in items:
