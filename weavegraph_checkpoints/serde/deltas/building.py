@@ -91,8 +91,9 @@ def _build_messages(base: FoldedState, items: tuple[Message, ...]) -> tuple[msgs
     else:
         dropped = sum(count_items_bytes(base.messages[start:stop]) for start, stop in gaps)
         total = base.messages_bytes - dropped + new_bytes
-    if parts and parts[0].from_base and parts[0].stop > known:
-        base.adopt(items[: parts[0].stop])
+    first = parts[0] if parts else Part(False, 0, 0)
+    if first.from_base and first.start == 0 and first.stop > known:
+        base.adopt(items[: first.stop])
     return msgspec.Raw(b"[%b]" % b",".join(pieces)), total
 
 
