@@ -109,7 +109,7 @@ def apply_map_delta(members: Members, delta: MapDelta, path: str) -> None:
         value = _get_member(members, key, path)
         where = join_json_path(path, key)
         if not isinstance(value, dict):
-            members[key] = value = {**split_members(bytes(value), where)}
+            members[key] = value = {**split_members(join_value(value), where)}
         apply_map_delta(value, inner, where)
     for key, raw in delta.map.items():
         members[key] = bytes(raw)
@@ -137,7 +137,22 @@ def _reorder(members: Members, order: tuple[tuple[int, int], ...], path: str) ->
 
 def join_value(value: bytes | SplicedText | Members) -> bytes:
     """Return the JSON of a value to which deltas were applied."""
-    if isinstance(value, dict):
-        members = [ENCODER.encode(key) + b":" + join_value(item) for key, item in value.items()]
-        return b"{%b}" % b",".join(members)
-    return value if type(value) is bytes else bytes(value)
+    if type(value) is bytes:
+        return value
+    pieces: list[bytes | memoryview] = []
+    _collect_pieces(value, pieces)
+    return b"".join(pieces)
+
+
+def _collect_pieces(value: bytes | SplicedText | Members, pieces: list[bytes | memoryview]) -> None:
+    if isinstance(value, bytes):
+        pieces.append(value)
+    elif isinstance(value, SplicedText):
+        pieces += value.pieces()
+    else:
+        separator = b"{"
+        for key, member in value.items():
+            pieces += (separator, ENCODER.encode(key), b":")
+            _collect_pieces(member, pieces)
+            separator = b","
+        pieces.append(b"}" if value else b"{}")

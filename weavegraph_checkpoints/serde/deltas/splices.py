@@ -64,8 +64,9 @@ class SplicedText:
     def __len__(self) -> int:
         return self._bytes_before + self._bytes_after
 
-    def __bytes__(self) -> bytes:
-        return b"".join([*self._before, *reversed(self._after)])
+    def pieces(self) -> list[memoryview]:
+        """Return the pieces that make up the text."""
+        return [*self._before, *reversed(self._after)]
 
     def splice(self, start: int, end: int, text: bytes) -> None:
         """Keep ``start`` and ``end`` bytes, and put ``text`` between them."""
