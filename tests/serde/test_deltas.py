@@ -12,7 +12,13 @@ from tests.serde.state_edits import edited_states, large_states
 from tests.strategies import EDGE_FLOATS, EDGE_INTEGERS, EDGE_TEXTS, states
 from weavegraph_checkpoints import Message, SerializationError, VersionedState
 from weavegraph_checkpoints.serde import dumps_state, loads_state
-from weavegraph_checkpoints.serde.deltas import FoldedState, build_delta, fold, is_delta
+from weavegraph_checkpoints.serde.deltas import (
+    FoldedState,
+    build_delta,
+    build_empty_delta,
+    fold,
+    is_delta,
+)
 
 MORE_EXAMPLES = settings(max_examples=4 * settings().max_examples)
 
@@ -135,6 +141,12 @@ def test_a_delta_has_the_structure_of_a_state() -> None:
         "extra": {"version": 1, "map": {"step": 1}},
         "errors": {"version": 1, "items": [[0, 0]]},
     }
+
+
+@given(state=large_states())
+def test_the_empty_delta_is_the_delta_of_the_base_itself(state: VersionedState) -> None:
+    root = FoldedState.from_whole(dumps_state(state))
+    assert build_empty_delta(root) == build_delta(root, state).document
 
 
 def numbered(*numbers: int) -> list[Message]:

@@ -57,11 +57,11 @@ def test_a_delta_that_has_doubled_since_the_first_makes_a_link() -> None:
 def test_a_chain_that_is_too_long_or_too_large_makes_a_root() -> None:
     for chain in (
         ChainState(exists=True, links=128, first_delta_bytes=500),
-        ChainState(exists=True, chain_bytes=264 * KB + 1, first_delta_bytes=500),
+        ChainState(exists=True, chain_bytes=141 * KB + 1, first_delta_bytes=500),
     ):
         assert decide(chain, delta_bytes=4096) is Storage.ROOT
         assert decide(chain, delta_bytes=4095) is Storage.DELTA
-    chain = ChainState(exists=True, links=127, chain_bytes=264 * KB, first_delta_bytes=500)
+    chain = ChainState(exists=True, links=127, chain_bytes=141 * KB, first_delta_bytes=500)
     assert decide(chain, delta_bytes=4096) is Storage.LINK
 
 

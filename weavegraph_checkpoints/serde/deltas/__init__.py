@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from weavegraph_checkpoints.serde.deltas.building import Delta, build_delta
+from weavegraph_checkpoints.serde.deltas.building import Delta, build_delta, build_empty_delta
 from weavegraph_checkpoints.serde.deltas.documents import is_delta
 from weavegraph_checkpoints.serde.deltas.folding import FoldedState, fold
 from weavegraph_checkpoints.serde.deltas.planning import ChainState, Storage, plan
@@ -17,6 +17,7 @@ __all__ = [
     "FoldedState",
     "Storage",
     "build_delta",
+    "build_empty_delta",
     "fold",
     "is_delta",
     "plan",

@@ -50,6 +50,17 @@ def build_delta(base: FoldedState, state: VersionedState, path: str = PATH) -> D
         raise
 
 
+def build_empty_delta(base: FoldedState) -> bytes:
+    """Return the delta of the state that ``base`` itself is."""
+    return ENCODER.encode(
+        {
+            "messages": {"version": base.messages_version, "items": [(0, len(base.messages))]},
+            "extra": {"version": base.extra_version, **build_extras_delta(base.extra, base.extra)},
+            "errors": {"version": base.errors_version, "items": [(0, len(base.errors))]},
+        }
+    )
+
+
 def _build(base: FoldedState, state: VersionedState, path: str) -> Delta:
     check_channels(state, path)
     items, messages_bytes = _build_messages(base, state.messages.items)

@@ -179,16 +179,18 @@ class _Folding:
     def apply(self, delta: DeltaDocument, document_bytes: int, path: str) -> None:
         self._apply_messages(delta.messages.items, f"{path}.messages.items")
         apply_map_delta(self.extra, delta.extra, f"{path}.extra.map")
-        where = f"{path}.errors.items"
-        items = tuple(
-            decode_error_item(item, f"{where}[{index}]")
-            for index, item in enumerate(delta.errors.items)
-        )
-        edits = find_edits(items, len(self.errors), where)
-        if edits != []:
-            self.errors = rebuild(self.errors, items)
+        self._apply_errors(delta.errors.items, f"{path}.errors.items")
         self.versions = (delta.messages.version, delta.extra.version, delta.errors.version)
         self.document_bytes += document_bytes
+
+    def _apply_errors(self, raw_items: tuple[msgspec.Raw, ...], path: str) -> None:
+        if len(raw_items) == 1 and bytes(raw_items[0]) == b"[0,%d]" % len(self.errors):
+            return
+        items = tuple(
+            decode_error_item(item, f"{path}[{index}]") for index, item in enumerate(raw_items)
+        )
+        find_edits(items, len(self.errors), path)
+        self.errors = rebuild(self.errors, items)
 
     def _apply_messages(self, items: tuple[Any, ...], path: str) -> None:
         messages = self.messages

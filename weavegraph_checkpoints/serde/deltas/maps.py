@@ -27,13 +27,19 @@ Members: TypeAlias = dict[str, "bytes | SplicedText | Members"]
 
 def build_extras_delta(base: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the changes to ``extra.map``, with the small values that did not change."""
+    return _build_map_delta(base, new, MAX_INNER_LEVELS, _find_repeated(new))
+
+
+def _find_repeated(values: Mapping[str, bytes]) -> set[str]:
+    """Return the keys of the small values that are written in every delta."""
     left = MAX_REPEATED_BYTES
     repeated = set()
-    for key, value in new.items():
+    for key, value in values.items():
         size = len(value)
-        if size <= MAX_REPEATED_VALUE_BYTES and (left := left - size - len(key)) >= 0:
+        if size <= MAX_REPEATED_VALUE_BYTES and left >= size + len(key):
+            left -= size + len(key)
             repeated.add(key)
-    return _build_map_delta(base, new, MAX_INNER_LEVELS, repeated)
+    return repeated
 
 
 def _build_map_delta(

@@ -9,8 +9,13 @@ MAX_LINKS = 128
 """How many links a chain has at most."""
 SMALL_DELTA_BYTES = 4096
 """A smaller delta needs no new link."""
-FREE_CHAIN_BYTES = 64 * 1024
-"""A chain may have twice the bytes of its state, and these."""
+MAX_CHAIN_RATIO = 1.25
+FREE_CHAIN_BYTES = 16 * 1024
+"""A chain may have this multiple of the bytes of its state, and these.
+
+What links replace is read for nothing: this bounds the time to read a chain by the time to
+read its state.
+"""
 MAX_IDLE_ROOTS = 2
 """After so many roots in a row that served no other step, states are stored whole for a while."""
 MIN_PAUSE, MAX_PAUSE = 4, 64
@@ -106,6 +111,11 @@ def plan(
     first = delta_bytes if chain.first_delta_bytes is None else chain.first_delta_bytes
     if delta_bytes < SMALL_DELTA_BYTES or delta_bytes < 2 * first:
         return Storage.DELTA
-    if chain.links >= MAX_LINKS or chain.chain_bytes > 2 * state_bytes + FREE_CHAIN_BYTES:
+    if _is_full(chain, state_bytes):
         return Storage.ROOT
     return Storage.LINK
+
+
+def _is_full(chain: ChainState, state_bytes: int) -> bool:
+    max_bytes = MAX_CHAIN_RATIO * state_bytes + FREE_CHAIN_BYTES
+    return chain.links >= MAX_LINKS or chain.chain_bytes > max_bytes

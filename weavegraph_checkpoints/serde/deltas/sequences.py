@@ -153,27 +153,23 @@ def find_edits(items: tuple[Any, ...], size: int, path: str) -> list[Edit] | Non
     Return ``None`` if they do not keep its order. Raise ``SerializationError`` for a run
     outside the base.
     """
-    if items[:1] == ((0, size),) and tuple not in set(map(type, items[1:])):
-        return [(size, size, items[1:])] if len(items) > 1 else []
+    kinds = list(map(type, items))
     edits: list[Edit] = []
-    new: list[Any] = []
-    position = 0
+    position = following = 0
     ordered = True
-    for index, item in enumerate(items):
-        if type(item) is not tuple:
-            new.append(item)
-            continue
-        start, stop = item
+    for _ in range(kinds.count(tuple)):
+        index = kinds.index(tuple, following)
+        start, stop = items[index]
         if not start <= stop <= size:
             raise refuse(f"no run [{start}, {stop}] in {size} items", f"{path}[{index}]")
         if start < position:
             ordered = False
-        if new or start > position:
-            edits.append((position, start, new))
-            new = []
+        if start > position or following < index:
+            edits.append((position, start, items[following:index]))
         position = stop
-    if new or position < size:
-        edits.append((position, size, new))
+        following = index + 1
+    if position < size or following < len(items):
+        edits.append((position, size, items[following:]))
     return edits if ordered else None
 
 
