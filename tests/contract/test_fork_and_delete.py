@@ -199,16 +199,6 @@ class Interloper:
         return execute(sql, params, many, context)
 
 
-def test_a_source_that_vanishes_during_the_fork_is_not_found(django: DjangoCheckpointer) -> None:
-    save_history(django, "source", [1, 2])
-    vanish = Interloper(f"INSERT INTO {Step._meta.db_table}", "source")
-    with connection.execute_wrapper(vanish), pytest.raises(SessionNotFound) as refused:
-        django.fork_session("source", "fork")
-    assert refused.value.session_id == "source"
-    assert django.load_latest("fork") is None
-    assert "fork" not in django.list_sessions()
-
-
 def test_a_fork_that_vanishes_before_it_is_read_is_not_found(django: DjangoCheckpointer) -> None:
     save_history(django, "source", [1, 2])
     vanish = Interloper("SELECT created_at, revision, updated_at, last_step", "fork")

@@ -266,7 +266,7 @@ def checkpoint_from_columns(
     step: int,
     created_at: datetime,
     concurrency_limit: int,
-    state: bytes | str | VersionedState,
+    state: bytes | str | VersionedState | Callable[[], VersionedState],
     frontier: bytes | str,
     versions_seen: bytes | str,
     ran_nodes: bytes | str = "[]",
@@ -275,11 +275,13 @@ def checkpoint_from_columns(
 ) -> Checkpoint:
     """Return the checkpoint in the columns of a stored row.
 
-    ``state`` may be a ``VersionedState``, if the column was not read. Raise
-    ``SerializationError`` with the session, the step and the path.
+    ``state`` may be a ``VersionedState``, if the column was not read, or a function that
+    returns one. Raise ``SerializationError`` with the session, the step and the path.
     """
     try:
-        if not isinstance(state, VersionedState):
+        if callable(state):
+            state = state()
+        elif not isinstance(state, VersionedState):
             state = decode(_STATE, state, "$.state").state()
         seen = decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
         return Checkpoint(
