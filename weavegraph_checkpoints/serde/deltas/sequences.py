@@ -153,12 +153,13 @@ def find_edits(items: tuple[Any, ...], size: int, path: str) -> list[Edit] | Non
     Return ``None`` if they do not keep its order. Raise ``SerializationError`` for a run
     outside the base.
     """
-    kinds = list(map(type, items))
+    if items[:1] == ((0, size),) and len([item for item in items if type(item) is tuple]) == 1:
+        return [(size, size, items[1:])] if len(items) > 1 else []
+    indexes = [index for index, item in enumerate(items) if type(item) is tuple]
     edits: list[Edit] = []
     position = following = 0
     ordered = True
-    for _ in range(kinds.count(tuple)):
-        index = kinds.index(tuple, following)
+    for index in indexes:
         start, stop = items[index]
         if not start <= stop <= size:
             raise refuse(f"no run [{start}, {stop}] in {size} items", f"{path}[{index}]")
