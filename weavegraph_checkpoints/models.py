@@ -9,9 +9,12 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.domain.escaping import escape_direction_chars
+from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+from weavegraph_checkpoints.serde.deltas import FoldedState, fold, is_delta
 
 # Expressions, so that MariaDB, which has no partial indexes, creates none of these indexes.
 _NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
@@ -68,6 +71,33 @@ class Step(models.Model):
     def natural_key(self) -> tuple[str, int]:
         """Return the session and the step, which identify it on every database."""
         return self.session_id, self.step
+
+    def whole_state(self) -> Any:
+        """Return the whole state as JSON, whether ``state`` is whole or has only changes.
+
+        One query if it has only changes. Raise ``SerializationError`` if its keyframes are
+        missing or damaged.
+        """
+        if not is_delta(document := serde.dumps_json(self.state)):
+            return self.state
+        try:
+            folded = self._read_keyframes()
+            return serde.loads_json(serde.dumps_state(folded.to_state(document)))
+        except SerializationError as error:
+            message = f"session {self.session_id!r}, step {self.step}: {error.message}"
+            raise SerializationError(message, error.path) from None
+
+    def _read_keyframes(self) -> FoldedState:
+        base_id = self.base_id or 0
+        keyframes = Keyframe.objects.using(self._state.db).filter(session=self.session_id)
+        root = keyframes.filter(pk=base_id).values("root_id")
+        chain = keyframes.filter(root_id=root[:1], pk__gte=base_id).order_by("-pk")
+        rows = list(chain.values_list("pk", "previous", "state"))
+        names = [row[0] for row in rows]
+        if names[-1:] != [base_id] or [row[1] for row in rows] != [None, *names[:-1]]:
+            raise SerializationError("a keyframe of the state is missing", "$.state")
+        documents = [serde.dumps_json(row[2]) for row in rows]
+        return fold(documents[0], documents[1:])
 
 
 class Keyframe(models.Model):

@@ -18,9 +18,11 @@ from weavegraph_checkpoints.exceptions import StateTooLarge
 from weavegraph_checkpoints.serde import dumps_state
 from weavegraph_checkpoints.serde.deltas import (
     ChainState,
+    Delta,
     FoldedState,
     Storage,
     build_delta,
+    build_empty_delta,
     plan,
 )
 
@@ -122,7 +124,7 @@ class Draft:
                 chain_state=chain_state.after(storage, len(delta.document)),
             )
         if storage is Storage.LINK:
-            return self._store_link(newest, delta.document, chain_state)
+            return self._store_link(newest, delta, chain_state)
         if storage is Storage.ROOT:
             return self.store_root(newest, chain_state)
         return self.store_whole(newest, chain_state)
@@ -141,31 +143,34 @@ class Draft:
         """Return how to store the state as a new root."""
         key = generate_root_id()
         base = Base(id=key, root_id=key, links=0, folded=FoldedState.from_whole(self._whole))
-        return self._store_keyframe(
-            newest, base, self._whole, chain_state.after(Storage.ROOT, len(self._whole))
-        )
+        chain_state = chain_state.after(Storage.ROOT, len(self._whole))
+        return self._store_keyframe(newest, base, self._whole, len(self._whole), chain_state)
 
-    def _store_link(self, newest: Base, document: bytes, chain_state: ChainState) -> StoredState:
+    def _store_link(self, newest: Base, delta: Delta, chain_state: ChainState) -> StoredState:
         # What was decoded from the document is remembered, as another process will read it.
         base = Base(
             id=generate_next_id(newest.id),
             root_id=newest.root_id,
             links=newest.links + 1,
-            folded=newest.folded.apply(document),
+            folded=newest.folded.apply(delta.document),
         )
-        return self._store_keyframe(
-            newest, base, document, chain_state.after(Storage.LINK, len(document))
-        )
+        chain_state = chain_state.after(Storage.LINK, len(delta.document))
+        return self._store_keyframe(newest, base, *delta, chain_state)
 
     def _store_keyframe(
-        self, newest: Base | None, base: Base, document: bytes, chain_state: ChainState
+        self,
+        newest: Base | None,
+        base: Base,
+        document: bytes,
+        state_bytes: int,
+        chain_state: ChainState,
     ) -> StoredState:
-        delta = build_delta(base.folded, self._state)
+        base.folded.adopt(self._state.messages.items)
         is_root = base.id == base.root_id
         return StoredState(
             newest_id=None if newest is None else newest.id,
-            document=delta.document,
-            state_bytes=delta.state_bytes,
+            document=build_empty_delta(base.folded),
+            state_bytes=state_bytes,
             base=base,
             chain_state=chain_state,
             keyframe=KeyframeRow(
