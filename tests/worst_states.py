@@ -16,6 +16,7 @@ from weavegraph_checkpoints import (
     WeaveError,
 )
 from weavegraph_checkpoints.domain.limits import (
+    BYTES_PER_CONTAINER,
     MAX_CHANNELS,
     MAX_COUNTER,
     MAX_ERROR_BYTES,
@@ -25,10 +26,14 @@ from weavegraph_checkpoints.domain.limits import (
     MAX_NODES,
     MAX_VERSIONS_SEEN,
     MAX_VERSIONS_SEEN_BYTES,
+    MIN_CONTAINERS,
 )
 
 STATE_BYTES = 7 * 1024 * 1024
 """The default of ``MAX_STATE_BYTES``."""
+
+CONTAINERS = MIN_CONTAINERS + STATE_BYTES // BYTES_PER_CONTAINER - 100
+"""The most lists and objects beside messages, but for those around the values of a state."""
 
 _BYTES = STATE_BYTES - 1024
 """Room for the values of a state; the rest is for the JSON around them."""
@@ -123,7 +128,16 @@ def random_bits(seed: int = 0) -> VersionedState:
 def empty_lists(seed: int = 0) -> VersionedState:
     """Return one list of empty lists and objects, the values that take most memory."""
     values: list[Any] = [[], {}] if seed % 2 else [{}, []]
-    return VersionedState.new(extra={"empty": values * (_BYTES // 6)})
+    return VersionedState.new(extra={"empty": values * (CONTAINERS // 2)})
+
+
+def short_texts(seed: int = 0) -> VersionedState:
+    """Return one list of texts of one character, the values that take most memory for their size.
+
+    Python keeps one object of each Latin character only.
+    """
+    texts = [chr(0x4E00 + (number + seed) % 1000) for number in range(1000)]
+    return VersionedState.new(extra={"texts": (texts * (_BYTES // 6000 + 1))[: _BYTES // 6]})
 
 
 def many_keys(seed: int = 0) -> VersionedState:
@@ -141,14 +155,14 @@ def deep_values(seed: int = 0) -> VersionedState:
             value = [value]
         return [value]
 
-    count = _BYTES // (2 * 198 + 2)
+    count = min(_BYTES // (2 * 198 + 2), CONTAINERS // 198)
     return VersionedState.new(extra={"deep": [nest((n + seed) % 10) for n in range(count)]})
 
 
 def objects_in_lists(seed: int = 0) -> VersionedState:
     """Return many small objects below 80 nested lists."""
     random = Random(seed)
-    count = _BYTES // len('{"a":0,"b":0},') - 80
+    count = min(_BYTES // len('{"a":0,"b":0},'), CONTAINERS) - 80
     value: Any = [{"a": random.randrange(2), "b": random.randrange(2)} for _ in range(count)]
     for _ in range(80):
         value = [value]
@@ -169,8 +183,10 @@ def many_errors(seed: int = 0) -> VersionedState:
 
 def long_errors(seed: int = 0) -> VersionedState:
     """Return the largest errors: the most causes, each with a tree."""
+    count = STATE_BYTES // MAX_ERROR_BYTES
     share = MAX_ERROR_BYTES // (MAX_ERROR_CAUSES + 2)
-    details = {"tree": [[{"<": seed % 10}]] * ((share - 60) // len('[{"<":0}],'))}
+    branches = CONTAINERS // count // (MAX_ERROR_CAUSES + 2) // 2 - 4
+    details = {"tree": [[{"<": seed % 10}]] * branches, "text": "<" * (share - 80 - 10 * branches)}
     error = WeaveError(message="<", details=details)
     for _ in range(MAX_ERROR_CAUSES):
         error = WeaveError(message="<", cause=error, details=details)
@@ -181,7 +197,7 @@ def long_errors(seed: int = 0) -> VersionedState:
         context=[0] * (share // 4 // 2),
         when=_WHEN,
     )
-    return VersionedState.new(errors=[event] * (STATE_BYTES // MAX_ERROR_BYTES))
+    return VersionedState.new(errors=[event] * count)
 
 
 WORST_STATES: dict[str, Callable[[int], VersionedState]] = {
@@ -194,6 +210,7 @@ WORST_STATES: dict[str, Callable[[int], VersionedState]] = {
         control_characters,
         random_bits,
         empty_lists,
+        short_texts,
         many_keys,
         deep_values,
         objects_in_lists,

@@ -25,6 +25,7 @@ from weavegraph_checkpoints.domain import (
 )
 from weavegraph_checkpoints.domain.checkpoint import check_fields
 from weavegraph_checkpoints.domain.limits import (
+    MAX_PAGE_BYTES,
     MAX_STEP,
     check_integer,
     check_session_id,
@@ -207,20 +208,26 @@ class DjangoCheckpointer(Checkpointer):
         return self._for_read().session_ids(self.owner)
 
     def query_steps(
-        self, session_id: str, query: StepQuery = _ALL_STEPS, *, fields: Fields = None
+        self,
+        session_id: str,
+        query: StepQuery = _ALL_STEPS,
+        *,
+        fields: Fields = None,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> StepQueryResult:
         """Return a page of a session's history, newest step first.
 
-        A page also ends at 32 MiB of states, or 4 MiB of the other columns, but has at least
-        one step: ``has_next_page`` tells the last one. Of the fields that are not in
-        ``fields``, the state and the lists are empty; ``None`` reads all. Raise ``InvalidQuery``
-        for an unknown name, ``SerializationError`` for a corrupt row. Two queries at most.
+        A page also ends at ``max_bytes`` of states (default 32 MiB), or 4 MiB of the other
+        columns, but has at least one step: ``has_next_page`` tells the last one. Of the fields
+        that are not in ``fields``, the state and the lists are empty; ``None`` reads all. Raise
+        ``InvalidQuery`` for an unknown name, ``SerializationError`` for a corrupt row. Two
+        queries at most.
         """
         columns = history.COLUMNS if fields is None else check_fields(fields)
         total, checkpoints = 0, tuple[Checkpoint, ...]()
         if is_session_id(session_id):
             total, checkpoints = history.read_page(
-                self._for_read(), session_id, query, self.owner, columns
+                self._for_read(), session_id, query, self.owner, columns, max_bytes
             )
         offset, size = query.offset or 0, len(checkpoints)
         return StepQueryResult(
@@ -313,10 +320,17 @@ class DjangoCheckpointer(Checkpointer):
         return await sync_to_async(self.load_version)(session_id)
 
     async def aquery_steps(
-        self, session_id: str, query: StepQuery = _ALL_STEPS, *, fields: Fields = None
+        self,
+        session_id: str,
+        query: StepQuery = _ALL_STEPS,
+        *,
+        fields: Fields = None,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> StepQueryResult:
         """See ``query_steps``."""
-        return await sync_to_async(self.query_steps)(session_id, query, fields=fields)
+        return await sync_to_async(self.query_steps)(
+            session_id, query, fields=fields, max_bytes=max_bytes
+        )
 
     async def adelete_session(self, session_id: str) -> bool:
         """See ``delete_session``."""

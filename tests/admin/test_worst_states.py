@@ -8,27 +8,31 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
 
 from tests.admin.example_runs import body, session_urls
 from tests.strategies import a_checkpoint
 from tests.worst_states import WORST_STATES, longest_columns, worst_checkpoint, worst_columns
-from weavegraph_checkpoints import VersionedState
+from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 pytestmark = pytest.mark.django_db
 
-MAX_CPU_SECONDS = 2.0
-"""Twice what a page may take, as other processes share the caches of the processor."""
+MAX_CPU_SECONDS = 1.0
 MAX_MEGABYTES = 100
+MAX_DOCUMENT_MEGABYTES = 200
+"""Calls that read or write whole states decode one, and have its JSON in memory beside it."""
 MAX_PAGE_BYTES = 6_000_000
-MAX_DOCUMENT_CPU_SECONDS = 8.0
-MAX_DOCUMENT_MEGABYTES = 800
-"""Whole documents, such as downloads, take the memory of the states that they contain."""
+ATTEMPTS = 3
+"""Other processes slow a processor down, so that the fastest of some attempts counts."""
+REFERENCE_SECONDS = 0.1
+"""What ``run_reference`` takes on the machine for which the limits are meant."""
 
 POINTERS = {
     "many_messages": ("/messages/items", "/messages/items/0/content"),
@@ -78,27 +82,43 @@ def read_peak_memory(*, reset: bool = True) -> float:
     return int(line.split()[1]) / 1024
 
 
+def check_call(name: str, call: Callable[[], Any], *, max_megabytes: int = MAX_MEGABYTES) -> Any:
+    """Return the result of a call; fail if it is slow, or takes much memory, in every attempt."""
+    for _ in range(ATTEMPTS):
+        result, seconds, megabytes = measure(call)
+        if seconds > MAX_CPU_SECONDS:
+            seconds *= min(1, REFERENCE_SECONDS / measure(run_reference)[1])
+        if seconds < MAX_CPU_SECONDS and megabytes < max_megabytes:
+            return result
+    raise AssertionError(f"{name} took {seconds:.1f} s and {megabytes:.0f} MB")
+
+
+def run_reference() -> None:
+    """Do the work whose time tells how slow the machine is at the moment."""
+    values = [{"key": str(number), "values": [number] * 5} for number in range(50_000)]
+    msgspec.json.decode(msgspec.json.encode(values))
+
+
 def check_page(client: Client, url: str, query: dict[str, Any] | None = None) -> str:
     """Return the HTML of a page; fail if it is slow or large."""
-    response, seconds, megabytes = measure(lambda: client.get(url, query))
-    assert response.status_code in (200, 302), url
-    assert seconds < MAX_CPU_SECONDS, f"{url} {query}: {seconds:.1f} s"
-    assert megabytes < MAX_MEGABYTES, f"{url} {query}: {megabytes:.0f} MB"
-    html = body(response)
+    html = check_call(f"{url} {query}", lambda: read(client.get(url, query)))
     assert len(html.encode()) < MAX_PAGE_BYTES, f"{url} {query}: {len(html)} characters"
     return html
 
 
 def check_document(client: Client, url: str) -> None:
     """Fail if a document that contains whole states is slow or takes much memory."""
-    size, seconds, megabytes = measure(lambda: len(body(client.get(url))))
-    assert size, url
-    assert seconds < MAX_DOCUMENT_CPU_SECONDS, f"{url}: {seconds:.1f} s"
-    assert megabytes < MAX_DOCUMENT_MEGABYTES, f"{url}: {megabytes:.0f} MB"
+    check_call(url, lambda: len(read(client.get(url))), max_megabytes=MAX_DOCUMENT_MEGABYTES)
+
+
+def read(response: Any) -> str:
+    """Return the body of a response; fail if it is an error."""
+    assert response.status_code < 400, f"{response.status_code}: {body(response)[:500]}"
+    return body(response)
 
 
 @pytest.mark.parametrize("kind", WORST_STATES)
-def test_every_page_and_call_of_the_worst_states_is_bounded(walker: Client, kind: str) -> None:
+def test_every_page_of_the_worst_states_is_bounded(walker: Client, kind: str) -> None:
     for step in (1, 2):
         DjangoCheckpointer().save(worst_checkpoint(kind, kind, step))
     gc.collect()
@@ -113,16 +133,44 @@ def test_every_page_and_call_of_the_worst_states_is_bounded(walker: Client, kind
     for name in ("fork", "delete", "history"):
         check_page(walker, session_urls.get_url(name, kind))
     preview = {"keep_last": "1", "stage": "preview"}
-    response, seconds, megabytes = measure(
-        lambda: walker.post(session_urls.get_url("prune"), preview)
-    )
-    assert "1 step" in body(response)
-    assert (seconds < MAX_CPU_SECONDS, megabytes < MAX_MEGABYTES) == (True, True)
+    prune_url = session_urls.get_url("prune")
+    html = check_call(prune_url, lambda: read(walker.post(prune_url, preview)))
+    assert "1 step" in html
     check_document(walker, session_urls.get_url("raw", kind, 2))
-    if find_spec("rest_framework"):
-        check_page(walker, f"/api/sessions/{kind}/steps/?fields=step")
-        check_document(walker, f"/api/sessions/{kind}/latest/")
-        check_document(walker, f"/api/sessions/{kind}/diff/?from=1&to=2")
+    check_download(walker, session_urls.get_url("download", kind))
+
+
+def check_download(client: Client, url: str) -> None:
+    """Fail if a line of a download is slow or takes much memory."""
+    lines = iter(client.get(url).streaming_content)
+    for number in (1, 2):
+        check = f"{url} line {number}"
+        assert check_call(check, lambda: len(next(lines)), max_megabytes=MAX_DOCUMENT_MEGABYTES)
+
+
+@pytest.mark.skipif(find_spec("rest_framework") is None, reason="needs the REST framework")
+@pytest.mark.parametrize("kind", WORST_STATES)
+def test_every_call_of_the_worst_states_is_bounded(walker: Client, kind: str) -> None:
+    for step in (1, 2, 3):
+        DjangoCheckpointer().save(worst_checkpoint(kind, kind, step))
+    saved = serde.dumps(worst_checkpoint(kind, kind, 4))
+    gc.collect()
+    url = f"/api/sessions/{kind}/"
+
+    numbers = count(1)
+
+    def save() -> int:
+        answer = walker.put(f"{url}steps/4/", saved, content_type="application/json")
+        return len(read(answer))
+
+    def fork() -> int:
+        fork = {"target": f"fork {next(numbers)}"}
+        return len(read(walker.post(f"{url}fork/", fork, content_type="application/json")))
+
+    for path in ("latest/", "steps/", "steps/2/", "steps/?fields=step", "diff/?from=1&to=2"):
+        check_document(walker, url + path)
+    check_call(f"PUT {url}steps/4/", save, max_megabytes=MAX_DOCUMENT_MEGABYTES)
+    check_call(f"POST {url}fork/", fork, max_megabytes=MAX_DOCUMENT_MEGABYTES)
 
 
 @pytest.mark.parametrize("build_columns", [worst_columns, longest_columns])

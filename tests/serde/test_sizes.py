@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.strategies import a_checkpoint
-from tests.worst_states import STATE_BYTES, WORST_STATES, longest_columns, worst_columns
+from tests.worst_states import CONTAINERS, STATE_BYTES, WORST_STATES, longest_columns, worst_columns
 from weavegraph_checkpoints import (
     Checkpoint,
     ErrorEvent,
@@ -137,9 +137,40 @@ def test_the_shortcut_for_short_columns_passes_nothing_that_is_too_large() -> No
 def test_the_worst_states_can_be_saved_and_are_as_large_as_can_be(kind: str) -> None:
     state = WORST_STATES[kind](1)
     data = dumps_state(state)
-    assert 0.9 * STATE_BYTES < len(data) <= STATE_BYTES
+    containers = data.count(b"[") + data.count(b"{") - len(state.messages.items)
+    assert len(data) <= STATE_BYTES
+    assert len(data) > 0.9 * STATE_BYTES or containers > 0.9 * CONTAINERS
     assert loads_state(data) == state
     StepRow.from_checkpoint(a_checkpoint(state=state), STATE_BYTES, data)
+
+
+def lists(count: int) -> dict[str, Any]:
+    """Return the fields of a checkpoint whose state has this many lists and objects."""
+    around_the_values = 3
+    extra = {"lists": [[] for _ in range(count - around_the_values)], "text": "[{" * 100_000}
+    messages = [Message.user("{") for _ in range(1000)]
+    return {"state": VersionedState.new(messages, extra)}
+
+
+def test_the_lists_and_objects_of_a_state_are_limited() -> None:
+    limit = limits.MIN_CONTAINERS + STATE_BYTES // limits.BYTES_PER_CONTAINER
+    save(**lists(limit))
+    with pytest.raises(LimitExceeded) as refused:
+        save(**lists(limit + 1))
+    assert refused.value.path == "$.state"
+    assert f"{limit + 1} lists and objects, the limit is {limit}" in refused.value.message
+
+
+def test_the_limit_of_lists_and_objects_grows_with_the_limit_of_the_state() -> None:
+    checkpoint = a_checkpoint(**lists(300_000))
+    for max_state_bytes in (None, 2 * STATE_BYTES):
+        StepRow.from_checkpoint(checkpoint, max_state_bytes)
+    StepRow.from_checkpoint(checkpoint, STATE_BYTES, is_stored=True)
+
+
+def test_a_small_limit_of_the_state_leaves_room_for_lists() -> None:
+    state = VersionedState.new(extra={"lists": [[] for _ in range(30)]})
+    StepRow.from_checkpoint(a_checkpoint(state=state), 1_000)
 
 
 @pytest.mark.parametrize("build", [worst_columns, longest_columns])

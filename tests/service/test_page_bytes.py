@@ -39,11 +39,14 @@ def save(checkpointer: DjangoCheckpointer, *sizes: int, **fields: Any) -> None:
         checkpointer.save(a_checkpoint("s", step, state=state, **fields))
 
 
-def read_all(checkpointer: DjangoCheckpointer, **query: Any) -> list[list[int]]:
+def read_all(
+    checkpointer: DjangoCheckpointer, *, max_bytes: int | None = None, **query: Any
+) -> list[list[int]]:
     """Return the step numbers on each page, by ``max_step``."""
     pages, highest = [], None
     while True:
-        page = checkpointer.query_steps("s", StepQuery(max_step=highest, **query))
+        limits = {} if max_bytes is None else {"max_bytes": max_bytes}
+        page = checkpointer.query_steps("s", StepQuery(max_step=highest, **query), **limits)
         pages.append([each.step for each in page.checkpoints])
         if not page.page_info.has_next_page:
             return pages
@@ -65,7 +68,7 @@ def test_twelve_large_steps_take_three_pages(checkpointer: DjangoCheckpointer) -
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "MAX_PAGE_BYTES", 10_000)
+    monkeypatch.setitem(DjangoCheckpointer.query_steps.__kwdefaults__, "max_bytes", 10_000)
     monkeypatch.setattr(history, "MAX_PAGE_COLUMN_BYTES", 10_000)
 
 
@@ -94,9 +97,7 @@ class TestPages:
         save(checkpointer, 3_000, 3_000, 3_000, 3_000)
         size = Step.objects.get(step=0).state_bytes
         for spare, pages in ((0, [[3, 2], [1, 0]]), (1, [[3], [2], [1], [0]])):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(history, "MAX_PAGE_BYTES", 2 * size - spare)
-                assert read_all(checkpointer) == pages
+            assert read_all(checkpointer, max_bytes=2 * size - spare) == pages
 
     @pytest.mark.parametrize(
         ("query", "pages"),

@@ -26,6 +26,8 @@ MAX_DECODED_BYTES = 80_000_000
 """States that may take more memory than this are not decoded for a page."""
 BYTES_PER_CHAR = {",": 60, ":": 40, "[": 90, "{": 200}
 """Memory that the value which begins with each character of JSON takes, at most."""
+BYTES_PER_TEXT = 30
+"""Memory that a text which is not ASCII takes beyond that."""
 SMALL_STATE_BYTES = 500_000
 """States up to this size never take more than half of ``MAX_DECODED_BYTES``."""
 NODE_SEARCH_SIZE = 5_000
@@ -112,6 +114,7 @@ def is_decodable(*sides: tuple[StepQuerySet, StepSummary]) -> bool:
             found = steps.filter(step=step.step).annotate(text=Cast("state", TextField()))
             text = found.values_list("text", flat=True).first() or ""
             total += sum(text.count(char) * size for char, size in BYTES_PER_CHAR.items())
+            total += 0 if text.isascii() else text.count(",") * BYTES_PER_TEXT
     return total <= MAX_DECODED_BYTES
 
 

@@ -29,6 +29,7 @@ MAX_BYTES_BESIDES_STATE = 1024 * 1024
 """A patch may have this many bytes more than twice the state that it leads to."""
 BYTES_PER_COMPARISON = 2048
 ITEMS_PER_COMPARISON = 8
+COMPARISONS_PER_LEVEL = 8
 _MAX_CANONICAL_BYTES = 256 * 1024
 _OPERATION_BYTES = 40
 
@@ -143,7 +144,9 @@ class _PatchBuilder:
 
     def _can_decode(self, before: Raw, after: Raw, separator: bytes, limit: int | None) -> bool:
         """Spend what decoding one level of two values costs; return whether it is allowed."""
-        if not self._budget.reserve(1 + (len(before) + len(after)) // BYTES_PER_COMPARISON):
+        if not self._budget.reserve(
+            COMPARISONS_PER_LEVEL + (len(before) + len(after)) // BYTES_PER_COMPARISON
+        ):
             return False
         return limit is None or all(
             bytes(value).count(separator) <= limit for value in (before, after)
@@ -199,7 +202,7 @@ def _iter_runs(before: Sequence[Raw], after: Sequence[Raw]) -> Iterator[Run]:
 
 def _align(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Yield the indexes of items that occur once in each list, in the same order in both."""
-    if not old or not new or max(len(old), len(new)) > MAX_ALIGNED_ITEMS:
+    if not old or not new or not 2 < len(old) + len(new) <= 2 * MAX_ALIGNED_ITEMS:
         return
     once, counts = Counter(old), Counter(new)
     positions = {item: at for at, item in enumerate(new) if counts[item] == 1}

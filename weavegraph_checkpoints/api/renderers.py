@@ -29,7 +29,7 @@ class CheckpointData:
     def encode(self) -> bytes:
         """Return UTF-8 JSON. Raises ``SerializationError``."""
         fields = () if self.fields is None else (self.fields,)
-        body = serde.dumps(self.checkpoint, *fields)
+        body = serde.dumps(self.checkpoint, *fields, is_stored=True)
         rest = (b"}",) if body == b"{}" else (b",", memoryview(body)[1:])
         return b"".join((b'{"url":', msgspec.json.encode(self.url), *rest))
 

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from weavegraph_checkpoints import retries, serde
+from weavegraph_checkpoints import conf, retries, serde
 from weavegraph_checkpoints.api import openapi
 from weavegraph_checkpoints.api.diff import build_patch
 from weavegraph_checkpoints.api.exceptions import InvalidRequest, refuse_invalid_json
@@ -39,7 +39,10 @@ from weavegraph_checkpoints.domain import Checkpoint, StepQuery
 from weavegraph_checkpoints.domain.limits import MAX_STEP, parse_non_negative_int
 from weavegraph_checkpoints.exceptions import SessionNotFound, StepExists
 from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.serde.sizes import check_body_containers
 
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+"""Maximum size of the states on a page of steps, in bytes, if there is more than one."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -173,6 +176,7 @@ class StepViewSet(BaseView, GenericViewSet[Step]):
             self.session_id,
             StepQuery(**parameters),
             fields=None if fields is None else fields - {"url"},
+            max_bytes=MAX_PAGE_BYTES,
         )
         if not page.page_info.total_count:
             self.get_session()
@@ -196,10 +200,12 @@ class StepViewSet(BaseView, GenericViewSet[Step]):
         if not isinstance(request.data, bytes):
             raise InvalidRequest("send a checkpoint with its Content-Length", path="$")
         with refuse_invalid_json():
+            check_body_containers(request.data, conf.max_state_bytes())
             checkpoint = serde.loads_step(request.data, session_id, step)
+            is_new = self._save(checkpoint, expected)
         url = self.build_step_url(step)
         data = {"session_id": session_id, "step": step, "url": url}
-        if self._save(checkpoint, expected):
+        if is_new:
             return Response(data, status.HTTP_201_CREATED, headers={"Location": url})
         return Response(data)
 

@@ -105,11 +105,12 @@ def read_page(
     query: StepQuery,
     owner: str | None,
     columns: Collection[str] = COLUMNS,
+    max_bytes: int = MAX_PAGE_BYTES,
 ) -> tuple[int, tuple[Checkpoint, ...]]:
     """Return the number of steps that match, and the steps of the page, newest first.
 
     Only these ``columns`` are read; the others are empty. The page ends before the step with
-    which its states would exceed ``MAX_PAGE_BYTES``, or its other columns
+    which its states would exceed ``max_bytes``, or its other columns
     ``MAX_PAGE_COLUMN_BYTES``, but has at least one step.
     """
     condition, parameters = query_condition(backend.connection.vendor, session_id, query, owner)
@@ -126,9 +127,9 @@ def read_page(
             source = _select_matching(condition)
             bounds = [*parameters, offset, limit]
             rows = _iter_rows(backend, session_id, columns, source, [*parameters, *bounds], sizes)
-            return list(_take_while_small(rows))
+            return list(_take_while_small(rows, max_bytes))
         source = _select_small(backend, condition, sizes)
-        bounds = [limit, offset, session_id, session_id]
+        bounds = [limit, offset, session_id, max_bytes, session_id]
         return list(_iter_rows(backend, session_id, columns, source, [*parameters, *bounds]))
 
     rows, bases = _read_with_bases(backend, session_id, read)
@@ -190,7 +191,7 @@ def _select_matching(condition: str) -> str:
     return f"{STEP} WHERE {condition} AND step <= ({first}) ORDER BY step DESC LIMIT %s"
 
 
-def _take_while_small(rows: Iterator[_Step]) -> Iterator[_Step]:
+def _take_while_small(rows: Iterator[_Step], max_bytes: int) -> Iterator[_Step]:
     """Yield rows until their sizes, the last two documents, exceed the limits of a page.
 
     The driver reads a row only when it is asked for.
@@ -200,7 +201,7 @@ def _take_while_small(rows: Iterator[_Step]) -> Iterator[_Step]:
         *documents, state_size, columns_size = row.documents
         state_bytes += state_size
         column_bytes += columns_size
-        is_large = state_bytes > MAX_PAGE_BYTES or column_bytes > MAX_PAGE_COLUMN_BYTES
+        is_large = state_bytes > max_bytes or column_bytes > MAX_PAGE_COLUMN_BYTES
         if position and is_large:
             return
         yield row._replace(documents=documents)
@@ -211,7 +212,8 @@ def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> s
 
     The driver would read all rows at once. The step numbers are found first, then their
     sizes, and only then the states: a plan that sorts or skips rows would read the state of
-    each. After the parameters of the condition, the session id is passed twice.
+    each. After the parameters of the condition come those of ``LIMIT``, the session id, the
+    maximum size, and the session id.
     """
     newest_first = f"{condition} ORDER BY step DESC LIMIT %s OFFSET %s"
     numbers = f"SELECT step AS number FROM {backend.steps_by_key} WHERE {newest_first}"
@@ -225,7 +227,7 @@ def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> s
     )
     small = (
         f"SELECT number FROM ({sums}) AS sums WHERE position = 1"
-        f" OR (state_bytes_so_far <= {MAX_PAGE_BYTES}"
+        " OR (state_bytes_so_far <= %s"
         f" AND column_bytes_so_far <= {MAX_PAGE_COLUMN_BYTES})"
     )
     return f"({small}) AS page {backend.join_steps} ORDER BY number DESC"

@@ -152,7 +152,7 @@ class StepRow(NamedTuple):
         )
         if not is_stored:
             columns = {name: getattr(row, name) for name in JSON_COLUMNS}
-            check_sizes(checkpoint, columns, row.state_bytes)
+            check_sizes(checkpoint, columns, row.state_bytes, max_state_bytes)
         return row
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:

@@ -10,9 +10,13 @@ import re
 import shlex
 from functools import lru_cache
 
-_ISOLATES = re.compile("[\u2066-\u2069]")
+_ISOLATES = "\u2066\u2067\u2068\u2069"
+_ISOLATE = re.compile(f"[{_ISOLATES}]")
 _DIRECTION_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202a-\u202e\u2066-\u2069]")
-_CONTROL_CHARS = re.compile("[\0\x1c-\x1e\x85\u2029\u202d\u202e\u2066-\u2069]")
+_ALWAYS_ESCAPED = "\0\x1c\x1d\x1e\x85\u2029\u202d\u202e"
+_CONTROL_CHARS = re.compile(f"[{_ALWAYS_ESCAPED}\u2066-\u2069]")
+MAX_ISOLATES = 1_000
+"""Isolates in a text among which the closed ones are found."""
 
 
 def escape_unprintable(text: str) -> str:
@@ -41,12 +45,19 @@ def escape_control_chars(text: str) -> str:
     """Escape what a browser drops, and what reorders the page around the text.
 
     These are U+0000, paragraph separators, direction overrides, and isolates that are not
-    closed within the text. Line breaks, tabs, embeddings and closed isolates are kept.
+    closed within the text. Line breaks, tabs, embeddings and closed isolates are kept, but of
+    more than ``MAX_ISOLATES`` isolates none is.
     """
     if not _CONTROL_CHARS.search(text):
         return text
+    isolates = [char for char in _ISOLATES if char in text]
+    keeps_closed = sum(map(text.count, isolates)) <= MAX_ISOLATES
+    for char in _ALWAYS_ESCAPED if keeps_closed else (*_ALWAYS_ESCAPED, *isolates):
+        text = text.replace(char, _escape(char))
+    if not (isolates and keeps_closed):
+        return text
     closed = _find_closed_isolates(text)
-    return _CONTROL_CHARS.sub(
+    return _ISOLATE.sub(
         lambda match: match[0] if match.start() in closed else _escape(match[0]), text
     )
 
@@ -55,7 +66,7 @@ def _find_closed_isolates(text: str) -> set[int]:
     """Return the positions of the isolates that are closed, and of what closes them."""
     opened: list[int] = []
     closed: set[int] = set()
-    for match in _ISOLATES.finditer(text):
+    for match in _ISOLATE.finditer(text):
         if match[0] != "\u2069":
             opened.append(match.start())
         elif opened:

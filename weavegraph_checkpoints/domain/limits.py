@@ -32,6 +32,13 @@ MAX_ERROR_BYTES = 256 * 1024
 """Maximum size of the JSON of each error, in bytes."""
 MAX_ERROR_CAUSES = 200
 """Maximum number of causes of an error."""
+BYTES_PER_CONTAINER = 28
+"""Bytes of ``MAX_STATE_BYTES`` for each list and object that a state may have.
+
+A list takes 70 bytes of memory or more, an object 200: a state of 7 MiB could take 400 MB.
+"""
+MIN_CONTAINERS = 1000
+"""Lists and objects that a state may have whatever ``MAX_STATE_BYTES`` is."""
 MAX_PAGE_BYTES = 32 * 1024 * 1024
 """Maximum size of the states on a page of steps, in bytes, if there is more than one."""
 MAX_PAGE_COLUMN_BYTES = 4 * 1024 * 1024

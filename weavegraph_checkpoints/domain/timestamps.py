@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from weavegraph_checkpoints.domain.limits import safe_repr
@@ -13,6 +14,10 @@ EPOCH = "1970-01-01T00:00:00Z"
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
+)
+# What most timestamps are already.
+_NORMALIZED = re.compile(
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.\d+)?Z", re.ASCII
 )
 
 
@@ -54,6 +59,10 @@ def normalize_timestamp(text: str) -> str:
 
     Raise ``ValueError`` for text that is not RFC 3339.
     """
+    if match := _NORMALIZED.fullmatch(text):
+        with suppress(ValueError):
+            datetime.fromisoformat(match[1])
+            return text
     whole, fraction, is_leap = _parse(text)
     seconds = whole.replace(tzinfo=None).isoformat(timespec="seconds")
     return f"{seconds[:-2] + '60' if is_leap else seconds}{fraction}Z"

@@ -31,6 +31,8 @@ MAX_LEVELS = 200
 
 # CPython and msgspec parse integers of up to 4 299 digits by default.
 _INTEGER_BOUND = 10**4299
+_TEXT_KINDS = {str, bool, type(None)}
+_MIN_FLAT_LENGTH = 16
 
 
 class _Refused(Exception):
@@ -111,7 +113,24 @@ def _check(value: object, levels: int) -> None:
         raise _Refused(f"JSON cannot hold a {kind.__module__}.{kind.__qualname__}")
 
 
+def _is_long_and_flat(container: Any) -> bool:
+    """Return whether a container has so many values that are checked at once, and are valid."""
+    if len(container) < _MIN_FLAT_LENGTH:
+        return False
+    values = container
+    if type(container) is dict:
+        if set(map(type, container)) != {str}:
+            return False
+        values = container.values()
+    kinds = set(map(type, values))
+    if kinds <= {int, bool}:
+        return bool(min(values) > -_INTEGER_BOUND and max(values) < _INTEGER_BOUND)
+    return kinds <= _TEXT_KINDS or (kinds == {float} and all(map(isfinite, values)))
+
+
 def _check_container(container: Any, levels: int) -> None:
+    if _is_long_and_flat(container):
+        return
     entries = container.items() if type(container) is dict else enumerate(container)
     keyed = type(container) is dict
     for key, item in entries:
@@ -119,6 +138,8 @@ def _check_container(container: Any, levels: int) -> None:
             raise _Refused(f"a key of an object must be text, not {safe_repr(key)}")
         kind = type(item)
         if kind is str or kind is bool or item is None:
+            continue
+        if kind is int and -_INTEGER_BOUND < item < _INTEGER_BOUND:
             continue
         try:
             _check(item, levels)

@@ -59,7 +59,7 @@ class PageBudget:
 
         Return up to ``length`` characters, or fewer if not as many bytes are left.
         """
-        limit = len(text) if length is None else length
+        limit = min(len(text) if length is None else length, self.bytes)
         shown = escape_control_chars(text[:limit])
         if not self.take_text(shown):
             limit = self.bytes // MAX_CHAR_BYTES

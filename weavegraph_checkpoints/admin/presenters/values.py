@@ -30,6 +30,9 @@ MAX_POINTER_LENGTH = 2_000
 MAX_FORMATTED_BYTES = 100_000
 """Only the beginning of values with more JSON is formatted."""
 
+SAMPLED_ENTRIES = 100
+"""Entries from which the size of a longer value is estimated."""
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -85,7 +88,7 @@ def format_json_prefix(value: Any, length: int) -> tuple[str, int]:
     if not _has_entries(value):
         text = format_json(value)
         return text[:length], max(0, len(text) - length)
-    size = len(msgspec.json.encode(value))
+    size = _estimate_size(value)
     if size <= MAX_FORMATTED_BYTES:
         text = format_json(value)
         return text[:length], max(0, len(text) - length)
@@ -95,6 +98,19 @@ def format_json_prefix(value: Any, length: int) -> tuple[str, int]:
         if len(text) >= length:
             break
     return escape_direction_chars(text)[:length], max(1, size - length)
+
+
+def _estimate_size(value: Any) -> int:
+    """Return the size of an object or array as JSON, of long ones from their first entries."""
+    for _ in range(EXPANDED_LEVELS):
+        only = next(iter(value.values() if isinstance(value, dict) else value))
+        if len(value) > 1 or not _has_entries(only):
+            break
+        value = only
+    first: Any = list(islice(value, SAMPLED_ENTRIES))
+    if isinstance(value, dict):
+        first = {key: value[key] for key in first}
+    return len(msgspec.json.encode(first)) * len(value) // len(first)
 
 
 def build_json_pointer(path: Path) -> str:

@@ -23,7 +23,7 @@ class DownloadStepView(BaseStepView):
     def get(self, request: HttpRequest, **kwargs: object) -> HttpResponse:
         checkpoint = self.get_checkpoint_or_404()
         return HttpResponse(
-            serde.dumps(checkpoint),
+            serde.dumps(checkpoint, is_stored=True),
             content_type="application/json",
             headers=get_attachment_headers(self.session_id, f"-{checkpoint.step}.json"),
         )
@@ -55,7 +55,7 @@ class DownloadSessionView(BaseSessionView):
         except SerializationError as error:
             broken = {"session_id": self.session_id, "step": step, "broken": str(error)}
             return msgspec.json.encode(broken) + b"\n"
-        return None if checkpoint is None else serde.dumps(checkpoint) + b"\n"
+        return None if checkpoint is None else serde.dumps(checkpoint, is_stored=True) + b"\n"
 
 
 def get_attachment_headers(session_id: str, suffix: str) -> dict[str, str]:
