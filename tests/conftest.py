@@ -15,6 +15,7 @@ from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck, settings
 
 from tests.scratch import migrate, scratch_connection, scratch_database
+from weavegraph_checkpoints import conf
 
 settings.register_profile(
     "default",
@@ -88,6 +89,12 @@ def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
             connection.set_autocommit(True)
             for model in (Step, Keyframe, Session, Group):
                 model.objects.using(alias).all().delete()
+
+
+@pytest.fixture
+def whole_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store states whole, whatever WEAVEGRAPH_TEST_CHANGES_FROM_BYTES says."""
+    monkeypatch.setattr(conf, "DEFAULT_CHANGES_FROM_BYTES", None)
 
 
 @pytest.fixture(scope="session")

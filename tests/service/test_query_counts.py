@@ -119,6 +119,8 @@ BY_ITSELF = {
 }
 """The writes that are one autocommitted statement, with no transaction around it."""
 
+pytestmark = pytest.mark.usefixtures("whole_states")
+
 OWNERS = pytest.mark.parametrize("owner", [None, "ann"])
 SIZES = pytest.mark.parametrize("size", [10, 200])
 
