@@ -232,9 +232,9 @@ class Backend(ABC):
         if not session_ids:
             return
         _, unneeded = split_by_need(self.get_keyframe_uses(session_ids, MAX_STEP))
-        # In the order of the ids, and so each before the one that it refers to.
-        for session_id, rows in groupby(unneeded, attrgetter("session_id")):
-            for batch in batched(sorted(row.id for row in rows), MAX_KEYFRAMES):
+        for session_id, rows in groupby(sorted(unneeded), attrgetter("session_id")):
+            # In the order of the ids, and so each before the one that it refers to.
+            for batch in batched((row.id for row in rows), MAX_KEYFRAMES):
                 with self.connection.cursor() as cursor:
                     cursor.execute(
                         f"{self.delete_keyframes}"
@@ -248,7 +248,7 @@ class Backend(ABC):
         rows = self.fetch_all(
             f"SELECT session_id, root_id, id, EXISTS (SELECT 1 FROM {STEP}"
             f" WHERE base_id = {KEYFRAME}.id AND {same_session} AND step <= %s) FROM {KEYFRAME}"
-            f" WHERE session_id IN ({placeholders(session_ids)}) ORDER BY session_id",
+            f" WHERE session_id IN ({placeholders(session_ids)})",
             [at_step, *session_ids],
         )
         return list(map(KeyframeUse._make, rows))

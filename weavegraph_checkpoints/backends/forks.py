@@ -32,12 +32,14 @@ def fork(backend: Backend, source: str, target: str, at_step: int, owner: str | 
         locked = backend.lock([source])
         if not locked or owner not in (None, locked[0].owner):
             raise SessionNotFound(source)
+        # NOT EXISTS does not wait for a target that is locked, as the source of another fork.
         cursor.execute(
             f"{INSERT_SESSION[:-1]}, forked_at_step) SELECT %s, owner, concurrency_limit,"
             f" {backend.now}, {backend.now}, 0, 0, 'empty', id, (SELECT MAX(step) {_UP_TO})"
             f" FROM {SESSION} AS origin WHERE id = %s AND EXISTS (SELECT 1 {_UP_TO})"
+            f" AND NOT EXISTS (SELECT 1 FROM {SESSION} AS existing WHERE existing.id = %s)"
             f" {backend.on_session_conflict}",
-            [target, source, at_step, source, source, at_step],
+            [target, source, at_step, source, source, at_step, target],
         )
         if cursor.rowcount != 1:
             _refuse(backend, source, target, at_step, owner)

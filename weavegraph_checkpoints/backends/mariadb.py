@@ -126,7 +126,8 @@ class MariaDBBackend(Backend):
         self.insert_copies(source, target, ids, shift, "NULL")
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"UPDATE {KEYFRAME} AS origin JOIN {KEYFRAME} AS copy"
+                f"UPDATE {KEYFRAME} AS origin FORCE INDEX (PRIMARY)"
+                f" STRAIGHT_JOIN {KEYFRAME} AS copy FORCE INDEX (PRIMARY)"
                 f" ON copy.id = origin.id + ({shift})"
                 f" SET copy.previous_id = origin.previous_id + ({shift})"
                 " WHERE origin.session_id = %s AND copy.session_id = %s"

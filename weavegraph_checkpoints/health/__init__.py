@@ -266,7 +266,8 @@ class _Verification:
 
 def _find_stale(row: SnapshotRow) -> list[Finding]:
     """Return how a session differs from its newest step."""
-    snapshot = [f"last_{column}" for column in SNAPSHOT_JSON_COLUMNS if column in row.stale_columns]
+    columns = (*SNAPSHOT_JSON_COLUMNS, "base_id")
+    snapshot = [f"last_{column}" for column in columns if column in row.stale_columns]
     if row.last_step != (row.newest_step or 0):
         snapshot.insert(0, "last_step")
     counts = [f"last_{column}" for column in COUNT_COLUMNS if column in row.stale_columns]

@@ -16,7 +16,7 @@ from weavegraph_checkpoints.serde import checkpoint_from_columns
 
 COUNT_COLUMNS = ("message_count", "error_count", "state_bytes")
 SNAPSHOT_JSON_COLUMNS = ("frontier", "versions_seen", "state")
-SNAPSHOT_COLUMNS = (*SNAPSHOT_JSON_COLUMNS, *COUNT_COLUMNS)
+SNAPSHOT_COLUMNS = (*SNAPSHOT_JSON_COLUMNS, "base_id", *COUNT_COLUMNS)
 """The columns that a session copies from its newest step, named ``last_…`` there."""
 
 _JSON_COLUMNS = ("state", *JSON_COLUMNS)
