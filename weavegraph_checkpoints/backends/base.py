@@ -142,6 +142,10 @@ class Backend(ABC):
         """Return a column for a condition that no index may serve."""
         return column
 
+    def get_read_lock(self) -> str:
+        """Return the suffix of a SELECT that must not read from an older snapshot."""
+        return ""
+
     def compare_key(self, operator: str, key: StepKey) -> tuple[str, list[Any]]:
         """Return the condition that a step is ``>`` or ``<=`` a key, and its parameters."""
         session_id, step = key
@@ -245,10 +249,12 @@ class Backend(ABC):
     def get_keyframe_uses(self, session_ids: Sequence[str], at_step: int) -> list[KeyframeUse]:
         """Return the keyframes of sessions, and whether steps up to ``at_step`` use them."""
         same_session = f"{self.without_index(f'{STEP}.session_id')} = {KEYFRAME}.session_id"
+        lock = self.get_read_lock()
         rows = self.fetch_all(
             f"SELECT session_id, root_id, id, EXISTS (SELECT 1 FROM {STEP}"
-            f" WHERE base_id = {KEYFRAME}.id AND {same_session} AND step <= %s) FROM {KEYFRAME}"
-            f" WHERE session_id IN ({placeholders(session_ids)})",
+            f" WHERE base_id = {KEYFRAME}.id AND {same_session} AND step <= %s {lock})"
+            f" FROM {KEYFRAME} WHERE session_id IN ({placeholders(session_ids)})"
+            f" {lock}",
             [at_step, *session_ids],
         )
         return list(map(KeyframeUse._make, rows))
@@ -288,18 +294,26 @@ class Backend(ABC):
         return [SessionRow.from_db(*row) for row in rows]
 
     def read_keyframes(
-        self, session_id: str, key: int, below: int | None = None
+        self,
+        session_id: str,
+        key: int,
+        known: tuple[int, int] | None = None,
+        lock: str = "",
     ) -> list[KeyframeRow]:
-        """Return the chain of a keyframe from its root, or from below an id, up to itself."""
+        """Return the chain of a keyframe from its root up to itself.
+
+        ``known`` are the ids of a root and of a keyframe on it: if the chain has this root,
+        return only the keyframes below.
+        """
         condition, parameters = "", []
-        if below is not None:
-            condition, parameters = " AND id < %s", [below]
+        if known is not None:
+            condition, parameters = " AND (root_id <> %s OR id < %s)", [*known]
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT id, session_id, root_id, previous_id,"
                 f" {self.json_as_text('state')} FROM {KEYFRAME} WHERE session_id = %s"
-                f" AND root_id = (SELECT root_id FROM {KEYFRAME} WHERE id = %s)"
-                f" AND id >= %s{condition} ORDER BY id DESC",
+                f" AND root_id = (SELECT root_id FROM {KEYFRAME} WHERE id = %s {lock})"
+                f" AND id >= %s{condition} ORDER BY id DESC {lock}",
                 [session_id, key, key, *parameters],
             )
             return list(map(KeyframeRow._make, cursor.fetchall()))

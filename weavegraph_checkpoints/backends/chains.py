@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from weavegraph_checkpoints.backends.keyframes import KeyframeRow
+from weavegraph_checkpoints.domain.state import Message
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde.deltas import ChainState, FoldedState, fold
 
@@ -35,7 +38,7 @@ class Base:
 
     def get_chain_state(self) -> ChainState:
         """Return what is known about its chain for the next save."""
-        return ChainState(exists=True, links=self.links, chain_bytes=self.folded.document_bytes)
+        return ChainState.of_chain(links=self.links, chain_bytes=self.folded.document_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,19 +50,34 @@ class KnownChains:
     chain_state: ChainState = field(default_factory=ChainState)
     """What is known about the chain of ``newest``."""
     bases: Mapping[int, Base] = field(default_factory=dict)
+    memory_bytes: int = 0
+    """An estimate of the memory that the bases occupy."""
+    messages: tuple[Message, ...] | None = None
+    """The messages of ``newest`` when that was estimated."""
 
-    def estimate_bytes(self) -> int:
-        """Return about how much memory is occupied; the states of a chain share their values."""
-        largest: dict[int, int] = {}
-        shared = 0
-        for base in self.bases.values():
-            size = base.folded.memory_bytes
-            largest[base.root_id] = max(size, largest.get(base.root_id, 0))
-            shared += 8 * len(base.folded.messages)
-        return _ENTRY_BYTES + shared + sum(largest.values())
+    def has_same_objects(self, newest: Base | None, bases: Mapping[int, Base]) -> bool:
+        """Return whether these bases occupy the memory that was estimated."""
+        messages = None if newest is None else newest.folded.messages
+        return messages is self.messages and list(bases.values()) == list(self.bases.values())
 
 
 _NOTHING = KnownChains()
+
+
+def _share_messages(bases: Iterable[Base]) -> int:
+    """Let the bases of a chain hold equal messages as the same objects.
+
+    Return an estimate of the memory that all bases occupy.
+    """
+    total = _ENTRY_BYTES
+    longest: dict[int, FoldedState] = {}
+    value_sizes: dict[int, int] = {}
+    for base in sorted(bases, key=attrgetter("id")):
+        folded = base.folded
+        other = longest.setdefault(base.root_id, folded)
+        total += folded.memory_bytes if other is folded else folded.share_messages(other)
+        value_sizes |= folded.get_value_sizes()
+    return total + sum(value_sizes.values())
 
 
 class ChainMemory:
@@ -71,18 +89,22 @@ class ChainMemory:
 
     def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
         self.max_bytes = max_bytes
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, with a new lock: another thread may have held it at a fork."""
         self._bytes = 0
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[str, str], tuple[KnownChains, int]] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], KnownChains] = OrderedDict()
 
     def get(self, alias: str, session_id: str) -> KnownChains:
         """Return what is known of a session."""
         with self._lock:
-            entry = self._entries.get((alias, session_id))
-            if entry is None:
+            known = self._entries.get((alias, session_id))
+            if known is None:
                 return _NOTHING
             self._entries.move_to_end((alias, session_id))
-            return entry[0]
+            return known
 
     def set_newest(
         self, alias: str, session_id: str, newest: Base | None, chain_state: ChainState
@@ -92,7 +114,7 @@ class ChainMemory:
         if newest is None and known is _NOTHING and chain_state == _NOTHING.chain_state:
             return
         bases = {**known.bases} if newest is None else {**known.bases, newest.id: newest}
-        self._put(alias, session_id, newest, chain_state, bases)
+        self._put(alias, session_id, known, newest, chain_state, bases)
 
     def see_newest(self, alias: str, session_id: str, newest: Base | None) -> None:
         """Remember the base of the newest step that was read."""
@@ -110,7 +132,7 @@ class ChainMemory:
         for base in bases:
             merged.pop(base.id, None)
             merged[base.id] = base
-        self._put(alias, session_id, known.newest, known.chain_state, merged)
+        self._put(alias, session_id, known, known.newest, known.chain_state, merged)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -122,6 +144,7 @@ class ChainMemory:
         self,
         alias: str,
         session_id: str,
+        known: KnownChains,
         newest: Base | None,
         chain_state: ChainState,
         bases: dict[int, Base],
@@ -129,23 +152,32 @@ class ChainMemory:
         kept = dict(list(bases.items())[-MAX_BASES:])
         if newest is not None:
             kept[newest.id] = newest
-        entry = KnownChains(newest=newest, chain_state=chain_state, bases=kept)
-        size = entry.estimate_bytes()
+        is_same = known.has_same_objects(newest, kept)
+        entry = KnownChains(
+            newest=newest,
+            chain_state=chain_state,
+            bases=kept,
+            memory_bytes=known.memory_bytes if is_same else _share_messages(kept.values()),
+            messages=None if newest is None else newest.folded.messages,
+        )
         key = alias, session_id
         with self._lock:
-            _, old_size = self._entries.pop(key, (None, 0))
-            self._bytes -= old_size
-            if size > self.max_bytes:
+            old = self._entries.pop(key, _NOTHING)
+            self._bytes -= old.memory_bytes
+            if entry.memory_bytes > self.max_bytes:
                 return
-            self._entries[key] = entry, size
-            self._bytes += size
+            self._entries[key] = entry
+            self._bytes += entry.memory_bytes
             while self._bytes > self.max_bytes:
-                _, (_, oldest_size) = self._entries.popitem(last=False)
-                self._bytes -= oldest_size
+                _, oldest = self._entries.popitem(last=False)
+                self._bytes -= oldest.memory_bytes
 
 
 memory = ChainMemory()
 """What this process remembers."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=memory.reset)
 
 
 class Bases:
@@ -208,9 +240,12 @@ def _read_chain(
     lowest, highest = wanted[0], wanted[-1]
     start = min((base_id for base_id in known if base_id > highest), default=None)
     if start is not None:
-        rows = backend.read_keyframes(session_id, lowest, start)
+        base = known[start]
+        rows = backend.read_keyframes(session_id, lowest, (base.root_id, start))
+        if rows and rows[0].id == rows[0].root_id:
+            return _fold_rows(rows, wanted, None)
         if rows and rows[0].previous_id == start:
-            return _fold_rows(rows, wanted, known[start])
+            return _fold_rows(rows, wanted, base)
     rows = backend.read_keyframes(session_id, lowest)
     return _fold_rows(rows, wanted, None)
 

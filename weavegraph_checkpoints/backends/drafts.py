@@ -67,7 +67,8 @@ class Draft:
         self._changes_from = conf.changes_from_bytes()
         known = memory.get(alias, checkpoint.session_id)
         newest = None if self._changes_from is None else known.newest
-        self.stored = self.store_on(newest, known.chain_state)
+        self.chain_state = known.chain_state
+        self.stored = self.store_on(newest, self.chain_state)
         self.row = StepRow.from_checkpoint(
             checkpoint,
             self._max_state_bytes,

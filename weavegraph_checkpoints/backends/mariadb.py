@@ -70,6 +70,33 @@ class MariaDBBackend(Backend):
         """See ``Backend.is_distinct``."""
         return f"NOT ({left} <=> {right})"
 
+    def get_read_lock(self) -> str:
+        """See ``Backend.get_read_lock``.
+
+        Under REPEATABLE READ only a locking read sees what others committed since the first read
+        of the transaction.
+        """
+        return "" if self._is_read_committed() else "LOCK IN SHARE MODE"
+
+    def _is_read_committed(self) -> bool:
+        return self.connection.isolation_level == READ_COMMITTED  # type: ignore[attr-defined, no-any-return]
+
+    def read_keyframes(
+        self,
+        session_id: str,
+        key: int,
+        known: tuple[int, int] | None = None,
+        lock: str = "",
+    ) -> list[KeyframeRow]:
+        """See ``Backend.read_keyframes``.
+
+        A row that was locked, or saved into, may name a keyframe that the snapshot of the
+        transaction does not have.
+        """
+        rows = super().read_keyframes(session_id, key, known)
+        lock = self.get_read_lock()
+        return super().read_keyframes(session_id, key, known, lock) if lock and not rows else rows
+
     def lock_or_create(
         self, row: StepRow, owner: str | None, expected: int | None, *, is_missing: bool
     ) -> LockedSession | None:
@@ -82,7 +109,7 @@ class MariaDBBackend(Backend):
         if expected:
             # Rolling back a created row could deadlock, so a missing session is not created.
             return self.get_session(row.session_id, self.write_lock)
-        if self.connection.isolation_level == READ_COMMITTED:  # type: ignore[attr-defined]
+        if self._is_read_committed():
             found = self.get_session(row.session_id, self.write_lock)
             if found is not None:
                 return found

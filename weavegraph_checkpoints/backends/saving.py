@@ -8,6 +8,7 @@ from weavegraph_checkpoints.backends.access import check_writable
 from weavegraph_checkpoints.backends.base import Attempt, Backend
 from weavegraph_checkpoints.backends.chains import memory, read_bases
 from weavegraph_checkpoints.backends.drafts import Draft, StoredState
+from weavegraph_checkpoints.backends.rows import LockedSession
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde.deltas import ChainState
 
@@ -35,15 +36,19 @@ def save(
         with transaction.atomic(backend.connection.alias):
             found = backend.lock_or_create(draft.row, owner, expected, is_missing=is_missing)
             check_writable(found, draft.row, owner, expected)
-            stored = _store(backend, draft, None if found is None else found.last_base_id)
+            stored = _store(backend, draft, found)
             backend.insert_step(draft.build_row(stored), replace=replace)
     draft.remember(stored)
 
 
-def _store(backend: Backend, draft: Draft, newest_id: int | None) -> StoredState:
+def _store(backend: Backend, draft: Draft, found: LockedSession | None) -> StoredState:
     """Return how to store a state in a locked session, and insert its keyframe."""
     stored = draft.stored
-    if stored.newest_id != newest_id and (stored.base is not None or draft.may_have_base):
+    newest_id = None if found is None else found.last_base_id
+    if (found is None or found.is_empty) and draft.chain_state != ChainState():
+        # What is remembered is of a session that was deleted, or of a save that was rolled back.
+        stored = draft.store_on(None, ChainState())
+    elif stored.newest_id != newest_id and (stored.base is not None or draft.may_have_base):
         stored = _store_on(backend, draft, newest_id)
     if stored.keyframe is not None and not backend.insert_keyframe(stored.keyframe):
         # The newest step was deleted, but not the keyframe that was inserted with it.

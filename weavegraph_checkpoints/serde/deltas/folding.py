@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -26,7 +28,11 @@ from weavegraph_checkpoints.serde.deltas.documents import (
     is_delta,
 )
 from weavegraph_checkpoints.serde.deltas.maps import Members, apply_map_delta, join_value
-from weavegraph_checkpoints.serde.deltas.sequences import find_edits, rebuild
+from weavegraph_checkpoints.serde.deltas.sequences import (
+    common_prefix_length,
+    find_edits,
+    rebuild,
+)
 from weavegraph_checkpoints.serde.deltas.sizes import count_items_bytes, count_state_bytes
 
 PATH = "$.state"
@@ -52,6 +58,8 @@ class FoldedState:
     errors_version: int
     document_bytes: int
     """The length of the documents of the chain, together."""
+    text_bytes: int
+    """The memory that the documents of the chain occupy as text, together."""
 
     @classmethod
     def from_whole(cls, document: bytes | str, path: str = PATH) -> FoldedState:
@@ -92,6 +100,16 @@ class FoldedState:
         """
         self.__dict__["messages"] = messages + self.messages[len(messages) :]
 
+    def share_messages(self, other: FoldedState) -> int:
+        """Hold the messages at the start that ``other`` has too as its objects.
+
+        Return an estimate of the memory of the other messages.
+        """
+        count = common_prefix_length(self.messages, other.messages)
+        self.adopt(other.messages[:count])
+        size = len(self.messages)
+        return 8 * size + self.memory_bytes * (size - count) // max(1, size)
+
     @cached_property
     def messages_bytes(self) -> int:
         """The length of the JSON of each message, together."""
@@ -107,13 +125,13 @@ class FoldedState:
 
     @cached_property
     def memory_bytes(self) -> int:
-        """An estimate of the memory that this state occupies."""
-        values = len(self.extra) + len(self.errors)
-        return (
-            self.document_bytes
-            + _MESSAGE_OBJECT_BYTES * len(self.messages)
-            + _VALUE_OBJECT_BYTES * values
-        )
+        """An estimate of the memory of the messages, and of all text of the chain."""
+        return self.text_bytes + _MESSAGE_OBJECT_BYTES * len(self.messages)
+
+    def get_value_sizes(self) -> dict[int, int]:
+        """Return an estimate of the memory of each JSON value, by its ``id()``."""
+        values = chain(self.extra.values(), self.errors)
+        return {id(value): len(value) + _VALUE_OBJECT_BYTES for value in values}
 
 
 def fold(
@@ -130,10 +148,15 @@ def fold(
             continue
         if folding is None:
             folding = _Folding.from_root(root, path)
-        folding.apply(decode_delta(document, path), len(document), path)
+        folding.apply(decode_delta(document, path), document, path)
     if folding is not None:
         return folding.folded()
     return root if isinstance(root, FoldedState) else FoldedState.from_whole(root, path)
+
+
+def _text_bytes(document: bytes | str) -> int:
+    """Return the memory of a document as text: up to 4 bytes for each of its characters."""
+    return sys.getsizeof(document if isinstance(document, str) else document.decode())
 
 
 class _Folding:
@@ -145,6 +168,7 @@ class _Folding:
         extra: Members,
         errors: Sequence[bytes],
         document_bytes: int,
+        text_bytes: int,
         messages_bytes: int | None,
     ) -> None:
         self.messages = list(messages)
@@ -152,6 +176,7 @@ class _Folding:
         self.errors = list(errors)
         self.versions = (0, 0, 0)
         self.document_bytes = document_bytes
+        self.text_bytes = text_bytes
         self.messages_bytes = messages_bytes
 
     @classmethod
@@ -162,6 +187,7 @@ class _Folding:
             {key: bytes(value) for key, value in whole.extra.map.items()},
             [bytes(item) for item in whole.errors.items],
             len(document),
+            _text_bytes(document),
             None,
         )
         folding.versions = (whole.messages.version, whole.extra.version, whole.errors.version)
@@ -172,16 +198,24 @@ class _Folding:
         if not isinstance(root, FoldedState):
             return cls.from_whole(root, path)
         known = root.__dict__.get("messages_bytes")
-        folding = cls(root.messages, {**root.extra}, root.errors, root.document_bytes, known)
+        folding = cls(
+            root.messages,
+            {**root.extra},
+            root.errors,
+            root.document_bytes,
+            root.text_bytes,
+            known,
+        )
         folding.versions = (root.messages_version, root.extra_version, root.errors_version)
         return folding
 
-    def apply(self, delta: DeltaDocument, document_bytes: int, path: str) -> None:
+    def apply(self, delta: DeltaDocument, document: bytes | str, path: str) -> None:
         self._apply_messages(delta.messages.items, f"{path}.messages.items")
         apply_map_delta(self.extra, delta.extra, f"{path}.extra.map")
         self._apply_errors(delta.errors.items, f"{path}.errors.items")
         self.versions = (delta.messages.version, delta.extra.version, delta.errors.version)
-        self.document_bytes += document_bytes
+        self.document_bytes += len(document)
+        self.text_bytes += _text_bytes(document)
 
     def _apply_errors(self, raw_items: tuple[msgspec.Raw, ...], path: str) -> None:
         if len(raw_items) == 1 and bytes(raw_items[0]) == b"[0,%d]" % len(self.errors):
@@ -217,6 +251,7 @@ class _Folding:
             errors=tuple(self.errors),
             errors_version=errors_version,
             document_bytes=self.document_bytes,
+            text_bytes=self.text_bytes,
         )
         if self.messages_bytes is not None:
             folded.__dict__["messages_bytes"] = self.messages_bytes

@@ -52,6 +52,20 @@ class ChainState:
     pause_left: int = 0
     """How many of the next saves are whole."""
 
+    @classmethod
+    def of_chain(cls, *, links: int, chain_bytes: int) -> ChainState:
+        """Return the state of a chain whose saves are not known.
+
+        The first delta is taken for a small one: if each save came from a process that does
+        not know the saves before, the deltas would otherwise grow up to half of the state.
+        """
+        return cls(
+            exists=True,
+            links=links,
+            chain_bytes=chain_bytes,
+            first_delta_bytes=SMALL_DELTA_BYTES,
+        )
+
     def after(self, storage: Storage, document_bytes: int) -> ChainState:
         """Return the chain after a save.
 
