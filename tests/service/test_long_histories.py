@@ -23,6 +23,7 @@ from weavegraph_checkpoints import (
 )
 from weavegraph_checkpoints.backends.chains import memory
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.compaction import compact
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Keyframe, Session, Step
 from weavegraph_checkpoints.pruning import prune
@@ -67,6 +68,7 @@ class Model:
             (memory.clear, 3),
             (self.delete_keyframes, 8),
             (self.switch_mode, 2),
+            (self.compact, 5),
         ]
 
     def run(self) -> None:
@@ -245,6 +247,15 @@ class Model:
     def switch_mode(self) -> None:
         size = self.chance.choice([None, 0, 0, 0, 2000])
         self.settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": size}
+
+    def compact(self) -> None:
+        options = {
+            "batch_size": self.chance.choice([1, 3, 1000]),
+            "whole": self.chance.choice([True, False, False]),
+        }
+        counted = compact(**options, dry_run=True)
+        assert counted == compact(**options)
+        assert compact(**options).rewritten == 0
 
     # Checks
 

@@ -26,6 +26,7 @@ from weavegraph_checkpoints.backends.rows import (
     Version,
     placeholders,
 )
+from weavegraph_checkpoints.backends.updates import StateUpdate
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.models import Keyframe, Session, Step
 
@@ -190,6 +191,15 @@ class Backend(ABC):
                 row.parameters(),
             )
             return bool(cursor.rowcount > 0)
+
+    def update_states(self, session_id: str, updates: Sequence[StateUpdate]) -> None:
+        """Write the states of steps of a locked session in another form."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                f"UPDATE {STEP} SET base_id = %s, state_bytes = %s, state = %s"
+                " WHERE session_id = %s AND step = %s",
+                [(*values, session_id, step) for step, *values in updates],
+            )
 
     def insert_session(
         self, cursor: CursorWrapper, row: StepRow, owner: str | None, suffix: str

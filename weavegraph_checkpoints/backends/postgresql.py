@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.utils import CursorWrapper
@@ -23,6 +24,7 @@ from weavegraph_checkpoints.backends.rows import (
     StepRow,
     placeholders,
 )
+from weavegraph_checkpoints.backends.updates import StateUpdate
 from weavegraph_checkpoints.exceptions import StepExists
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
@@ -134,3 +136,20 @@ class PostgreSQLBackend(Backend):
             )
             if cursor.rowcount == 0:
                 raise StepExists(row.session_id, row.step)
+
+    def update_states(self, session_id: str, updates: Sequence[StateUpdate]) -> None:
+        """See ``Backend.update_states``.
+
+        After each statement the trigger writes another version of the session row, so all steps
+        are updated by one.
+        """
+        if not updates:
+            return
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {STEP} SET base_id = changed.base_id, state_bytes = changed.state_bytes,"
+                " state = changed.state::json FROM unnest(%s::bigint[], %s::bigint[],"
+                " %s::bigint[], %s::text[]) AS changed (step, base_id, state_bytes, state)"
+                f" WHERE {STEP}.session_id = %s AND {STEP}.step = changed.step",
+                [*map(list, zip(*updates, strict=True)), session_id],
+            )

@@ -11,6 +11,7 @@ from django.utils.dateparse import parse_datetime
 
 from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
 from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, StepKey, placeholders
+from weavegraph_checkpoints.backends.updates import keep_updated_at
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
 
@@ -189,17 +190,11 @@ class HealthStatements:
 
     def set_counts(self, session_id: str, counts: Mapping[int, Counts]) -> None:
         """Write the counts of steps of a locked session, and keep its ``updated_at``."""
-        updated_at = self.backend.timestamp_as_text("updated_at")
         assignments = ", ".join(f"{column} = %s" for column in COUNT_COLUMNS)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {updated_at} FROM {SESSION} WHERE id = %s", [session_id])
-            (timestamp,) = cursor.fetchone()
+        with keep_updated_at(self.backend, session_id), self.connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {STEP} SET {assignments} WHERE session_id = %s AND step = %s",
                 [(*values, session_id, step) for step, values in counts.items()],
-            )
-            cursor.execute(
-                f"UPDATE {SESSION} SET updated_at = %s WHERE id = %s", [timestamp, session_id]
             )
 
 

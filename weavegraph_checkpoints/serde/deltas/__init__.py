@@ -9,7 +9,12 @@ from __future__ import annotations
 from weavegraph_checkpoints.serde.deltas.building import Delta, build_delta, build_empty_delta
 from weavegraph_checkpoints.serde.deltas.documents import is_delta
 from weavegraph_checkpoints.serde.deltas.folding import FoldedState, fold
-from weavegraph_checkpoints.serde.deltas.planning import ChainState, Storage, plan
+from weavegraph_checkpoints.serde.deltas.planning import (
+    ChainState,
+    Storage,
+    is_chain_full,
+    plan,
+)
 
 __all__ = [
     "ChainState",
@@ -19,6 +24,7 @@ __all__ = [
     "build_delta",
     "build_empty_delta",
     "fold",
+    "is_chain_full",
     "is_delta",
     "plan",
 ]

@@ -125,11 +125,12 @@ def plan(
     first = delta_bytes if chain.first_delta_bytes is None else chain.first_delta_bytes
     if delta_bytes < SMALL_DELTA_BYTES or delta_bytes < 2 * first:
         return Storage.DELTA
-    if _is_full(chain, state_bytes):
+    if is_chain_full(chain, state_bytes):
         return Storage.ROOT
     return Storage.LINK
 
 
-def _is_full(chain: ChainState, state_bytes: int) -> bool:
+def is_chain_full(chain: ChainState, state_bytes: int) -> bool:
+    """Return whether a chain is too long for a state of this size to be read from it."""
     max_bytes = MAX_CHAIN_RATIO * state_bytes + FREE_CHAIN_BYTES
     return chain.links >= MAX_LINKS or chain.chain_bytes > max_bytes
