@@ -15,6 +15,7 @@ from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 from weavegraph_checkpoints.serde.deltas import FoldedState, fold, is_delta
+from weavegraph_checkpoints.serde.errors import name_step
 
 # Expressions, so that MariaDB, which has no partial indexes, creates none of these indexes.
 _NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
@@ -84,8 +85,7 @@ class Step(models.Model):
             folded = self._read_keyframes()
             return serde.loads_json(serde.dumps_state(folded.to_state(document)))
         except SerializationError as error:
-            message = f"session {self.session_id!r}, step {self.step}: {error.message}"
-            raise SerializationError(message, error.path) from None
+            raise name_step(error, self.session_id, self.step) from None
 
     def _read_keyframes(self) -> FoldedState:
         base_id = self.base_id or 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db import connections
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
@@ -18,13 +19,16 @@ from weavegraph_checkpoints.admin.presenters.timeline import (
     build_step_deltas,
     get_evenly_spaced,
 )
+from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.states import StateReader
+from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.querysets import StepQuerySet
 
 PAGE_SIZE = 50
 MAX_DECODED_BYTES = 80_000_000
 """States that may take more memory than this are not decoded for a page."""
-BYTES_PER_CHAR = {",": 60, ":": 40, "[": 90, "{": 200}
+BYTES_PER_CHAR = {b",": 60, b":": 40, b"[": 90, b"{": 200}
 """Memory that the value which begins with each character of JSON takes, at most."""
 BYTES_PER_TEXT = 30
 """Memory that a text which is not ASCII takes beyond that."""
@@ -108,14 +112,27 @@ def is_decodable(*sides: tuple[StepQuerySet, StepSummary]) -> bool:
     Reads the text of large states only. The estimate is too high if messages consist of
     punctuation.
     """
-    total = 0
-    for steps, step in sides:
-        if step.bytes is None or step.bytes > SMALL_STATE_BYTES:
-            found = steps.filter(step=step.step).annotate(text=Cast("state", TextField()))
-            text = found.values_list("text", flat=True).first() or ""
-            total += sum(text.count(char) * size for char, size in BYTES_PER_CHAR.items())
-            total += 0 if text.isascii() else text.count(",") * BYTES_PER_TEXT
-    return total <= MAX_DECODED_BYTES
+    large = [
+        (steps, step)
+        for steps, step in sides
+        if step.bytes is None or step.bytes > SMALL_STATE_BYTES
+    ]
+    return sum(_estimate_decoded_bytes(*side) for side in large) <= MAX_DECODED_BYTES
+
+
+def _estimate_decoded_bytes(steps: StepQuerySet, step: StepSummary) -> int:
+    found = steps.filter(step=step.step).annotate(text=Cast("state", TextField()))
+    row = found.values_list("session_id", "base_id", "text").first()
+    if row is None:
+        return 0
+    session_id, base_id, text = row
+    reader = StateReader(get_backend(connections[steps.db]))
+    try:
+        data = reader.build_json(session_id, base_id, text.encode())
+    except SerializationError:
+        return 0  # Who loads the step gets this error, with its path.
+    total = sum(data.count(char) * size for char, size in BYTES_PER_CHAR.items())
+    return total if data.isascii() else total + data.count(b",") * BYTES_PER_TEXT
 
 
 def get_previous_step(steps: StepQuerySet, step: int) -> StepSummary | None:

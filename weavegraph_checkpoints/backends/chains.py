@@ -204,11 +204,16 @@ class Bases:
         return found
 
 
-def read_bases(backend: Backend, session_id: str, base_ids: Collection[int]) -> Bases:
+def read_bases(
+    backend: Backend,
+    session_id: str,
+    base_ids: Collection[int],
+    remembered: ChainMemory = memory,
+) -> Bases:
     """Return bases of steps of a session, from memory or by one query for each chain."""
     alias = backend.connection.alias
     found = Bases()
-    known = memory.get(alias, session_id).bases
+    known = remembered.get(alias, session_id).bases
     for base_id in base_ids:
         if base_id in known:
             found.add(base_id, known[base_id])
@@ -225,7 +230,7 @@ def read_bases(backend: Backend, session_id: str, base_ids: Collection[int]) -> 
         read += bases
         wanted = [base_id for base_id in wanted[1:] if base_id not in found]
     if read:
-        memory.add(alias, session_id, sorted(read, key=lambda base: base.id, reverse=True))
+        remembered.add(alias, session_id, sorted(read, key=lambda base: base.id, reverse=True))
     return found
 
 

@@ -15,8 +15,10 @@ from weavegraph_checkpoints.backends.chains import Bases, memory, read_bases
 from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, Version, from_db_timestamp
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.domain.limits import MAX_PAGE_BYTES, MAX_PAGE_COLUMN_BYTES
+from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
 from weavegraph_checkpoints.serde.deltas import is_delta
+from weavegraph_checkpoints.serde.errors import name_step
 
 COLUMNS = ("state", *JSON_COLUMNS)
 """The columns of a step that a page may leave out."""
@@ -97,6 +99,26 @@ def read_step(backend: Backend, session_id: str, step: int, owner: str | None) -
 
     rows, bases = _read_with_bases(backend, session_id, read)
     return _build_checkpoint(session_id, rows[0], bases) if rows else None
+
+
+def read_state_json(
+    backend: Backend, session_id: str, step: int, owner: str | None
+) -> bytes | None:
+    """Return the whole state of one step of a session as JSON, without decoding its values."""
+    condition, parameters = steps_condition(session_id, owner)
+    source = f"{backend.steps_by_key} WHERE {condition} AND step = %s"
+
+    def read() -> list[_Step]:
+        return list(_iter_rows(backend, session_id, ["state"], source, [*parameters, step]))
+
+    rows, bases = _read_with_bases(backend, session_id, read)
+    state = rows[0].state if rows else None
+    if state is None or not is_delta(state):
+        return None if state is None else state.encode()
+    try:
+        return bases.get(rows[0].base_id).folded.apply(state).to_json()
+    except SerializationError as error:
+        raise name_step(error, session_id, step) from None
 
 
 def read_page(

@@ -30,6 +30,7 @@ from weavegraph_checkpoints.domain.state import (
 )
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SerializationError
 from weavegraph_checkpoints.serde.codec import ENCODER, decode, encode
+from weavegraph_checkpoints.serde.errors import name_step
 from weavegraph_checkpoints.serde.sizes import check_counts
 from weavegraph_checkpoints.serde.values import check_state, check_value, state_document
 
@@ -305,8 +306,7 @@ def checkpoint_from_columns(
             ),
         )
     except (InvalidCheckpoint, SerializationError) as error:
-        message = f"session {session_id!r}, step {step}: {error.message}"
-        raise SerializationError(message, error.path) from None
+        raise name_step(error, session_id, step) from None
 
 
 def _names(data: bytes | str, path: str) -> tuple[str, ...]:

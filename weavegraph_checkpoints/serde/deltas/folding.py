@@ -19,7 +19,7 @@ from weavegraph_checkpoints.domain.state import (
     VersionedState,
 )
 from weavegraph_checkpoints.serde import ErrorsDocument
-from weavegraph_checkpoints.serde.codec import decode
+from weavegraph_checkpoints.serde.codec import ENCODER, decode
 from weavegraph_checkpoints.serde.deltas.documents import (
     DeltaDocument,
     decode_delta,
@@ -38,6 +38,7 @@ from weavegraph_checkpoints.serde.deltas.sizes import count_items_bytes, count_s
 PATH = "$.state"
 
 _ANY = msgspec.json.Decoder(Any)
+_RAW = msgspec.json.Decoder(msgspec.Raw)
 _ERRORS = msgspec.json.Decoder(ErrorsDocument)
 
 _MESSAGE_OBJECT_BYTES = 200
@@ -93,6 +94,28 @@ class FoldedState:
             errors=decode(_ERRORS, errors, f"{path}.errors").channel(),
         )
 
+    def to_json(self, path: str = PATH) -> bytes:
+        """Return the JSON of this state, as ``dumps_state`` writes it.
+
+        Values of ``extra`` are checked, but not decoded.
+        """
+        extra = b",".join(
+            b"%b:%b"
+            % (ENCODER.encode(key), _check(value, join_json_path(f"{path}.extra.map", key)))
+            for key, value in self.extra.items()
+        )
+        return (
+            b'{"messages":{"version":%d,"items":%b},"extra":{"version":%d,"map":{%b}},'
+            b'"errors":{"version":%d,"items":[%b]}}'
+        ) % (
+            self.messages_version,
+            ENCODER.encode(self.messages),
+            self.extra_version,
+            extra,
+            self.errors_version,
+            b",".join(self.errors),
+        )
+
     def adopt(self, messages: tuple[Message, ...]) -> None:
         """Hold the first messages as these objects, which must be equal to them.
 
@@ -132,6 +155,12 @@ class FoldedState:
         """Return an estimate of the memory of each JSON value, by its ``id()``."""
         values = chain(self.extra.values(), self.errors)
         return {id(value): len(value) + _VALUE_OBJECT_BYTES for value in values}
+
+
+def _check(value: bytes, path: str) -> bytes:
+    """Return the JSON of a value; raise ``SerializationError`` if it is not JSON."""
+    decode(_RAW, value, path)
+    return value
 
 
 def fold(
