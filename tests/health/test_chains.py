@@ -30,6 +30,11 @@ from weavegraph_checkpoints.pruning import prune
 pytestmark = pytest.mark.usefixtures("changes")
 
 
+def get_all_rows() -> list[Any]:
+    """Return all steps and keyframes."""
+    return [list(model.objects.order_by("pk").values_list()) for model in (Step, Keyframe)]
+
+
 def is_about(findings: list[health.Finding], damage: Damage) -> None:
     """Fail unless the bad step is reported once, with the right problem and path."""
     (finding,) = (each for each in findings if (each.session_id, each.step) == ("a", BAD_STEP))
@@ -46,11 +51,11 @@ def is_about(findings: list[health.Finding], damage: Damage) -> None:
 def test_each_damage_is_found_and_never_repaired(damage: Damage, repair: bool) -> None:
     save_long_history("a")
     damage.apply("a")
-    before = list(Step.objects.values_list()), list(Keyframe.objects.values_list())
+    before = get_all_rows()
     is_about(get_findings(deep=True, repair=repair), damage)
     quick = [f for f in get_findings(repair=repair) if f.step == BAD_STEP]
     assert [f.problem for f in quick] == ["broken-chain"] * (damage.problem == "broken-chain")
-    assert (list(Step.objects.values_list()), list(Keyframe.objects.values_list())) == before
+    assert get_all_rows() == before
 
 
 @pytest.mark.django_db
@@ -80,11 +85,12 @@ def test_sizes_are_compared_with_those_of_whole_states() -> None:
 @pytest.mark.django_db
 def test_missing_counts_are_those_of_whole_states() -> None:
     save_long_history("a")
-    before = list(Step.objects.values_list("state_bytes", "message_count", "error_count"))
+    steps = Step.objects.order_by("step")
+    before = list(steps.values_list("state_bytes", "message_count", "error_count"))
     Step.objects.update(state_bytes=None, message_count=None, error_count=None)
     memory.clear()
     assert len(get_findings(repair=True)) == len(STEPS)
-    assert list(Step.objects.values_list("state_bytes", "message_count", "error_count")) == before
+    assert list(steps.values_list("state_bytes", "message_count", "error_count")) == before
 
 
 @pytest.mark.django_db

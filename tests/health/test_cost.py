@@ -30,6 +30,7 @@ def statements(**options: Any) -> int:
     return len(queries) - TRIGGER_STATEMENTS[connection.vendor]
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_a_page_takes_one_statement() -> None:
     assert statements() == 3
     for count in (1, 30):
@@ -41,6 +42,7 @@ def test_a_page_takes_one_statement() -> None:
         assert statements(deep=True, repair=True) == 6
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_statements_grow_with_the_pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "SESSION_PAGE_SIZE", 5)
     monkeypatch.setattr(health, "STEP_PAGE_SIZE", 20)
@@ -49,6 +51,15 @@ def test_statements_grow_with_the_pages_alone(monkeypatch: pytest.MonkeyPatch) -
         save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
     assert statements() == (4 + 1) + (2 + 1) + 1
     assert statements(deep=True) == (4 + 1) + (2 + 1) + 4 + 1
+
+
+@pytest.mark.usefixtures("changes")
+def test_keyframes_take_one_statement_for_a_page_and_one_for_each_when_deep() -> None:
+    for count in (1, 10):
+        for number in range(count):
+            save_history(DjangoCheckpointer(), f"s{number}", [1])
+        assert statements() == 6
+        assert statements(deep=True) == 7 + count
 
 
 def test_a_check_reads_no_state() -> None:
