@@ -32,9 +32,15 @@ def tiny_links(committed: None, settings: Any, monkeypatch: pytest.MonkeyPatch) 
     memory.clear()
 
 
-def build_state(step: int, *, text: str = "x", messages: int | None = None) -> VersionedState:
+def build_state(
+    step: int, *, text: str = "x", messages: int | None = None, kept: int = 0
+) -> VersionedState:
+    """Return a state whose messages have a text; the first ``kept`` have the usual one."""
     count = step if messages is None else messages
-    items = [Message.user(f"{number} {text * 150}") for number in range(count)]
+    items = [
+        Message.user(f"{number} {('x' if number < kept else text) * 150}")
+        for number in range(count)
+    ]
     return VersionedState.new(messages=items, extra={"step": step})
 
 
@@ -71,8 +77,9 @@ def test_a_link_that_was_rolled_back_is_no_prefix_of_its_replacement() -> None:
     before = last_base()
     with transaction.atomic():
         for step in range(21, 30):
-            save(step, text="y", messages=step)
+            save(step, text="y", kept=20)
         assert last_base() != before
+        assert Keyframe.objects.get(pk=last_base()).root_id == chain_of()[0].root_id
         transaction.set_rollback(True)
     known = memory.get("default", "s")
     memory.clear()
