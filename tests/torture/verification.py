@@ -23,6 +23,7 @@ from tests.torture.journal import (
 )
 from tests.torture.writer import KEEP_LAST
 from weavegraph_checkpoints import Checkpoint, SerializationError, StepQuery
+from weavegraph_checkpoints.backends.chains import memory
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.health import verify
 from weavegraph_checkpoints.models import Session, Step
@@ -105,6 +106,8 @@ def count_deltas(using: str) -> int:
 
 def find_faults(journal: Journal, using: str) -> list[str]:
     """Return a description of each row that is missing, unexpected or wrong."""
+    # Read what is stored, whatever this process remembers of it.
+    memory.clear()
     found = list(journal.resumed)
     found += [f"torn snapshot of {session_id}" for session_id in wrong_snapshots(using)]
     found += [f"step without a session: {orphan}" for orphan in orphans(using)]

@@ -307,17 +307,13 @@ class Backend(ABC):
         self,
         session_id: str,
         key: int,
-        known: tuple[int, int] | None = None,
+        below: int | None = None,
         lock: str = "",
     ) -> list[KeyframeRow]:
-        """Return the chain of a keyframe from its root up to itself.
-
-        ``known`` are the ids of a root and of a keyframe on it: if the chain has this root,
-        return only the keyframes below.
-        """
+        """Return the chain of a keyframe from its root, or from below an id, up to itself."""
         condition, parameters = "", []
-        if known is not None:
-            condition, parameters = " AND (root_id <> %s OR id < %s)", [*known]
+        if below is not None:
+            condition, parameters = " AND id < %s", [below]
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT id, session_id, root_id, previous_id,"

@@ -245,12 +245,11 @@ def _read_chain(
     lowest, highest = wanted[0], wanted[-1]
     start = min((base_id for base_id in known if base_id > highest), default=None)
     if start is not None:
-        base = known[start]
-        rows = backend.read_keyframes(session_id, lowest, (base.root_id, start))
+        rows = backend.read_keyframes(session_id, lowest, start)
         if rows and rows[0].id == rows[0].root_id:
             return _fold_rows(rows, wanted, None)
         if rows and rows[0].previous_id == start:
-            return _fold_rows(rows, wanted, base)
+            return _fold_rows(rows, wanted, known[start])
     rows = backend.read_keyframes(session_id, lowest)
     return _fold_rows(rows, wanted, None)
 

@@ -85,7 +85,7 @@ class MariaDBBackend(Backend):
         self,
         session_id: str,
         key: int,
-        known: tuple[int, int] | None = None,
+        below: int | None = None,
         lock: str = "",
     ) -> list[KeyframeRow]:
         """See ``Backend.read_keyframes``.
@@ -93,9 +93,9 @@ class MariaDBBackend(Backend):
         A row that was locked, or saved into, may name a keyframe that the snapshot of the
         transaction does not have.
         """
-        rows = super().read_keyframes(session_id, key, known)
+        rows = super().read_keyframes(session_id, key, below)
         lock = self.get_read_lock()
-        return super().read_keyframes(session_id, key, known, lock) if lock and not rows else rows
+        return super().read_keyframes(session_id, key, below, lock) if lock and not rows else rows
 
     def lock_or_create(
         self, row: StepRow, owner: str | None, expected: int | None, *, is_missing: bool
