@@ -13,7 +13,7 @@ from tests.long_histories import BAD_STEP, DAMAGES, Damage, get_chain, save_long
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.backends.chains import memory
-from weavegraph_checkpoints.models import Keyframe
+from weavegraph_checkpoints.models import Keyframe, Step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("changes")]
 
@@ -58,14 +58,17 @@ def test_damaged_states_are_named(admin_client: Client, damage: Damage) -> None:
     assert damage.path in broken["broken"]
 
 
-def test_the_estimate_of_a_large_state_is_that_of_the_whole(
+def test_the_estimate_of_a_large_state_includes_its_keyframes(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history = save_long_history("a")
+    save_long_history("a")
     monkeypatch.setattr(queries, "SMALL_STATE_BYTES", 0)
-    data = serde.dumps_state(history[BAD_STEP - 1].state)
-    size = sum(data.count(char) * weight for char, weight in queries.BYTES_PER_CHAR.items())
-    size += data.count(b",") * queries.BYTES_PER_TEXT
+    step = Step.objects.get(session="a", step=BAD_STEP)
+    documents = [step.state, *(keyframe.state for keyframe in get_chain("a", BAD_STEP))]
+    size = 0
+    for text in map(serde.dumps_json, documents):
+        size += sum(text.count(char) * weight for char, weight in queries.BYTES_PER_CHAR.items())
+        size += 0 if text.isascii() else text.count(",") * queries.BYTES_PER_TEXT
     url = session_urls.get_step_url("a", BAD_STEP)
     for limit, shows in ((size, True), (size - 1, False)):
         monkeypatch.setattr(queries, "MAX_DECODED_BYTES", limit)

@@ -20,15 +20,14 @@ from weavegraph_checkpoints.admin.presenters.timeline import (
     get_evenly_spaced,
 )
 from weavegraph_checkpoints.backends import get_backend
-from weavegraph_checkpoints.backends.states import StateReader
-from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.querysets import StepQuerySet
+from weavegraph_checkpoints.serde.deltas import is_delta
 
 PAGE_SIZE = 50
 MAX_DECODED_BYTES = 80_000_000
 """States that may take more memory than this are not decoded for a page."""
-BYTES_PER_CHAR = {b",": 60, b":": 40, b"[": 90, b"{": 200}
+BYTES_PER_CHAR = {",": 60, ":": 40, "[": 90, "{": 200}
 """Memory that the value which begins with each character of JSON takes, at most."""
 BYTES_PER_TEXT = 30
 """Memory that a text which is not ASCII takes beyond that."""
@@ -109,8 +108,8 @@ def get_step(steps: StepQuerySet, step: int) -> StepSummary | None:
 def is_decodable(*sides: tuple[StepQuerySet, StepSummary]) -> bool:
     """Return whether the states of steps can be decoded together in ``MAX_DECODED_BYTES``.
 
-    Reads the text of large states only. The estimate is too high if messages consist of
-    punctuation.
+    Reads the text of large states only, and never puts one together. The estimate is too high
+    if messages consist of punctuation, or keyframes have much that the state has no longer.
     """
     large = [
         (steps, step)
@@ -126,13 +125,17 @@ def _estimate_decoded_bytes(steps: StepQuerySet, step: StepSummary) -> int:
     if row is None:
         return 0
     session_id, base_id, text = row
-    reader = StateReader(get_backend(connections[steps.db]))
-    try:
-        data = reader.build_json(session_id, base_id, text.encode())
-    except SerializationError:
-        return 0  # Who loads the step gets this error, with its path.
-    total = sum(data.count(char) * size for char, size in BYTES_PER_CHAR.items())
-    return total if data.isascii() else total + data.count(b",") * BYTES_PER_TEXT
+    texts = [text]
+    if base_id is not None and is_delta(text):
+        # A state has no values that neither its changes nor their keyframes have.
+        keyframes = get_backend(connections[steps.db]).read_keyframes(session_id, base_id)
+        texts += [str(keyframe.state) for keyframe in keyframes]
+    return sum(map(_estimate_text, texts))
+
+
+def _estimate_text(text: str) -> int:
+    total = sum(text.count(char) * size for char, size in BYTES_PER_CHAR.items())
+    return total if text.isascii() else total + text.count(",") * BYTES_PER_TEXT
 
 
 def get_previous_step(steps: StepQuerySet, step: int) -> StepSummary | None:
