@@ -61,10 +61,12 @@ def save(states: Any, session_id: str = "s", first: int = 1, using: str | None =
         )
 
 
-def save_whole(states: Any, session_id: str = "s", first: int = 1) -> None:
+def save_whole(
+    states: Any, session_id: str = "s", first: int = 1, using: str | None = None
+) -> None:
     """Save a step for each state, which is stored whole."""
     with WHOLE:
-        save(states, session_id, first)
+        save(states, session_id, first, using)
 
 
 def read_states(session_id: str = "s") -> dict[int, bytes]:
