@@ -22,7 +22,7 @@ from tests.worst_states import WORST_STATES, longest_columns, worst_checkpoint, 
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.budget, pytest.mark.django_db]
 
 MAX_CPU_SECONDS = 1.0
 MAX_MEGABYTES = 100
