@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import count
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from django.test import Client
 
 from tests.admin.example_runs import body, session_urls
+from tests.costs import check_cost
 from tests.strategies import a_checkpoint
 from tests.worst_states import WORST_STATES, longest_columns, worst_checkpoint, worst_columns
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.budget, pytest.mark.django_db]
 
 MAX_CPU_SECONDS = 1.0
 MAX_MEGABYTES = 100
 MAX_DOCUMENT_MEGABYTES = 200
 """Calls that read or write whole states decode one, and have its JSON in memory beside it."""
 MAX_PAGE_BYTES = 6_000_000
-ATTEMPTS = 3
-"""Other processes slow a processor down, so that the fastest of some attempts counts."""
-REFERENCE_SECONDS = 0.1
-"""What ``run_reference`` takes on the machine for which the limits are meant."""
 
 POINTERS = {
     "many_messages": ("/messages/items", "/messages/items/0/content"),
@@ -55,48 +47,9 @@ def walker(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     return admin_client
 
 
-def measure(call: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Return the result of a call, its CPU seconds, and its peak memory in megabytes.
-
-    The memory is 0 where the system does not tell.
-    """
-    gc.collect()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
-    before = read_peak_memory()
-    began = time.process_time()
-    result = call()
-    seconds = time.process_time() - began
-    return result, seconds, read_peak_memory(reset=False) - before
-
-
-def read_peak_memory(*, reset: bool = True) -> float:
-    """Return the peak memory of the process since the last reset, in megabytes."""
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
 def check_call(name: str, call: Callable[[], Any], *, max_megabytes: int = MAX_MEGABYTES) -> Any:
-    """Return the result of a call; fail if it is slow, or takes much memory, in every attempt."""
-    for _ in range(ATTEMPTS):
-        result, seconds, megabytes = measure(call)
-        if seconds > MAX_CPU_SECONDS:
-            seconds *= min(1, REFERENCE_SECONDS / measure(run_reference)[1])
-        if seconds < MAX_CPU_SECONDS and megabytes < max_megabytes:
-            return result
-    raise AssertionError(f"{name} took {seconds:.1f} s and {megabytes:.0f} MB")
-
-
-def run_reference() -> None:
-    """Do the work whose time tells how slow the machine is at the moment."""
-    values = [{"key": str(number), "values": [number] * 5} for number in range(50_000)]
-    msgspec.json.decode(msgspec.json.encode(values))
+    """Return the result of a call; fail if it is slow or takes much memory."""
+    return check_cost(call, max_seconds=MAX_CPU_SECONDS, max_megabytes=max_megabytes, name=name)
 
 
 def check_page(client: Client, url: str, query: dict[str, Any] | None = None) -> str:
@@ -108,7 +61,12 @@ def check_page(client: Client, url: str, query: dict[str, Any] | None = None) ->
 
 def check_document(client: Client, url: str) -> None:
     """Fail if a document that contains whole states is slow or takes much memory."""
-    check_call(url, lambda: len(read(client.get(url))), max_megabytes=MAX_DOCUMENT_MEGABYTES)
+    check_whole_states(url, lambda: len(read(client.get(url))))
+
+
+def check_whole_states(name: str, call: Callable[[], int]) -> None:
+    """Fail if a call that reads or writes whole states is slow or takes much memory."""
+    assert check_call(name, call, max_megabytes=MAX_DOCUMENT_MEGABYTES)
 
 
 def read(response: Any) -> str:
@@ -118,59 +76,55 @@ def read(response: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", WORST_STATES)
-def test_every_page_of_the_worst_states_is_bounded(walker: Client, kind: str) -> None:
+def test_every_page_and_call_of_the_worst_states_is_bounded(walker: Client, kind: str) -> None:
     for step in (1, 2):
         DjangoCheckpointer().save(worst_checkpoint(kind, kind, step))
     gc.collect()
+    check_pages(walker, kind)
+    check_document(walker, session_urls.get_url("raw", kind, 2))
+    download_url = session_urls.get_url("download", kind)
+    check_whole_states(
+        download_url, lambda: len(next(iter(walker.get(download_url).streaming_content)))
+    )
+    if find_spec("rest_framework"):
+        check_api(walker, kind)
+
+
+def check_pages(client: Client, kind: str) -> None:
     step_url = session_urls.get_step_url(kind, 2)
-    check_page(walker, session_urls.get_changelist_url())
-    check_page(walker, session_urls.get_session_url(kind), {"nodes": "all"})
-    check_page(walker, step_url)
-    check_page(walker, step_url, {"whole": "yes", "errors": "all"})
+    check_page(client, session_urls.get_changelist_url())
+    check_page(client, session_urls.get_session_url(kind), {"nodes": "all"})
+    check_page(client, step_url)
+    check_page(client, step_url, {"whole": "yes", "errors": "all"})
     for pointer in ("", *POINTERS.get(kind, ())):
-        check_page(walker, session_urls.get_url("value", kind, 2), {"at": pointer})
-    check_page(walker, session_urls.get_compare_url(kind, 1, 2))
+        check_page(client, session_urls.get_url("value", kind, 2), {"at": pointer})
+    check_page(client, session_urls.get_compare_url(kind, 1, 2))
     for name in ("fork", "delete", "history"):
-        check_page(walker, session_urls.get_url(name, kind))
+        check_page(client, session_urls.get_url(name, kind))
     preview = {"keep_last": "1", "stage": "preview"}
     prune_url = session_urls.get_url("prune")
-    html = check_call(prune_url, lambda: read(walker.post(prune_url, preview)))
+    html = check_call(prune_url, lambda: read(client.post(prune_url, preview)))
     assert "1 step" in html
-    check_document(walker, session_urls.get_url("raw", kind, 2))
-    check_download(walker, session_urls.get_url("download", kind))
 
 
-def check_download(client: Client, url: str) -> None:
-    """Fail if a line of a download is slow or takes much memory."""
-    lines = iter(client.get(url).streaming_content)
-    for number in (1, 2):
-        check = f"{url} line {number}"
-        assert check_call(check, lambda: len(next(lines)), max_megabytes=MAX_DOCUMENT_MEGABYTES)
-
-
-@pytest.mark.skipif(find_spec("rest_framework") is None, reason="needs the REST framework")
-@pytest.mark.parametrize("kind", WORST_STATES)
-def test_every_call_of_the_worst_states_is_bounded(walker: Client, kind: str) -> None:
-    for step in (1, 2, 3):
-        DjangoCheckpointer().save(worst_checkpoint(kind, kind, step))
-    saved = serde.dumps(worst_checkpoint(kind, kind, 4))
-    gc.collect()
+def check_api(client: Client, kind: str) -> None:
     url = f"/api/sessions/{kind}/"
-
+    for path in ("latest/", "steps/", "steps/2/", "steps/?fields=step", "diff/?from=1&to=2"):
+        check_document(client, url + path)
+    saved = serde.dumps(worst_checkpoint(kind, kind, 3))
+    gc.collect()
     numbers = count(1)
 
     def save() -> int:
-        answer = walker.put(f"{url}steps/4/", saved, content_type="application/json")
+        answer = client.put(f"{url}steps/3/", saved, content_type="application/json")
         return len(read(answer))
 
     def fork() -> int:
         fork = {"target": f"fork {next(numbers)}"}
-        return len(read(walker.post(f"{url}fork/", fork, content_type="application/json")))
+        return len(read(client.post(f"{url}fork/", fork, content_type="application/json")))
 
-    for path in ("latest/", "steps/", "steps/2/", "steps/?fields=step", "diff/?from=1&to=2"):
-        check_document(walker, url + path)
-    check_call(f"PUT {url}steps/4/", save, max_megabytes=MAX_DOCUMENT_MEGABYTES)
-    check_call(f"POST {url}fork/", fork, max_megabytes=MAX_DOCUMENT_MEGABYTES)
+    check_whole_states(f"PUT {url}steps/3/", save)
+    check_whole_states(f"POST {url}fork/", fork)
 
 
 @pytest.mark.parametrize("build_columns", [worst_columns, longest_columns])
