@@ -184,11 +184,14 @@ def test_beside_savers_nothing_is_wrong() -> None:
     save_whole(states[:60])
     processes = [start(COMMAND, "--batch-size=2") for _ in range(2)]
     step = 60
-    while any(process.poll() is None for process in processes):
-        if step < 90:
-            save(states[step : step + 1], first=step + 1)
-            step += 1
-        assert run("check_checkpoints", "--deep").status == 0
-    assert [process.communicate()[1] for process in processes] == ["", ""]
+    try:
+        while any(process.poll() is None for process in processes):
+            if step < 90:
+                save(states[step : step + 1], first=step + 1)
+                step += 1
+            assert run("check_checkpoints", "--deep").status == 0
+    finally:
+        errors = [process.communicate(timeout=STUCK_AFTER_SECONDS)[1] for process in processes]
+    assert errors == ["", ""]
     assert run("check_checkpoints", "--deep").status == 0
     assert len(read_states()) == step
