@@ -159,7 +159,8 @@ DELTA_DATABASES := $(TESTED:%=test-deltas-%)
 test-deltas: $(DELTA_DATABASES) ## Run tests with every state stored as changes, on each tested database
 $(DELTA_DATABASES): test-deltas-%: $(READY)
 	WEAVEGRAPH_TEST_CHANGES_FROM_BYTES=0 $(BIN)/python -m pytest --ds=tests.settings.$* \
-	    --ignore-glob='*/test_long_histor*' $(addprefix tests/,$(or $(DELTA_TESTS_$*),$(DELTA_TESTS))) \
+	    --ignore-glob='*/test_long_histor*' --ignore-glob='*/test_compact*' \
+	    $(addprefix tests/,$(or $(DELTA_TESTS_$*),$(DELTA_TESTS))) \
 	    $(PYTEST_ARGS)
 
 .PHONY: test-without-api
