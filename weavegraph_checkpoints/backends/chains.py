@@ -152,7 +152,7 @@ class ChainMemory:
         kept = dict(list(bases.items())[-MAX_BASES:])
         if newest is not None:
             kept[newest.id] = newest
-        is_same = known.has_same_objects(newest, kept)
+        is_same = known is not _NOTHING and known.has_same_objects(newest, kept)
         entry = KnownChains(
             newest=newest,
             chain_state=chain_state,
