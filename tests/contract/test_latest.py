@@ -19,8 +19,8 @@ from weavegraph_checkpoints.checkpointer import (
     Checkpointer,
     DjangoCheckpointer,
     InMemoryCheckpointer,
-    timestamps,
 )
+from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.models import Session
 
 CLOCK_STEP = timedelta(milliseconds=2)

@@ -194,6 +194,18 @@ def test_an_unknown_field_is_refused(checkpointer: DjangoCheckpointer, name: Any
     assert refused.value.path == "fields"
 
 
+@pytest.mark.parametrize("max_bytes", [-1, 2**63, 1.5, "1000", None, True])
+def test_an_invalid_size_is_refused(checkpointer: DjangoCheckpointer, max_bytes: Any) -> None:
+    with pytest.raises(InvalidQuery) as refused:
+        checkpointer.query_steps("s", max_bytes=max_bytes)
+    assert refused.value.path == "max_bytes"
+
+
+def test_a_page_of_no_bytes_has_one_step(checkpointer: DjangoCheckpointer) -> None:
+    save(checkpointer, 100, 100)
+    assert read_all(checkpointer, max_bytes=0) == [[1], [0]]
+
+
 @pytest.mark.parametrize("name", list(Checkpoint.__dataclass_fields__))
 def test_every_field_of_a_checkpoint_is_known(checkpointer: DjangoCheckpointer, name: str) -> None:
     assert checkpointer.query_steps("s", fields=[name]).checkpoints == ()

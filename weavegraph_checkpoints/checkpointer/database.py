@@ -1,24 +1,20 @@
-"""Checkpointers save the steps of sessions and load them to resume from."""
+"""The checkpointer that keeps the history of every session in a database."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
 
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, router
 
-from weavegraph_checkpoints import conf, related, retries, serde, signals
+from weavegraph_checkpoints import conf, related, retries, signals
 from weavegraph_checkpoints.backends import Backend, StepRow, Version, get_backend, history
+from weavegraph_checkpoints.checkpointer.base import Checkpointer
 from weavegraph_checkpoints.domain import (
     Checkpoint,
     PageInfo,
     StepQuery,
     StepQueryResult,
-    timestamps,
 )
 from weavegraph_checkpoints.domain.checkpoint import check_fields
 from weavegraph_checkpoints.domain.limits import (
@@ -41,78 +37,6 @@ from weavegraph_checkpoints.models import Session
 
 Fields = Collection[str] | None
 _ALL_STEPS = StepQuery()
-
-
-class Checkpointer(Protocol):
-    """The operations that every checkpointer has."""
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Save a step of a session. An existing step is replaced, all columns included.
-
-        Raise ``SerializationError`` for a state that is not JSON and ``StateTooLarge`` for
-        one of more than ``MAX_STATE_BYTES``; nothing is written then.
-        """
-
-    def load_latest(self, session_id: str) -> Checkpoint | None:
-        """Return the checkpoint to resume a session from: its highest step.
-
-        ``ran_nodes``, ``skipped_nodes`` and ``updated_channels`` are empty, and
-        ``created_at`` is when the session was last updated. Return ``None`` for an unknown
-        session or one without steps. Raise ``SerializationError`` for a corrupt row.
-        """
-
-    def list_sessions(self) -> list[str]:
-        """Return the ids of all sessions, most recently updated first, ties by id."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    newest: StepRow
-    concurrency_limit: int
-    updated_at: datetime
-
-
-class InMemoryCheckpointer(Checkpointer):
-    """Keeps the latest checkpoint of each session in memory, for tests. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, _Entry] = {}
-        self._lock = threading.Lock()
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """See ``Checkpointer.save``."""
-        row = StepRow.from_checkpoint(checkpoint, conf.max_state_bytes())
-        with self._lock:
-            known = self._sessions.get(row.session_id)
-            if known is None:
-                newest, limit = row, row.concurrency_limit
-            else:
-                newest = row if row.step >= known.newest.step else known.newest
-                limit = known.concurrency_limit
-            self._sessions[row.session_id] = _Entry(newest, limit, timestamps.now())
-
-    def load_latest(self, session_id: str) -> Checkpoint | None:
-        """See ``Checkpointer.load_latest``."""
-        if not is_session_id(session_id):
-            return None
-        with self._lock:
-            known = self._sessions.get(session_id)
-        if known is None:
-            return None
-        row = known.newest
-        return serde.checkpoint_from_columns(
-            session_id,
-            row.step,
-            known.updated_at,
-            known.concurrency_limit,
-            *(row.state, row.frontier, row.versions_seen),
-        )
-
-    def list_sessions(self) -> list[str]:
-        """See ``Checkpointer.list_sessions``."""
-        with self._lock:
-            by_id = sorted(self._sessions)
-            return sorted(by_id, key=lambda key: self._sessions[key].updated_at, reverse=True)
 
 
 class DjangoCheckpointer(Checkpointer):
@@ -216,9 +140,10 @@ class DjangoCheckpointer(Checkpointer):
         A page also ends at ``max_bytes`` of states (default 32 MiB), or 4 MiB of the other
         columns, but has at least one step: ``has_next_page`` tells the last one. Of the fields
         that are not in ``fields``, the state and the lists are empty; ``None`` reads all. Raise
-        ``InvalidQuery`` for an unknown name, ``SerializationError`` for a corrupt row. Two
-        queries at most.
+        ``InvalidQuery`` for an unknown name or an invalid ``max_bytes``, and
+        ``SerializationError`` for a corrupt row. Two queries at most.
         """
+        check_integer(max_bytes, "max_bytes", MAX_STEP, InvalidQuery)
         columns = history.COLUMNS if fields is None else check_fields(fields)
         total, checkpoints = 0, tuple[Checkpoint, ...]()
         if is_session_id(session_id):
