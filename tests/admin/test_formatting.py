@@ -114,6 +114,12 @@ def test_text_cannot_reorder_the_page_around_it(text: str, expected: str) -> Non
     assert escape_control_chars(text) == expected
 
 
+def test_of_very_many_isolates_none_is_kept() -> None:
+    assert escape_control_chars("\u2066\u2069" * 500) == "\u2066\u2069" * 500
+    assert escape_control_chars("\u2066\u2069" * 501) == r"\u2066\u2069" * 501
+    assert escape_control_chars("\u2066a\0" * 1001) == r"\u2066a\u0000" * 1001
+
+
 @given(st.text(alphabet="a\u2066\u2067\u2068\u2069\0"))
 def test_all_isolates_are_closed_within_the_text(text: str) -> None:
     depth, lowest = 0, 0

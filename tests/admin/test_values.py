@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 
@@ -13,6 +14,7 @@ from weavegraph_checkpoints.admin.presenters.values import (
     build_json_pointer,
     build_value_tree,
     format_json,
+    format_json_prefix,
     resolve_json_pointer,
 )
 
@@ -66,6 +68,19 @@ def test_entries_after_the_first_200_are_linked() -> None:
     *shown, more = build_value_tree(list(range(500)), ("a",), offset=200)
     assert (shown[0].label, more.count, more.text) == ("200", 100, "400")
     assert len(build_value_tree(list(range(500)), ("a",), offset=400)) == 100
+
+
+@pytest.mark.parametrize(
+    "value",
+    [list(range(1_000_000, 1_050_000)), {f"{n:06}": n for n in range(100_000, 150_000)}],
+    ids=["array", "object"],
+)
+def test_the_length_of_a_large_value_is_estimated(value: Any) -> None:
+    nested = {"only": [value]}
+    text, omitted = format_json_prefix(nested, 100)
+    size = len(msgspec.json.encode(nested))
+    assert text == format_json(nested)[:100]
+    assert 0.9 * size < len(text) + omitted < 1.1 * size
 
 
 def test_the_number_of_lines_is_limited() -> None:

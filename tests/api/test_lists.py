@@ -17,6 +17,7 @@ from tests.api.clients import ALL, SESSIONS, assert_error, create_client, sessio
 from tests.api.queries import capture_app_queries
 from tests.builders import save_history
 from tests.strategies import a_checkpoint, session_ids, storable_text
+from weavegraph_checkpoints import VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
@@ -186,6 +187,16 @@ def test_a_page_has_at_most_1000_results(api: Client, db: Any) -> None:
     page = api.get(f"{SESSIONS}?limit=5000").json()
     assert (page["count"], len(page["results"])) == (1005, 1000)
     assert "limit=1000&offset=1000" in page["next"]
+
+
+def test_a_page_of_steps_ends_at_8_mebibytes(api: Client, checkpointer: DjangoCheckpointer) -> None:
+    for step in range(3):
+        state = VersionedState.new_with_user_message("x" * 3_000_000)
+        checkpointer.save(a_checkpoint("a", step, state=state))
+    page = api.get(session_url("a", "steps/")).json()
+    assert [each["step"] for each in page["checkpoints"]] == [2, 1]
+    info = {"total_count": 3, "page_size": 2, "offset": 0, "has_next_page": True}
+    assert page["page_info"] == info
 
 
 def test_steps_by_cursor(api: Client, checkpointer: DjangoCheckpointer) -> None:
