@@ -269,3 +269,12 @@ def test_integer_parameters_have_the_ranges_of_the_domain() -> None:
             if parameter["schema"].get("type") == "integer":
                 assert parameter["schema"]["minimum"] == 0
                 assert parameter["schema"]["maximum"] == MAX_STEP
+
+
+@pytest.mark.parametrize("name", ["id", "search", "owner", "ran_node", "skipped_node"])
+@pytest.mark.parametrize(("text", "is_valid"), [("", True), ("plan\n", True), ("a\0", False)])
+def test_text_parameters_allow_any_text_without_nul(name: str, text: str, is_valid: bool) -> None:
+    parameters = [*operations()["list_sessions"]["parameters"]]
+    parameters += operations()["list_steps"]["parameters"]
+    schemas = [each["schema"] for each in parameters if each["name"] == name]
+    assert [validator(each).is_valid(text) for each in schemas] == [is_valid]
