@@ -26,16 +26,22 @@ Splice = tuple[_Position, _Position, str]
 """How many bytes of the base are kept at the start and at the end, and the text between."""
 
 
-class MapDelta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Changes to an object: the members to drop, to change and to set, and their order.
+NOTHING = msgspec.Raw(b"")
+"""What stands for a JSON value that a delta does not have."""
 
-    ``order`` has runs of the keys as they are after the other changes.
+
+class MapDelta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Changes to an object: the members to drop, to change, to set and to append, and their order.
+
+    ``add`` is an object of members that the base does not have. ``order`` has runs of the keys
+    as they are after the other changes.
     """
 
     drop: tuple[str, ...] = ()
     splice: dict[str, Splice] = {}
     inner: dict[str, MapDelta] = {}
     map: dict[str, msgspec.Raw] = {}
+    add: msgspec.Raw = NOTHING
     order: tuple[Run, ...] | None = None
 
 
@@ -121,10 +127,10 @@ def decode_error_item(item: msgspec.Raw, path: str) -> tuple[int, int] | bytes:
     return decode(_RUN, data, path) if data.startswith(b"[") else data
 
 
-def split_members(value: bytes, path: str = "$") -> dict[str, bytes]:
+def split_members(value: bytes, path: str = "$") -> dict[str, msgspec.Raw]:
     """Return the JSON of each member of an object."""
     try:
-        return {key: bytes(member) for key, member in _MEMBERS.decode(value).items()}
+        return _MEMBERS.decode(value)
     except (msgspec.DecodeError, ValueError) as error:
         raise from_decode_error(error, value, path) from None
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -27,7 +26,13 @@ from weavegraph_checkpoints.serde.deltas.documents import (
     decode_whole,
     is_delta,
 )
-from weavegraph_checkpoints.serde.deltas.maps import Members, apply_map_delta, join_value
+from weavegraph_checkpoints.serde.deltas.maps import (
+    Members,
+    apply_map_delta,
+    copy_members,
+    count_objects,
+    join_value,
+)
 from weavegraph_checkpoints.serde.deltas.sequences import (
     common_prefix_length,
     find_edits,
@@ -47,12 +52,12 @@ _VALUE_OBJECT_BYTES = 120
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FoldedState:
-    """What a chain of keyframes adds up to. Immutable; do not change ``extra``."""
+    """What a chain of keyframes adds up to. Immutable."""
 
     messages: tuple[Message, ...]
     messages_version: int
-    extra: Mapping[str, bytes]
-    """The JSON of each value of ``extra.map``, in order."""
+    members: Members
+    """The values of ``extra.map``, in order. Do not change them."""
     extra_version: int
     errors: tuple[bytes, ...]
     """The JSON of each error."""
@@ -134,6 +139,11 @@ class FoldedState:
         return 8 * size + self.memory_bytes * (size - count) // max(1, size)
 
     @cached_property
+    def extra(self) -> Mapping[str, bytes]:
+        """The JSON of each value of ``extra.map``, in order."""
+        return {key: join_value(value) for key, value in self.members.items()}
+
+    @cached_property
     def messages_bytes(self) -> int:
         """The length of the JSON of each message, together."""
         return count_items_bytes(self.messages)
@@ -152,9 +162,17 @@ class FoldedState:
         return self.text_bytes + _MESSAGE_OBJECT_BYTES * len(self.messages)
 
     def get_value_sizes(self) -> dict[int, int]:
-        """Return an estimate of the memory of each JSON value, by its ``id()``."""
-        values = chain(self.extra.values(), self.errors)
-        return {id(value): len(value) + _VALUE_OBJECT_BYTES for value in values}
+        """Return an estimate of the memory of each value, by its ``id()``."""
+        sizes = {id(value): len(value) + _VALUE_OBJECT_BYTES for value in self.errors}
+        for value in self.members.values():
+            size = _VALUE_OBJECT_BYTES * count_objects(value)
+            if isinstance(value, msgspec.Raw):
+                size += memoryview(value).nbytes
+            else:
+                # Its parts are in the text of the chain.
+                size += self.text_bytes
+            sizes[id(value)] = size
+        return sizes
 
 
 def _check(value: bytes, path: str) -> bytes:
@@ -188,21 +206,27 @@ def _text_bytes(document: bytes | str) -> int:
     return sys.getsizeof(document if isinstance(document, str) else document.decode())
 
 
+def _same_items(items: Sequence[bytes]) -> tuple[msgspec.Raw]:
+    """Return the items of a delta that changes none of these."""
+    return (msgspec.Raw(b"[0,%d]" % len(items)),)
+
+
 class _Folding:
     """A state while deltas are applied to it in place."""
 
     def __init__(
         self,
         messages: Sequence[Message],
-        extra: Members,
+        members: Members,
         errors: Sequence[bytes],
         document_bytes: int,
         text_bytes: int,
         messages_bytes: int | None,
     ) -> None:
         self.messages = list(messages)
-        self.extra = extra
+        self.members = members
         self.errors = list(errors)
+        self.same_errors = _same_items(errors)
         self.versions = (0, 0, 0)
         self.document_bytes = document_bytes
         self.text_bytes = text_bytes
@@ -213,7 +237,7 @@ class _Folding:
         whole = decode_whole(document, path)
         folding = cls(
             whole.messages.items,
-            {key: bytes(value) for key, value in whole.extra.map.items()},
+            {**whole.extra.map},
             [bytes(item) for item in whole.errors.items],
             len(document),
             _text_bytes(document),
@@ -229,7 +253,7 @@ class _Folding:
         known = root.__dict__.get("messages_bytes")
         folding = cls(
             root.messages,
-            {**root.extra},
+            copy_members(root.members),
             root.errors,
             root.document_bytes,
             root.text_bytes,
@@ -240,20 +264,21 @@ class _Folding:
 
     def apply(self, delta: DeltaDocument, document: bytes | str, path: str) -> None:
         self._apply_messages(delta.messages.items, f"{path}.messages.items")
-        apply_map_delta(self.extra, delta.extra, f"{path}.extra.map")
+        apply_map_delta(self.members, delta.extra, f"{path}.extra.map")
         self._apply_errors(delta.errors.items, f"{path}.errors.items")
         self.versions = (delta.messages.version, delta.extra.version, delta.errors.version)
         self.document_bytes += len(document)
         self.text_bytes += _text_bytes(document)
 
     def _apply_errors(self, raw_items: tuple[msgspec.Raw, ...], path: str) -> None:
-        if len(raw_items) == 1 and bytes(raw_items[0]) == b"[0,%d]" % len(self.errors):
+        if raw_items == self.same_errors:
             return
         items = tuple(
             decode_error_item(item, f"{path}[{index}]") for index, item in enumerate(raw_items)
         )
         find_edits(items, len(self.errors), path)
         self.errors = rebuild(self.errors, items)
+        self.same_errors = _same_items(self.errors)
 
     def _apply_messages(self, items: tuple[Any, ...], path: str) -> None:
         messages = self.messages
@@ -275,7 +300,10 @@ class _Folding:
         folded = FoldedState(
             messages=tuple(self.messages),
             messages_version=messages_version,
-            extra={key: join_value(value) for key, value in self.extra.items()},
+            members={
+                key: value.copy() if isinstance(value, msgspec.Raw) else value
+                for key, value in self.members.items()
+            },
             extra_version=extra_version,
             errors=tuple(self.errors),
             errors_version=errors_version,

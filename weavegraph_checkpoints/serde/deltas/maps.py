@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.serde.codec import ENCODER
-from weavegraph_checkpoints.serde.deltas.documents import MapDelta, refuse, split_members
+from weavegraph_checkpoints.serde.deltas.documents import (
+    NOTHING,
+    MapDelta,
+    Splice,
+    refuse,
+    split_members,
+)
 from weavegraph_checkpoints.serde.deltas.sequences import find_edits, find_parts, rebuild
 from weavegraph_checkpoints.serde.deltas.splices import SplicedText, find_splice
 
@@ -21,7 +27,10 @@ MAX_REPEATED_VALUE_BYTES = 64
 MAX_REPEATED_BYTES = 1024
 """Values of ``extra.map`` up to these sizes, each and together, are written in every delta."""
 
-Members: TypeAlias = dict[str, "bytes | SplicedText | Members"]
+Json = TypeVar("Json", bytes, msgspec.Raw)
+
+Member: TypeAlias = "msgspec.Raw | SplicedText | Members"
+Members: TypeAlias = dict[str, Member]
 """The members of an object while deltas are applied to it."""
 
 
@@ -43,16 +52,16 @@ def _find_repeated(values: Mapping[str, bytes]) -> set[str]:
 
 
 def _build_map_delta(
-    base: Mapping[str, bytes], new: Mapping[str, bytes], levels: int, repeated: set[str]
+    base: Mapping[str, Json], new: Mapping[str, Json], levels: int, repeated: Collection[str]
 ) -> dict[str, Any]:
     values: dict[str, msgspec.Raw] = {}
     delta: dict[str, Any] = {}
     for key, value in new.items():
         old = base.get(key)
         if old is None or key in repeated:
-            values[key] = msgspec.Raw(value)
+            values[key] = msgspec.Raw(bytes(value))
         elif old != value:
-            kind, change = _build_change(old, value, levels)
+            kind, change = _build_change(bytes(old), bytes(value), levels)
             if kind == "map":
                 values[key] = change
             else:
@@ -65,7 +74,7 @@ def _build_map_delta(
     return delta
 
 
-def _build_order(base: Mapping[str, bytes], order: tuple[str, ...]) -> dict[str, Any]:
+def _build_order(base: Mapping[str, Json], order: tuple[str, ...]) -> dict[str, Any]:
     """Return the keys to drop, and the order of the others unless it is kept."""
     delta: dict[str, Any] = {}
     wanted = set(order)
@@ -89,8 +98,7 @@ def _build_change(old: bytes, new: bytes, levels: int) -> tuple[str, msgspec.Raw
     change = new
     if min(len(old), len(new)) >= MIN_CHANGED_BYTES:
         if levels and old[:1] == new[:1] == b"{":
-            delta = _build_map_delta(split_members(old), split_members(new), levels - 1, set())
-            kind, change = "inner", ENCODER.encode(delta)
+            kind, change = "inner", ENCODER.encode(_build_inner(old, new, levels - 1))
         else:
             kind, change = "splice", ENCODER.encode(find_splice(old, new))
         if len(change) >= len(new):
@@ -98,32 +106,76 @@ def _build_change(old: bytes, new: bytes, levels: int) -> tuple[str, msgspec.Raw
     return kind, msgspec.Raw(change)
 
 
+def _build_inner(old: bytes, new: bytes, levels: int) -> dict[str, Any]:
+    if new.startswith(b"%b," % old[:-1]):
+        return {"add": msgspec.Raw(b"{%b" % new[len(old) :])}
+    base, members = split_members(old), split_members(new)
+    delta = _build_map_delta(base, members, levels, ())
+    if "order" not in delta:
+        added = [key for key in members if key not in base]
+        if added:
+            values = delta.pop("map")
+            delta["add"] = {key: values.pop(key) for key in added}
+            if values:
+                delta["map"] = values
+    return delta
+
+
 def apply_map_delta(members: Members, delta: MapDelta, path: str) -> None:
     """Apply a delta to the members of an object, in place."""
     for key in delta.drop:
         _get_member(members, key, path)
         del members[key]
-    for key, (start, end, text) in delta.splice.items():
-        value = _get_member(members, key, path)
-        if not isinstance(value, SplicedText):
-            members[key] = value = SplicedText(join_value(value))
-        if start + end > len(value):
-            where = join_json_path(path, key)
-            raise refuse(f"no {start} and {end} bytes in {len(value)}", where)
-        value.splice(start, end, text.encode())
-    for key, inner in delta.inner.items():
-        value = _get_member(members, key, path)
-        where = join_json_path(path, key)
-        if not isinstance(value, dict):
-            members[key] = value = {**split_members(join_value(value), where)}
-        apply_map_delta(value, inner, where)
-    for key, raw in delta.map.items():
-        members[key] = bytes(raw)
+    if delta.splice:
+        _apply_splices(members, delta.splice, path)
+    if delta.inner:
+        _apply_inner(members, delta.inner, path)
+    members.update(delta.map)
+    if delta.add != NOTHING:
+        members.update(split_members(bytes(delta.add), f"{path}.add"))
     if delta.order is not None:
         _reorder(members, delta.order, path)
 
 
-def _get_member(members: Members, key: str, path: str) -> bytes | SplicedText | Members:
+def _apply_splices(members: Members, splices: Mapping[str, Splice], path: str) -> None:
+    for key, (start, end, text) in splices.items():
+        value = _get_spliced(members, key, path)
+        if start + end > len(value):
+            where = join_json_path(path, key)
+            raise refuse(f"no {start} and {end} bytes in {len(value)}", where)
+        value.splice(start, end, text.encode())
+
+
+def _apply_inner(members: Members, deltas: Mapping[str, MapDelta], path: str) -> None:
+    for key, inner in deltas.items():
+        value = _get_member(members, key, path)
+        where = join_json_path(path, key)
+        if not isinstance(value, dict):
+            if inner.add != NOTHING and inner == MapDelta(add=inner.add):
+                _append_members(_get_spliced(members, key, path), bytes(inner.add), where)
+                continue
+            members[key] = value = {**split_members(join_value(value), where)}
+        apply_map_delta(value, inner, where)
+
+
+def _append_members(text: SplicedText, added: bytes, path: str) -> None:
+    """Append the members of an object to the JSON of another, which stays text."""
+    if not text.starts_with(b"{"):
+        raise refuse("not an object", path)
+    if added[:1] != b"{":
+        raise refuse("not an object", f"{path}.add")
+    separator = b"," if len(text) > 2 and len(added) > 2 else b""
+    text.splice(len(text) - 1, 0, separator + added[1:])
+
+
+def _get_spliced(members: Members, key: str, path: str) -> SplicedText:
+    value = _get_member(members, key, path)
+    if not isinstance(value, SplicedText):
+        members[key] = value = SplicedText(join_value(value))
+    return value
+
+
+def _get_member(members: Members, key: str, path: str) -> Member:
     try:
         return members[key]
     except KeyError:
@@ -141,24 +193,35 @@ def _reorder(members: Members, order: tuple[tuple[int, int], ...], path: str) ->
     members.update((key, values[key]) for key in ordered)
 
 
-def join_value(value: bytes | SplicedText | Members) -> bytes:
+def join_value(value: Member) -> bytes:
     """Return the JSON of a value to which deltas were applied."""
-    if type(value) is bytes:
-        return value
-    pieces: list[bytes | memoryview] = []
-    _collect_pieces(value, pieces)
-    return b"".join(pieces)
+    if isinstance(value, msgspec.Raw):
+        return bytes(value)
+    if isinstance(value, SplicedText):
+        return b"".join(value.pieces())
+    return ENCODER.encode({key: _encodable(member) for key, member in value.items()})
 
 
-def _collect_pieces(value: bytes | SplicedText | Members, pieces: list[bytes | memoryview]) -> None:
-    if isinstance(value, bytes):
-        pieces.append(value)
-    elif isinstance(value, SplicedText):
-        pieces += value.pieces()
-    else:
-        separator = b"{"
-        for key, member in value.items():
-            pieces += (separator, ENCODER.encode(key), b":")
-            _collect_pieces(member, pieces)
-            separator = b","
-        pieces.append(b"}" if value else b"{}")
+def copy_members(members: Mapping[str, Member]) -> Members:
+    """Return members to which deltas can be applied without changing these."""
+    return {
+        key: member if isinstance(member, msgspec.Raw) else _copy_member(member)
+        for key, member in members.items()
+    }
+
+
+def _copy_member(member: SplicedText | Members) -> Member:
+    return member.copy() if isinstance(member, SplicedText) else copy_members(member)
+
+
+def count_objects(member: Member) -> int:
+    """Return the number of parts in which a value is kept."""
+    if isinstance(member, msgspec.Raw):
+        return 1
+    if isinstance(member, SplicedText):
+        return 1 + len(member.pieces())
+    return 1 + sum(map(count_objects, member.values()))
+
+
+def _encodable(member: Member) -> msgspec.Raw:
+    return member if isinstance(member, msgspec.Raw) else msgspec.Raw(join_value(member))

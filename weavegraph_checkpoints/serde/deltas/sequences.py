@@ -153,8 +153,10 @@ def find_edits(items: tuple[Any, ...], size: int, path: str) -> list[Edit] | Non
     Return ``None`` if they do not keep its order. Raise ``SerializationError`` for a run
     outside the base.
     """
-    if items[:1] == ((0, size),) and len([item for item in items if type(item) is tuple]) == 1:
-        return [(size, size, items[1:])] if len(items) > 1 else []
+    if items[:1] == ((0, size),):
+        new = items[1:]
+        if tuple not in map(type, new):
+            return [(size, size, new)] if new else []
     indexes = [index for index, item in enumerate(items) if type(item) is tuple]
     edits: list[Edit] = []
     position = following = 0

@@ -61,8 +61,19 @@ class SplicedText:
         self._bytes_before = 0
         self._bytes_after = len(text)
 
+    def copy(self) -> SplicedText:
+        """Return a text that can be changed without changing this one."""
+        other = SplicedText(b"")
+        other._before, other._after = [*self._before], [*self._after]
+        other._bytes_before, other._bytes_after = self._bytes_before, self._bytes_after
+        return other
+
     def __len__(self) -> int:
         return self._bytes_before + self._bytes_after
+
+    def starts_with(self, byte: bytes) -> bool:
+        """Return whether this is its first byte."""
+        return bool(self) and (self._before or self._after[::-1])[0][:1] == byte
 
     def pieces(self) -> list[memoryview]:
         """Return the pieces that make up the text."""
