@@ -53,6 +53,17 @@ def grown_member(link: int, size: int) -> VersionedState:
     return VersionedState.new(extra={"memory": {"step": link, "log": log, "last": "x" * link}})
 
 
+def grown_object(link: int, size: int) -> VersionedState:
+    return VersionedState.new(extra={"memory": {f"k{n}": entry(n) for n in range(size + link)}})
+
+
+def changed_object(link: int, size: int) -> VersionedState:
+    """Build an object that grows in each second step, and of which a member changes in others."""
+    memory = {f"k{n}": entry(n) for n in range(size + link // 2)}
+    memory[f"k{size // 2}"] = entry(-link // 2)
+    return VersionedState.new(extra={"memory": memory, "step": link})
+
+
 def rewritten(link: int, size: int) -> VersionedState:
     items = [message(number) for number in range(size + link)]
     items[size // 2] = message(-link)
@@ -69,7 +80,10 @@ def window(link: int, size: int) -> VersionedState:
     return VersionedState.new(messages=[message(number) for number in range(link, size + link)])
 
 
-SHAPES = [appended, prepended, grown_member, rewritten, inserted, window]
+SHAPES = [
+    *(appended, prepended, grown_member, grown_object, changed_object),
+    *(rewritten, inserted, window),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -112,7 +126,7 @@ def count_calls(function: Callable[[], object]) -> int:
     return calls
 
 
-@pytest.mark.parametrize("shape", [appended, prepended, grown_member])
+@pytest.mark.parametrize("shape", [appended, prepended, grown_member, grown_object, changed_object])
 def test_a_chain_of_100_links_takes_little_longer_than_one_link(
     shape: Callable[[int, int], VersionedState],
 ) -> None:
@@ -196,6 +210,10 @@ def extra(**changes: Any) -> bytes:
         (extra(inner={"missing": {}}), ".extra.map.missing"),
         (extra(inner={"text": {}}), ".extra.map.text"),
         (extra(inner={"object": {"drop": ["b"]}}), ".extra.map.object.b"),
+        (extra(inner={"text": {"add": {"b": 1}}}), ".extra.map.text"),
+        (extra(inner={"object": {"add": [1]}}), ".extra.map.object.add"),
+        (extra(inner={"object": {"add": {"b": 1}, "drop": ["b"]}}), ".extra.map.object.b"),
+        (extra(inner={"object": {"add": [1], "drop": ["a"]}}), ".extra.map.object.add"),
         (extra(order=[[0, 2]]), ".extra.map"),
         (extra(order=[[0, 2], [0, 1]]), ".extra.map"),
         (extra(order=[[0, 4]]), ".extra.map[0]"),

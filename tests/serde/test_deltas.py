@@ -195,9 +195,33 @@ def test_an_object_is_changed_by_member() -> None:
     )["extra"]
     assert extra["inner"]["value"] == {
         "inner": {"deep": {"map": {"n": 2}}},
-        "map": {"n": 2, "new": 3},
+        "map": {"n": 2},
+        "add": {"new": 3},
         "drop": ["old"],
     }
+
+
+@pytest.mark.parametrize("members", [{}, {"a": "x" * 200}, {"a": "x" * 200, "b": {"c": [1.0]}}])
+@pytest.mark.parametrize("added", [{"new": 1}, {"": None, "é": {"a": 1}}])
+def test_members_are_appended_as_text(members: dict[str, Any], added: dict[str, Any]) -> None:
+    base = VersionedState.new(extra={"value": members, "other": "x" * 200})
+    state = VersionedState.new(extra={"value": {**members, **added}, "other": "x" * 200})
+    if members:
+        assert delta_of(base, state)["extra"]["inner"] == {"value": {"add": added}}
+    assert_comes_back(base, state)
+
+
+def test_members_are_appended_to_an_object_without_any() -> None:
+    base = FoldedState.from_whole(dumps_state(VersionedState.new(extra={"value": {}})))
+    extra = b'{"version":1,"inner":{"value":{"add":{"a":1}}}}'
+    delta = (
+        b'{"messages":{"version":1,"items":[[0,0]]},"extra":%b,'
+        b'"errors":{"version":1,"items":[[0,0]]}}' % extra
+    )
+    assert base.to_state(delta).extra.map == {"value": {"a": 1}}
+    assert base.apply(delta).apply(delta.replace(b'"a"', b'"b"')).to_json() == dumps_state(
+        VersionedState.new(extra={"value": {"a": 1, "b": 1}})
+    )
 
 
 @pytest.mark.parametrize(
