@@ -35,6 +35,7 @@ from weavegraph_checkpoints.serde.deltas.maps import (
 )
 from weavegraph_checkpoints.serde.deltas.sequences import (
     common_prefix_length,
+    find_appended,
     find_edits,
     rebuild,
 )
@@ -282,6 +283,12 @@ class _Folding:
 
     def _apply_messages(self, items: tuple[Any, ...], path: str) -> None:
         messages = self.messages
+        appended = find_appended(items, len(messages))
+        if appended is not None:
+            messages += appended
+            if self.messages_bytes is not None:
+                self.messages_bytes += count_items_bytes(appended)
+            return
         edits = find_edits(items, len(messages), path)
         if edits is None:
             self.messages = rebuild(messages, items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import length_hint
+from operator import countOf, length_hint
 from typing import Any, NamedTuple, TypeVar
 
 from weavegraph_checkpoints.serde.deltas.documents import refuse
@@ -147,16 +147,27 @@ def find_gaps(parts: list[Part], size: int) -> list[tuple[int, int]] | None:
     return gaps
 
 
+def find_appended(items: tuple[Any, ...], size: int) -> tuple[Any, ...] | None:
+    """Return the new items of a delta that only appends to a base of ``size`` items.
+
+    Return ``None`` for any other delta.
+    """
+    if items[:1] != ((0, size),):
+        return None
+    new = items[1:]
+    # A type is compared with itself by identity, which is much faster than with another one.
+    is_new = not new or (
+        type(new[0]) is not tuple and countOf(map(type, new), type(new[0])) == len(new)
+    )
+    return new if is_new else None
+
+
 def find_edits(items: tuple[Any, ...], size: int, path: str) -> list[Edit] | None:
     """Return the edits that the items of a delta make to a base of ``size`` items.
 
     Return ``None`` if they do not keep its order. Raise ``SerializationError`` for a run
     outside the base.
     """
-    if items[:1] == ((0, size),):
-        new = items[1:]
-        if tuple not in map(type, new):
-            return [(size, size, new)] if new else []
     indexes = [index for index, item in enumerate(items) if type(item) is tuple]
     edits: list[Edit] = []
     position = following = 0
