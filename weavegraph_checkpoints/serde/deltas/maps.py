@@ -149,23 +149,30 @@ def _apply_splices(members: Members, splices: Mapping[str, Splice], path: str) -
 def _apply_inner(members: Members, deltas: Mapping[str, MapDelta], path: str) -> None:
     for key, inner in deltas.items():
         value = _get_member(members, key, path)
-        where = join_json_path(path, key)
-        if not isinstance(value, dict):
-            if inner.add != NOTHING and inner == MapDelta(add=inner.add):
-                _append_members(_get_spliced(members, key, path), bytes(inner.add), where)
-                continue
-            members[key] = value = {**split_members(join_value(value), where)}
-        apply_map_delta(value, inner, where)
+        if isinstance(value, dict):
+            apply_map_delta(value, inner, join_json_path(path, key))
+        elif _only_adds(inner):
+            _append_members(_get_spliced(members, key, path), bytes(inner.add), path, key)
+        else:
+            where = join_json_path(path, key)
+            split: Members = {**split_members(join_value(value), where)}
+            members[key] = split
+            apply_map_delta(split, inner, where)
 
 
-def _append_members(text: SplicedText, added: bytes, path: str) -> None:
+def _only_adds(delta: MapDelta) -> bool:
+    is_other = delta.map or delta.drop or delta.splice or delta.inner
+    return not is_other and delta.order is None and delta.add != NOTHING
+
+
+def _append_members(text: SplicedText, added: bytes, path: str, key: str) -> None:
     """Append the members of an object to the JSON of another, which stays text."""
     if not text.starts_with(b"{"):
-        raise refuse("not an object", path)
-    if added[:1] != b"{":
-        raise refuse("not an object", f"{path}.add")
+        raise refuse("not an object", join_json_path(path, key))
+    if not added.startswith(b"{"):
+        raise refuse("not an object", f"{join_json_path(path, key)}.add")
     separator = b"," if len(text) > 2 and len(added) > 2 else b""
-    text.splice(len(text) - 1, 0, separator + added[1:])
+    text.splice(len(text) - 1, 1, separator + added[1:-1])
 
 
 def _get_spliced(members: Members, key: str, path: str) -> SplicedText:
