@@ -137,7 +137,7 @@ def test_the_default_applies_if_changes_are_off() -> None:
 
 
 def test_saves_continue_on_the_newest_keyframe() -> None:
-    states = [*a_conversation(40)]
+    states = [*a_conversation(50)]
     save_whole(states[:30])
     compact()
     base_id = Session.objects.get().last_base_id
