@@ -31,7 +31,7 @@ from example_project.database_url import parse_database_url
 from weavegraph_checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-COLOURS = defaultdict(lambda: "#bc4c00", this="#0969da", bare="#8c959f")
+COLOURS = defaultdict(lambda: "#bc4c00", this="#0969da", bare="#8c959f", whole="#8250df")
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SERVER_URLS = {"PostgreSQL": "TEST_POSTGRES_URL", "MariaDB": "TEST_MARIADB_URL"}
 PACKAGES = ["msgspec", "psycopg", "mysqlclient", "djangorestframework", "langgraph-checkpoint"]

@@ -123,7 +123,8 @@ def _measure_server(server: str, quick: bool) -> tuple[str, dict[str, dict[int, 
             if history.key == "growing":
                 steps = len(sessions[0])
                 for name, size in sizes.items():
-                    growth[name][steps] = size / 1000
+                    if history.is_short or name == Changes.title:
+                        growth[name][steps] = size / 1000
         rows += _format_rows(
             f"{PROCESSES} processes × {int(STEPS_EACH * scale)} steps",
             {"save": _measure_processes(candidates, int(STEPS_EACH * scale))},
