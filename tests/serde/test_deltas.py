@@ -19,6 +19,7 @@ from weavegraph_checkpoints.serde.deltas import (
     fold,
     is_delta,
 )
+from weavegraph_checkpoints.serde.deltas.maps import MAX_INNER_BYTES
 
 MORE_EXAMPLES = settings(max_examples=4 * settings().max_examples)
 
@@ -208,6 +209,16 @@ def test_members_are_appended_as_text(members: dict[str, Any], added: dict[str, 
     state = VersionedState.new(extra={"value": {**members, **added}, "other": "x" * 200})
     if members:
         assert delta_of(base, state)["extra"]["inner"] == {"value": {"add": added}}
+    assert_comes_back(base, state)
+
+
+def test_a_very_large_object_is_spliced() -> None:
+    members = {str(number): "x" * 100 for number in range(MAX_INNER_BYTES // 100)}
+    base = VersionedState.new(extra={"value": members})
+    state = VersionedState.new(extra={"value": {**members, "100": "y"}})
+    delta = delta_of(base, state)["extra"]
+    assert "inner" not in delta
+    assert delta["splice"]["value"][2] == "y"
     assert_comes_back(base, state)
 
 

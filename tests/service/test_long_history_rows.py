@@ -24,6 +24,7 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Keyframe, Session, Step
 from weavegraph_checkpoints.pruning import prune
+from weavegraph_checkpoints.serde.deltas.planning import MAX_MEMBERS
 
 STEPS = 60
 
@@ -85,6 +86,16 @@ def test_small_states_and_the_mode_off_store_whole_states(long: Any, settings: A
     assert Step.objects.get(step=STEPS + 2).base_id is not None
     for step in (STEPS, STEPS + 1, STEPS + 2):
         assert long.load("s", step).state == build_state(step)
+
+
+def test_a_state_of_very_many_values_is_stored_whole(long: DjangoCheckpointer) -> None:
+    wide = VersionedState.new(extra={f"key {number}": number for number in range(MAX_MEMBERS + 1)})
+    long.save(a_checkpoint("s", STEPS + 1, state=wide))
+    assert Step.objects.get(step=STEPS + 1).base_id is None
+    assert long.load("s", STEPS + 1).state == wide
+    save(long, STEPS + 2)
+    assert Step.objects.get(step=STEPS + 2).base_id is not None
+    assert long.load("s", STEPS + 2).state == build_state(STEPS + 2)
 
 
 class TestStatements:

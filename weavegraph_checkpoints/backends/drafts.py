@@ -23,6 +23,7 @@ from weavegraph_checkpoints.serde.deltas import (
     Storage,
     build_delta,
     build_empty_delta,
+    is_wide,
     plan,
 )
 
@@ -64,7 +65,7 @@ class Draft:
         self._session_id = checkpoint.session_id
         self._state = checkpoint.state
         self._max_state_bytes = conf.max_state_bytes()
-        self._changes_from = conf.changes_from_bytes()
+        self._changes_from = None if is_wide(self._state.extra.map) else conf.changes_from_bytes()
         known = memory.get(alias, checkpoint.session_id)
         newest = None if self._changes_from is None else known.newest
         self.chain_state = known.chain_state

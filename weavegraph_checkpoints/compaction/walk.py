@@ -28,6 +28,7 @@ from weavegraph_checkpoints.serde.deltas import (
     build_delta,
     build_empty_delta,
     is_chain_full,
+    is_wide,
     plan,
 )
 
@@ -98,7 +99,7 @@ class Walk:
 
     def store(self, step: WholeStep) -> None:
         """Store a step as changes, if it shares enough with the step after it."""
-        if len(step.document) < self.changes_from:
+        if len(step.document) < self.changes_from or is_wide(step.state.extra.map):
             return
         base = self._get_base()
         is_stored = False

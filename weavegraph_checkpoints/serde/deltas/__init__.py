@@ -13,6 +13,7 @@ from weavegraph_checkpoints.serde.deltas.planning import (
     ChainState,
     Storage,
     is_chain_full,
+    is_wide,
     plan,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "fold",
     "is_chain_full",
     "is_delta",
+    "is_wide",
     "plan",
 ]

@@ -23,6 +23,8 @@ MIN_CHANGED_BYTES = 128
 """Smaller values are written as a whole."""
 MAX_INNER_LEVELS = 4
 """How many levels of objects are compared by member; below, they are spliced."""
+MAX_INNER_BYTES = 1024 * 1024
+"""Larger objects are spliced: members that are kept apart take many times their text."""
 MAX_REPEATED_VALUE_BYTES = 64
 MAX_REPEATED_BYTES = 1024
 """Values of ``extra.map`` up to these sizes, each and together, are written in every delta."""
@@ -91,13 +93,13 @@ def _build_order(base: Mapping[str, Json], order: tuple[str, ...]) -> dict[str, 
 def _build_change(old: bytes, new: bytes, levels: int) -> tuple[str, msgspec.Raw]:
     """Return the kind of a change, ``inner``, ``splice`` or ``map``, and its JSON.
 
-    The kind depends on the type only, so that a chain does not mix ``inner`` and ``splice``,
-    which would split and join the value at each link.
+    The kind depends on the type and size only, so that a chain does not mix ``inner`` and
+    ``splice``, which would split and join the value at each link.
     """
     kind = "map"
     change = new
     if min(len(old), len(new)) >= MIN_CHANGED_BYTES:
-        if levels and old[:1] == new[:1] == b"{":
+        if levels and old[:1] == new[:1] == b"{" and len(new) <= MAX_INNER_BYTES:
             kind, change = "inner", ENCODER.encode(_build_inner(old, new, levels - 1))
         else:
             kind, change = "splice", ENCODER.encode(find_splice(old, new))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -16,6 +17,8 @@ FREE_CHAIN_BYTES = 16 * 1024
 What links replace is read for nothing: this bounds the time to read a chain by the time to
 read its state.
 """
+MAX_MEMBERS = 10_000
+"""A state with more values in ``extra.map`` is whole: those of a chain would take much memory."""
 MAX_IDLE_ROOTS = 2
 """After so many roots in a row that served no other step, states are stored whole for a while."""
 MIN_PAUSE, MAX_PAUSE = 4, 64
@@ -128,6 +131,11 @@ def plan(
     if is_chain_full(chain, state_bytes):
         return Storage.ROOT
     return Storage.LINK
+
+
+def is_wide(members: object) -> bool:
+    """Return whether ``extra.map`` has too many values for a state that is stored as changes."""
+    return isinstance(members, Mapping) and len(members) > MAX_MEMBERS
 
 
 def is_chain_full(chain: ChainState, state_bytes: int) -> bool:
