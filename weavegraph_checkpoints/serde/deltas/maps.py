@@ -24,7 +24,11 @@ MIN_CHANGED_BYTES = 128
 MAX_INNER_LEVELS = 4
 """How many levels of objects are compared by member; below, they are spliced."""
 MAX_INNER_BYTES = 1024 * 1024
-"""Larger objects are spliced: members that are kept apart take many times their text."""
+MAX_INNER_KEYS = 100_000
+"""An object with more bytes and more keys, nested ones too, is spliced.
+
+Members that are kept apart take many times the memory of their text.
+"""
 MAX_REPEATED_VALUE_BYTES = 64
 MAX_REPEATED_BYTES = 1024
 """Values of ``extra.map`` up to these sizes, each and together, are written in every delta."""
@@ -93,19 +97,23 @@ def _build_order(base: Mapping[str, Json], order: tuple[str, ...]) -> dict[str, 
 def _build_change(old: bytes, new: bytes, levels: int) -> tuple[str, msgspec.Raw]:
     """Return the kind of a change, ``inner``, ``splice`` or ``map``, and its JSON.
 
-    The kind depends on the type and size only, so that a chain does not mix ``inner`` and
+    The kind depends on type and size only, so that a chain does not mix ``inner`` and
     ``splice``, which would split and join the value at each link.
     """
     kind = "map"
     change = new
     if min(len(old), len(new)) >= MIN_CHANGED_BYTES:
-        if levels and old[:1] == new[:1] == b"{" and len(new) <= MAX_INNER_BYTES:
+        if levels and old[:1] == new[:1] == b"{" and not _has_many_keys(new):
             kind, change = "inner", ENCODER.encode(_build_inner(old, new, levels - 1))
         else:
             kind, change = "splice", ENCODER.encode(find_splice(old, new))
         if len(change) >= len(new):
             kind, change = "map", new
     return kind, msgspec.Raw(change)
+
+
+def _has_many_keys(value: bytes) -> bool:
+    return len(value) > MAX_INNER_BYTES and value.count(b'":') > MAX_INNER_KEYS
 
 
 def _build_inner(old: bytes, new: bytes, levels: int) -> dict[str, Any]:
