@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -25,6 +24,7 @@ from benchmarks.candidates import (
     LangGraphPostgres,
     LangGraphSqlite,
     get_bytes_on_disk,
+    open_candidates,
 )
 from benchmarks.harness import RESULTS, ROOT, Databases, format_ms, format_table, time_call
 from benchmarks.workloads import SEED, Prose, build_histories, build_steps
@@ -75,23 +75,13 @@ Timings = dict[str, dict[str, Cell]]
 """By operation and candidate."""
 
 
-@contextmanager
-def open_candidates(server: str) -> Iterator[dict[str, Any]]:
-    """Create a database for each candidate of a server; drop them at the end."""
-    candidates = {
+def build_candidates(server: str) -> dict[str, Any]:
+    """Return the candidates of a server by name."""
+    return {
         each.title: each(server, f"history{number}")
         for number, each in enumerate(CANDIDATES)
         if server in each.servers
     }
-    with harness.temporary_databases({each.alias: server for each in candidates.values()}):
-        try:
-            for candidate in candidates.values():
-                candidate.create()
-                candidate.open()
-            yield candidates
-        finally:
-            for candidate in candidates.values():
-                candidate.close()
 
 
 def measure_histories(servers: Sequence[str], quick: bool) -> dict[Path, str]:
@@ -114,7 +104,7 @@ def _measure_server(server: str, quick: bool) -> tuple[str, dict[str, dict[int, 
     scale = 0.1 if quick else 1.0
     rows: list[list[str]] = []
     growth: dict[str, dict[int, float]] = defaultdict(dict)
-    with open_candidates(server) as candidates:
+    with open_candidates(build_candidates(server)) as candidates:
         for history in build_histories(scale):
             print(f"{server}: {history.title}", flush=True)
             sessions = list(history.sessions)
