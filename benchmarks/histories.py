@@ -277,4 +277,8 @@ def _format_rows(title: str, timings: Timings, sizes: Mapping[str, float]) -> It
 def _format_ratios(values: Mapping[str, float]) -> list[str]:
     """Return how many times the value of this app each other value is."""
     ours = values[Changes.title]
-    return [f"{value / ours:.2f}" for name, value in values.items() if name != Changes.title]
+    return [
+        f"{value / ours:.2f}" if ours else "–"
+        for name, value in values.items()
+        if name != Changes.title
+    ]
