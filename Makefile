@@ -149,6 +149,20 @@ test-mariadb:
 	$(call not_tested,MariaDB,TEST_MARIADB_URL,TEST_MARIADB_URL=mariadb://user:password@127.0.0.1:3306/mysql)
 endif
 
+# The tests whose rows contain states, with every state stored as changes. On the servers, only
+# those of the service. Tests of long histories do so themselves.
+DELTA_TESTS := contract service
+DELTA_TESTS_sqlite := $(DELTA_TESTS) triggers schema health pruning interchange commands api admin
+DELTA_DATABASES := $(TESTED:%=test-deltas-%)
+
+.PHONY: test-deltas $(DELTA_DATABASES)
+test-deltas: $(DELTA_DATABASES) ## Run tests with every state stored as changes, on each tested database
+$(DELTA_DATABASES): test-deltas-%: $(READY)
+	WEAVEGRAPH_TEST_CHANGES_FROM_BYTES=0 $(BIN)/python -m pytest --ds=tests.settings.$* \
+	    --ignore-glob='*/test_long_histor*' --ignore-glob='*/test_compact*' \
+	    $(addprefix tests/,$(or $(DELTA_TESTS_$*),$(DELTA_TESTS))) \
+	    $(PYTEST_ARGS)
+
 .PHONY: test-without-api
 test-without-api: $(WITHOUT_API)/.stamp ## Run the tests on SQLite without the REST framework
 	@! $(WITHOUT_API)/bin/python -c 'import rest_framework' 2>/dev/null

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import harness, pages, peers, scale
+from benchmarks import harness, histories, pages, peers, scale
 
 PARTS = {
     "peers": peers.measure_calls,
+    "histories": histories.measure_histories,
     "scale": scale.measure_scale,
     "pruning": scale.measure_pruning,
     "pages": pages.measure_pages,

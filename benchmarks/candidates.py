@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from django.db import connections
 
-from benchmarks.harness import create_tables, record_statements
+from benchmarks.harness import create_tables, record_statements, temporary_databases
 from weavegraph_checkpoints import Checkpoint, NodeKind, StepQuery, VersionedState
 from weavegraph_checkpoints.querysets import contains_node
 from weavegraph_checkpoints.serde.values import state_document
@@ -396,6 +396,21 @@ def build_candidates(servers: Sequence[str]) -> dict[str, Any]:
     pairs = [(each, server) for server in servers for each in CANDIDATES if server in each.servers]
     candidates = [candidate(server) for candidate, server in pairs]
     return {each.name: each for each in candidates}
+
+
+@contextmanager
+def open_candidates(candidates: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Create their databases, open the candidates, and drop the databases at the end."""
+    names = {each.alias: each.server for each in candidates.values()}
+    with temporary_databases(names):
+        try:
+            for candidate in candidates.values():
+                candidate.create()
+                candidate.open()
+            yield candidates
+        finally:
+            for candidate in candidates.values():
+                candidate.close()
 
 
 def connect_driver(candidate: Candidate) -> Any:

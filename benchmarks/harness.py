@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
+from math import log
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ from example_project.database_url import parse_database_url
 from weavegraph_checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-COLOURS = defaultdict(lambda: "#bc4c00", this="#0969da", bare="#8c959f")
+COLOURS = defaultdict(lambda: "#bc4c00", this="#0969da", bare="#8c959f", whole="#8250df")
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SERVER_URLS = {"PostgreSQL": "TEST_POSTGRES_URL", "MariaDB": "TEST_MARIADB_URL"}
 PACKAGES = ["msgspec", "psycopg", "mysqlclient", "djangorestframework", "langgraph-checkpoint"]
@@ -268,6 +269,42 @@ def plot_bars(title: str, panels: Mapping[str, Mapping[str, Sequence[float]]]) -
                 f'<text x="{236 + width:.0f}" y="{y}">{format_ms(median(seconds))}</text>',
             ]
         y += 34
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {y - 20}" role="img"'
+    return _build_svg(title, y - 20, parts)
+
+
+def plot_lines(title: str, panels: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
+    """Return an SVG with a line for each series, both axes logarithmic, one panel for each key.
+
+    A series is a value for each number of steps; all values are above 0.
+    """
+    parts, height = [], 240
+    for index, (head, lines) in enumerate(panels.items()):
+        top = 20 + index * (height + 50)
+        points = [(x, y) for line in lines.values() for x, y in line.items()]
+        scale_x = _log_scale([x for x, _ in points], 70, 640)
+        scale_y = _log_scale([y for _, y in points], top + height, top + 20)
+        parts.append(f'<text x="20" y="{top}" font-size="15">{escape(head)}</text>')
+        for name, line in lines.items():
+            colour = COLOURS[name.split()[0]]
+            at = [(scale_x(x), scale_y(y)) for x, y in sorted(line.items())]
+            path = " ".join(f"{x:.0f},{y:.0f}" for x, y in at)
+            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" />')
+            parts += [f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3" fill="{colour}" />' for x, y in at]
+            last_x, last_y = at[-1]
+            label = f"{name}: {line[max(line)]:.1f}"
+            parts.append(f'<text x="{last_x + 10:.0f}" y="{last_y + 4:.0f}">{escape(label)}</text>')
+        for x in sorted({x for x, _ in points}):
+            parts.append(f'<text x="{scale_x(x) - 10:.0f}" y="{top + height + 20}">{x:,}</text>')
+    bottom = len(panels) * (height + 50) + 20
+    return _build_svg(title, bottom, parts)
+
+
+def _log_scale(values: Sequence[float], start: float, stop: float) -> Callable[[float], float]:
+    low, high = log(min(values)), log(max(values))
+    return lambda value: start + (stop - start) * (log(value) - low) / ((high - low) or 1)
+
+
+def _build_svg(title: str, height: int, parts: Sequence[str]) -> str:
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {height}" role="img"'
     fonts = ' font-family="sans-serif" font-size="13" fill="#808080">'
     return "\n".join([head + fonts, f"<title>{escape(title)}</title>", *parts, "</svg>\n"])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.candidates import SERVERS, build_candidates, get_bytes_on_disk
+from benchmarks.candidates import (
+    SERVERS,
+    build_candidates,
+    get_bytes_on_disk,
+    open_candidates,
+)
 from benchmarks.harness import RESULTS, ROOT, format_ms, format_table
 from benchmarks.workloads import Workload, build_workloads
 from weavegraph_checkpoints import Checkpoint, serde
@@ -32,22 +36,6 @@ OPERATIONS = {
 }
 APP_NAMES = {name: f"this app ({each.server})" for name, each in build_candidates(SERVERS).items()}
 """Per candidate the one that it is compared with."""
-
-
-@contextmanager
-def open_candidates(servers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Create the databases, open the candidates, and drop the databases at the end."""
-    candidates = build_candidates(servers)
-    names = {each.alias: each.server for each in candidates.values()}
-    with harness.temporary_databases(names):
-        try:
-            for candidate in candidates.values():
-                candidate.create()
-                candidate.open()
-            yield candidates
-        finally:
-            for candidate in candidates.values():
-                candidate.close()
 
 
 # Calls
@@ -95,7 +83,7 @@ def measure_calls(servers: Sequence[str], quick: bool) -> dict[Path, str]:
     """Measure every operation on every workload, and the bytes that a workload takes."""
     sections, timings = [], {}
     rounds, scale = (2, 0.1) if quick else (5, 1.0)
-    with open_candidates(servers) as candidates:
+    with open_candidates(build_candidates(servers)) as candidates:
         for workload in build_workloads(scale):
             print(f"workload ({workload.key}): {workload.title}", flush=True)
             # (b) has more calls in two rounds than the others in five.

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +69,75 @@ def build_workloads(scale: float = 1.0) -> Iterator[Workload]:
     yield Workload("d", f"{count} sessions × 10 steps, small states", sessions)
 
 
+class History(NamedTuple):
+    """Sessions of one shape, to be saved with states stored as changes and whole."""
+
+    key: str
+    title: str
+    sessions: Iterable[list[Checkpoint]]
+    is_short: bool = True
+    """Whether all steps can be saved with whole states."""
+
+
+def build_histories(scale: float = 1.0) -> Iterator[History]:
+    """Yield histories of each shape; recorded runs need ``WEAVEGRAPH_TEST_DATA``."""
+    prose = Prose(random.Random(SEED))
+    for steps, count in ((100, 10), (1000, 1), (5000, 1)):
+        number = max(int(steps * scale), 20)
+        title = f"growing conversation, {number:,} steps"
+        sessions = [
+            build_steps(f"growing-{steps}-{n}", number, 2, 134, prose) for n in range(count)
+        ]
+        yield History("growing", title, sessions, is_short=number <= 1000)
+    if runs := load_recorded_runs(scale):
+        yield History("recorded", f"{len(runs)} recorded runs", runs)
+    number = max(int(1000 * scale), 20)
+    for key, title in SHAPES.items():
+        yield History(key, f"{title}, {number:,} steps", [build_shape(key, number, prose)])
+
+
+SHAPES = {
+    "list": "growing list in `extra`",
+    "members": "growing object in `extra`",
+    "rewritten": "a message in the middle rewritten",
+    "everything": "everything rewritten, 106 kB",
+    "small": "small states, 1.1 kB",
+}
+
+
+def build_shape(key: str, steps: int, prose: Prose) -> list[Checkpoint]:
+    """Return the checkpoints of a session of one of ``SHAPES``."""
+    texts = [prose.write(300) for _ in range(steps)]
+    if key == "small":
+        return build_steps(key, steps, 1, 840, prose, growing=False)
+    if key == "everything":
+        return build_steps(key, min(steps, 300), 300, 300, prose, growing=False)
+    if key == "rewritten":
+        growing = build_steps(key, steps, 2, 134, prose)
+        return [_rewrite(each, prose) for each in growing]
+    return [
+        build_checkpoint(
+            key,
+            number,
+            [Message(role="user", content=texts[0])],
+            {"log": _collect(key, texts[:number])},
+        )
+        for number in range(1, steps + 1)
+    ]
+
+
+def _collect(key: str, texts: list[str]) -> Any:
+    if key == "list":
+        return [{"number": number, "text": text} for number, text in enumerate(texts)]
+    return {f"result-{number}": text for number, text in enumerate(texts)}
+
+
+def _rewrite(checkpoint: Checkpoint, prose: Prose) -> Checkpoint:
+    messages = list(checkpoint.state.messages.items)
+    messages[len(messages) // 2] = Message(role="tool", content=prose.write(134))
+    return build_checkpoint(checkpoint.session_id, checkpoint.step, messages)
+
+
 def build_steps(
     session: str, steps: int, messages: int, characters: int, prose: Prose, *, growing: bool = True
 ) -> list[Checkpoint]:
@@ -85,15 +154,19 @@ def build_steps(
     return checkpoints
 
 
-def build_checkpoint(session: str, step: int, messages: list[Message]) -> Checkpoint:
-    """Return a checkpoint with these messages."""
+def build_checkpoint(
+    session: str, step: int, messages: list[Message], extra: dict[str, Any] | None = None
+) -> Checkpoint:
+    """Return a checkpoint with these messages, and these values in ``extra`` besides."""
     node, following = NODES[step % 3], NODES[(step + 1) % 3]
     return Checkpoint(
         session_id=session,
         step=step,
         state=VersionedState(
             messages=MessagesChannel(version=step, items=messages),
-            extra=ExtrasChannel(version=step, map={"budget": 100 - step / 8, "step": step}),
+            extra=ExtrasChannel(
+                version=step, map={"budget": 100 - step / 8, "step": step, **(extra or {})}
+            ),
         ),
         frontier=[NodeKind.custom(following)],
         versions_seen={

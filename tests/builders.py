@@ -65,8 +65,9 @@ def wrong_snapshots(using: str = "default") -> list[str]:
             session.last_message_count,
             session.last_error_count,
             session.last_state_bytes,
+            session.last_base_id,
         )
-        expected: tuple[Any, ...] = (0, None, None, None, None, None, None)
+        expected: tuple[Any, ...] = (0, *[None] * 7)
         if newest is not None:
             expected = (
                 newest.step,
@@ -76,6 +77,7 @@ def wrong_snapshots(using: str = "default") -> list[str]:
                 newest.message_count,
                 newest.error_count,
                 newest.state_bytes,
+                newest.base_id,
             )
         if kept != expected or (newest is None) != (session.status == "empty"):
             wrong.append(session.id)

@@ -15,6 +15,9 @@ from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck, settings
 
 from tests.scratch import migrate, scratch_connection, scratch_database
+from weavegraph_checkpoints import conf
+from weavegraph_checkpoints.backends.chains import memory
+from weavegraph_checkpoints.serde.deltas import planning
 
 settings.register_profile(
     "default",
@@ -80,14 +83,31 @@ def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         yield
         from django.contrib.auth.models import Group
 
-        from weavegraph_checkpoints.models import Session, Step
+        from weavegraph_checkpoints.models import Keyframe, Session, Step
 
         for alias in ("default", "other"):
             connection = connections[alias]
             connection.close()
             connection.set_autocommit(True)
-            for model in (Step, Session, Group):
+            for model in (Step, Keyframe, Session, Group):
                 model.objects.using(alias).all().delete()
+
+
+@pytest.fixture
+def whole_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store states whole, whatever WEAVEGRAPH_TEST_CHANGES_FROM_BYTES says."""
+    monkeypatch.setattr(conf, "DEFAULT_CHANGES_FROM_BYTES", None)
+
+
+@pytest.fixture
+def changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Store all states as changes, with many keyframes."""
+    monkeypatch.setattr(conf, "DEFAULT_CHANGES_FROM_BYTES", 0)
+    monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 300)
+    monkeypatch.setattr(planning, "MAX_IDLE_ROOTS", 2**31)
+    memory.clear()
+    yield
+    memory.clear()
 
 
 @pytest.fixture(scope="session")

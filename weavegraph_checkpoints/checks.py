@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
 from weavegraph_checkpoints import conf, triggers
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 from weavegraph_checkpoints.triggers.installation import NO_TRIGGER_PRIVILEGE_HINT
 
 APP = "weavegraph_checkpoints"
@@ -123,7 +123,7 @@ def _is_migrated(connection: BaseDatabaseWrapper) -> bool:
     if not ours.issubset(loader.applied_migrations):
         return False
     tables = connection.introspection.table_names()
-    return {Session._meta.db_table, Step._meta.db_table}.issubset(tables)
+    return {model._meta.db_table for model in (Session, Step, Keyframe)}.issubset(tables)
 
 
 _TRIGGER_PROBLEMS = {
@@ -143,11 +143,11 @@ def _check_triggers(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
             continue
         check_id, text = _TRIGGER_PROBLEMS[problem.kind]
         reason = f": it {problem.detail}" if problem.detail else ""
-        effect = "Saves fail" if problem.kind == "orphaned" else "Snapshots become stale without it"
+        effect = _get_effect(problem)
         yield Warning(
             f"The trigger {problem.trigger} {text} (database {alias!r}){reason}.",
             hint=(
-                f"{effect}. Install it and repair them: run "
+                f"{effect}. Install it and repair the snapshots: run "
                 f"manage.py check_checkpoints --repair --database {alias}."
             ),
             id=f"{APP}.{check_id}",
@@ -164,6 +164,14 @@ def _check_triggers(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
         )
     elif connection.vendor == "mysql":
         yield from _check_mariadb_privilege(connection)
+
+
+def _get_effect(problem: triggers.Problem) -> str:
+    if problem.kind == "orphaned":
+        return "Saves fail"
+    if problem.trigger.startswith(Keyframe._meta.db_table):
+        return "Keyframes that steps need can be deleted without it"
+    return "Snapshots become stale without it"
 
 
 def _check_mariadb_privilege(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:

@@ -14,6 +14,7 @@ from weavegraph_checkpoints.exceptions import InvalidPolicy
 
 NAME = "WEAVEGRAPH_CHECKPOINTS"
 DEFAULT_MAX_STATE_BYTES = 7 * 1024 * 1024
+DEFAULT_CHANGES_FROM_BYTES = 4096
 
 
 def max_state_bytes() -> int | None:
@@ -27,6 +28,21 @@ def max_state_bytes() -> int | None:
         return value
     raise ImproperlyConfigured(
         f"{NAME}['MAX_STATE_BYTES'] must be a positive number of bytes or None, not {value!r}."
+    )
+
+
+def changes_from_bytes() -> int | None:
+    """Return ``CHANGES_FROM_BYTES``, the size from which a state is stored as changes.
+
+    Bytes of UTF-8 JSON, 0 or more; ``None`` to store every state whole. Raise
+    ``ImproperlyConfigured``.
+    """
+    value = _settings().get("CHANGES_FROM_BYTES", DEFAULT_CHANGES_FROM_BYTES)
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise ImproperlyConfigured(
+        f"{NAME}['CHANGES_FROM_BYTES'] must be a number of bytes, 0 or more, or None, not"
+        f" {value!r}."
     )
 
 
@@ -71,6 +87,7 @@ def api_owner() -> Callable[[Any], str | None] | None:
 
 READERS: Mapping[str, Callable[[], Any]] = {
     "API_OWNER": api_owner,
+    "CHANGES_FROM_BYTES": changes_from_bytes,
     "MAX_STATE_BYTES": max_state_bytes,
     "RETENTION": retention,
 }

@@ -1,4 +1,4 @@
-"""The models: sessions, each with a snapshot of its newest step, and their steps."""
+"""The models: sessions with a snapshot of their newest step, steps, and keyframes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.domain.escaping import escape_direction_chars
+from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+from weavegraph_checkpoints.serde.deltas import FoldedState, fold, is_delta
+from weavegraph_checkpoints.serde.errors import name_step
 
 # Expressions, so that MariaDB, which has no partial indexes, creates none of these indexes.
 _NEWEST_FIRST = (models.F("updated_at").desc(), models.F("id"))
 
-# Step comes first so that dumpdata writes, and loaddata loads, steps before sessions: the
-# trigger then finds no session to update, and each session is loaded as it was.
+# Steps come before sessions so that dumpdata writes, and loaddata loads, them in this order:
+# the trigger then finds no session to update, and each session is loaded as it was. Deleting a
+# session deletes from the tables in this order too, and keyframes may only go after their steps.
 
 
 class Step(models.Model):
@@ -32,6 +37,14 @@ class Step(models.Model):
         db_index=False,
     )
     step = models.PositiveBigIntegerField(_("step"))
+    base = models.ForeignKey(
+        "Keyframe",
+        verbose_name=_("keyframe"),
+        on_delete=models.DO_NOTHING,
+        related_name="steps",
+        null=True,
+        blank=True,
+    )
     created_at = TimestampField(_("created"), default=timezone.now)
     message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
     error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
@@ -59,6 +72,72 @@ class Step(models.Model):
     def natural_key(self) -> tuple[str, int]:
         """Return the session and the step, which identify it on every database."""
         return self.session_id, self.step
+
+    def whole_state(self) -> Any:
+        """Return the whole state as JSON, whether ``state`` is whole or has only changes.
+
+        One query if it has only changes. Raise ``SerializationError`` if its keyframes are
+        missing or damaged.
+        """
+        if not is_delta(document := serde.dumps_json(self.state)):
+            return self.state
+        try:
+            folded = self._read_keyframes()
+            return serde.loads_json(serde.dumps_state(folded.to_state(document)))
+        except SerializationError as error:
+            raise name_step(error, self.session_id, self.step) from None
+
+    def _read_keyframes(self) -> FoldedState:
+        base_id = self.base_id or 0
+        keyframes = Keyframe.objects.using(self._state.db).filter(session=self.session_id)
+        root = keyframes.filter(pk=base_id).values("root_id")
+        chain = keyframes.filter(root_id=root[:1], pk__gte=base_id).order_by("-pk")
+        rows = list(chain.values_list("pk", "previous", "state"))
+        names = [row[0] for row in rows]
+        if names[-1:] != [base_id] or [row[1] for row in rows] != [None, *names[:-1]]:
+            raise SerializationError("a keyframe of the state is missing", "$.state")
+        documents = [serde.dumps_json(row[2]) for row in rows]
+        return fold(documents[0], documents[1:])
+
+
+class Keyframe(models.Model):
+    """A state of a session that steps are stored as changes to; it is never updated.
+
+    Keyframes form chains: the state of a root is whole, and that of every other keyframe is
+    what it adds to ``previous``. Ids are random, decrease along a chain, and are never reused.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    session = models.ForeignKey(
+        "Session",
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        related_name="keyframes",
+        db_index=False,
+    )
+    root_id = models.BigIntegerField(_("root"))
+    previous = models.OneToOneField(
+        "self",
+        verbose_name=_("previous keyframe"),
+        on_delete=models.DO_NOTHING,
+        related_name="next",
+        null=True,
+        blank=True,
+    )
+    state = StateField(_("state"))
+
+    class Meta:
+        verbose_name = _("keyframe")
+        verbose_name_plural = _("keyframes")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session", "root_id", "id"], name="weavegraph_keyframe_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{escape_direction_chars(self.session_id)} · {self.id}"
 
 
 class Session(models.Model):
@@ -94,6 +173,7 @@ class Session(models.Model):
     last_message_count = models.PositiveBigIntegerField(_("messages"), null=True, blank=True)
     last_error_count = models.PositiveBigIntegerField(_("errors"), null=True, blank=True)
     last_state_bytes = models.PositiveBigIntegerField(_("size of the state"), null=True, blank=True)
+    last_base_id = models.BigIntegerField(_("keyframe"), null=True, blank=True)
     forked_from = SessionIdField(_("forked from"), blank=True, default="", db_default="")
     forked_at_step = models.PositiveBigIntegerField(_("forked at step"), null=True, blank=True)
     last_frontier = models.JSONField(_("next nodes"), null=True, blank=True)

@@ -149,9 +149,7 @@ def test_invalid_steps(api: Client, query: str, path: str) -> None:
 def apply(before: Any, after: Any, budget: DiffBudget | None = None) -> Any:
     """Return the patch between two extras, after checking that it is correct."""
     old, new = (serde.dumps_state(extras(value=value)) for value in (before, after))
-    patch = serde.loads_json(
-        msgspec.json.encode(build_patch(old.decode(), new.decode(), budget or DiffBudget()))
-    )
+    patch = serde.loads_json(msgspec.json.encode(build_patch(old, new, budget or DiffBudget())))
     assert_same(apply_patch(serde.loads_json(old), patch), serde.loads_json(new))
     return patch
 
@@ -238,7 +236,7 @@ def test_the_largest_states_cost_bounded_time_and_memory(
 ) -> None:
     start = '{"messages":{"version":1,"items":[]},"extra":{"version":1,"map":{"value":'
     end = '}},"errors":{"version":1,"items":[]}}'
-    old, new = (f"{start}{value}{end}" for value in (before, after))
+    old, new = (f"{start}{value}{end}".encode() for value in (before, after))
     assert max(len(old), len(new)) <= conf.DEFAULT_MAX_STATE_BYTES
     body = check_cost(lambda: msgspec.json.encode(build_patch(old, new)), max_seconds=1)
     assert len(body) <= 2 * len(new) + 2 * 1024 * 1024

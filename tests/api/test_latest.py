@@ -138,6 +138,7 @@ def create_by_orm(checkpointer: DjangoCheckpointer) -> None:
     Session.objects.create(id="a")
     steps = list(Step.objects.filter(session="source").order_by("step"))
     for step in steps:
+        step.state, step.base_id = step.whole_state(), None
         step.pk, step.session_id = None, "a"
     Step.objects.bulk_create(steps)
 

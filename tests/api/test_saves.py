@@ -101,6 +101,7 @@ def test_the_signal_is_sent_as_for_any_save() -> None:
     ]
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_the_number_of_queries_of_a_save(api: Client, checkpointer: DjangoCheckpointer) -> None:
     from django.db import connection
 

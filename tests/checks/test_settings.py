@@ -34,6 +34,7 @@ def test_no_settings_are_good_settings(settings: Any) -> None:
     del settings.WEAVEGRAPH_CHECKPOINTS
     assert check_settings() == []
     assert conf.max_state_bytes() == 7 * 1024 * 1024
+    assert conf.changes_from_bytes() == 4096
     assert conf.retention() == []
     assert conf.api_owner() is None
 
@@ -42,6 +43,12 @@ def test_no_settings_are_good_settings(settings: Any) -> None:
 def test_max_state_bytes(configure: Any, value: int | None) -> None:
     assert configure(MAX_STATE_BYTES=value) == []
     assert conf.max_state_bytes() == value
+
+
+@pytest.mark.parametrize("value", [0, 1, 4096, 2**40, None])
+def test_changes_from_bytes(configure: Any, value: int | None) -> None:
+    assert configure(CHANGES_FROM_BYTES=value) == []
+    assert conf.changes_from_bytes() == value
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,7 @@ def test_api_owner(configure: Any) -> None:
 
 MALFORMED: dict[str, list[Any]] = {
     "MAX_STATE_BYTES": [0, -1, True, 1.5, "7", [], {}],
+    "CHANGES_FROM_BYTES": [-1, True, False, 1.5, "4096", [], {}],
     "RETENTION": [None, {}, "30d", 5, [1], [None], {"keep_last": 3}, [{}], [{"keep_last": 1}, "x"]],
     "API_OWNER": [
         "",
@@ -110,7 +118,7 @@ def test_unknown_keys(configure: Any) -> None:
     assert {first.id, second.id} == {"weavegraph_checkpoints.E003"}
     assert "'5'" in first.msg
     assert "'MAX_STATE_BYTE'" in second.msg
-    assert second.hint == "The keys are API_OWNER, MAX_STATE_BYTES, RETENTION."
+    assert second.hint == "The keys are API_OWNER, CHANGES_FROM_BYTES, MAX_STATE_BYTES, RETENTION."
 
 
 def test_an_unknown_key_that_is_no_text(settings: Any) -> None:

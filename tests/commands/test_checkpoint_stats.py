@@ -10,8 +10,9 @@ from django.db import connection
 
 from tests.builders import save_history
 from tests.commands.runner import run
+from tests.long_histories import save_long_history
 from tests.service.statements import captured
-from tests.triggers.helpers import STEP, create_session
+from tests.triggers.helpers import KEYFRAME, SESSION, STEP, create_session
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
@@ -25,6 +26,13 @@ pytestmark = pytest.mark.django_db
 STATS = "checkpoint_stats"
 STATE = VersionedState.new_with_user_message("ä" * 50)
 SIZE = len(serde.dumps_state(STATE))
+STATE_JSON = serde.loads_json(serde.dumps_state(STATE))
+
+
+def query(sql: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
 
 
 def save(session_id: str, steps: Any, **fields: Any) -> None:
@@ -43,6 +51,7 @@ def test_an_empty_database() -> None:
     assert "sessions  0 (0 empty, 0 resumable, 0 finished)" in run(STATS).lines
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_sessions_steps_and_bytes() -> None:
     save("a", [1, 2, 3])
     save("b", [1], frontier=["End"])
@@ -51,11 +60,32 @@ def test_sessions_steps_and_bytes() -> None:
     assert dict(stats.sessions) == {"empty": 1, "resumable": 1, "finished": 1}
     assert (stats.steps, stats.bytes, stats.mean_bytes) == (4, 4 * SIZE, 2 * SIZE)
     assert stats.largest == (
-        SessionSize(session_id="a", steps=3, bytes=3 * SIZE),
-        SessionSize(session_id="b", steps=1, bytes=SIZE),
+        SessionSize(session_id="a", steps=3, bytes=3 * SIZE, stored_bytes=4 * SIZE),
+        SessionSize(session_id="b", steps=1, bytes=SIZE, stored_bytes=2 * SIZE),
     )
+    assert stats.stored_bytes == 6 * SIZE
 
 
+@pytest.mark.usefixtures("changes")
+def test_stored_bytes_are_those_of_changes_keyframes_and_snapshots() -> None:
+    stored = {"a": 0, "b": 0}
+    for session_id in stored:
+        save_long_history(session_id, range(1, 9 if session_id == "b" else 20))
+    Step.objects.filter(session="b", step=2).update(state=STATE_JSON, base=None, state_bytes=None)
+    for table, column, key in (
+        (STEP, "state", "session_id"),
+        (KEYFRAME, "state", "session_id"),
+        (SESSION, "last_state", "id"),
+    ):
+        for session_id, text in query(f"SELECT {key}, {column} FROM {table}"):
+            text = text if isinstance(text, str) else serde.dumps_json(text)
+            stored[session_id] += len(text.encode())
+    stats = collect()
+    assert {each.session_id: each.stored_bytes for each in stats.largest} == stored
+    assert stats.stored_bytes == sum(stored.values()) < stats.bytes
+
+
+@pytest.mark.usefixtures("whole_states")
 def test_states_that_nobody_counted_are_measured() -> None:
     save("a", [1, 2])
     Step.objects.update(state_bytes=None)
@@ -128,6 +158,7 @@ def test_a_malformed_retention(settings: Any) -> None:
         run(STATS)
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_the_text() -> None:
     now = datetime.now(UTC)
     save('a"\n', [1, 2, 3])
@@ -136,7 +167,9 @@ def test_the_text() -> None:
     lines = text.splitlines()
     assert lines[0] == "sessions  2 (0 empty, 2 resumable, 0 finished)"
     assert lines[1] == "steps     4"
-    assert f'  {3 * SIZE:>4} bytes         3 steps  "a\\"\\n"' in lines
+    assert lines[3] == f"stored    {format_size(6 * SIZE)}, with keyframes and snapshots"
+    size, stored = f"{3 * SIZE} bytes", f"{4 * SIZE} bytes stored"
+    assert f'  {size:>10}  {stored:>17}         3 steps  "a\\"\\n"' in lines
     days = [line for line in lines if line.startswith("  20")]
     assert len(days) == 30
     assert days[-1].endswith(f"{3 * SIZE} bytes  " + "#" * 30)
@@ -146,6 +179,7 @@ def test_the_text() -> None:
     assert "\xa0" not in text
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_the_json(settings: Any) -> None:
     policy = {"keep_last": 1, "older_than": "12h", "session_ids": ["a"], "status": "resumable"}
     settings.WEAVEGRAPH_CHECKPOINTS = {"RETENTION": [policy]}
@@ -156,7 +190,10 @@ def test_the_json(settings: Any) -> None:
     assert document["sessions"] == {"empty": 0, "resumable": 1, "finished": 0}
     assert (document["steps"], document["bytes"]) == (2, 2 * SIZE)
     assert document["mean_bytes"] == 2 * SIZE
-    assert document["largest"] == [{"session_id": "a", "steps": 2, "bytes": 2 * SIZE}]
+    assert document["stored_bytes"] == 3 * SIZE
+    assert document["largest"] == [
+        {"session_id": "a", "steps": 2, "bytes": 2 * SIZE, "stored_bytes": 3 * SIZE}
+    ]
     assert [
         DayGrowth(day=datetime.fromisoformat(day.pop("day")).date(), **day)
         for day in document["growth"]
@@ -179,7 +216,7 @@ def test_a_few_statements_that_read_no_state() -> None:
             save(f"s{number}", [1, 2])
         with captured() as queries:
             collect()
-        assert len(queries) == 3
+        assert len(queries) == 7
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {STEP} SET state_bytes = 10")
     assert collect().bytes == 10 * Step.objects.count()

@@ -140,6 +140,7 @@ def test_a_page_holds_the_steps_of_its_session_alone(django: DjangoCheckpointer)
     assert django.query_steps("a").page_info.total_count == 2
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_a_page_has_100_steps_by_default_and_1000_at_most(django: DjangoCheckpointer) -> None:
     save_history(django, "session", [1])
     row = Step.objects.get()

@@ -15,6 +15,7 @@ from weavegraph_checkpoints.health import Finding
 PLACES = {
     "check_checkpoints": "health",
     "checkpoint_stats": "health",
+    "compact_checkpoints": "long-histories",
     "export_weavegraph": "interchange",
     "import_weavegraph": "interchange",
     "prune_checkpoints": "retention",

@@ -38,7 +38,7 @@ from weavegraph_checkpoints.checkpointer import (
     InMemoryCheckpointer,
 )
 from weavegraph_checkpoints.domain import query
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 Shape = list[tuple[str, Any, bool]]
 
@@ -202,7 +202,7 @@ def test_the_minimum_of_mariadb() -> None:
             assert version == minimum, each.name
 
 
-@pytest.mark.parametrize("model", [Session, Step])
+@pytest.mark.parametrize("model", [Session, Step, Keyframe])
 def test_every_column_is_documented(model: type[models.Model]) -> None:
     section = page("schema").section(model.__name__)
     documented = [names(row[0])[0] for row in rows(section)]
@@ -231,8 +231,15 @@ def test_every_index_is_documented() -> None:
     indexes = {
         index.name: columns_of(index) for model in (Session, Step) for index in model._meta.indexes
     }
-    (unique,) = Step._meta.constraints
-    assert documented == indexes | {unique.name: ["session_id", "step"]}
+    unique = {
+        constraint.name: columns
+        for model, columns in (
+            (Step, ["session_id", "step"]),
+            (Keyframe, ["session_id", "root_id", "id"]),
+        )
+        for constraint in model._meta.constraints
+    }
+    assert documented == indexes | unique
 
 
 def test_the_names_of_the_triggers_are_documented() -> None:
@@ -241,8 +248,11 @@ def test_the_names_of_the_triggers_are_documented() -> None:
     tables = section.split("| | implementation |")[1]
     (made,) = (row[1] for row in rows(tables) if row[0] == vendors[connection.vendor])
     documented = {name.rpartition("…")[2] for name in names(made) if "…" in name}
-    table = Step._meta.db_table
-    found = {trigger.name.removeprefix(table) for trigger in triggers.definitions(connection)}
+    app = Step._meta.app_label
+    found = {
+        trigger.name.removeprefix(app).removeprefix("_step")
+        for trigger in triggers.definitions(connection)
+    }
     assert {name.removeprefix("_step").removeprefix("_snapshot") for name in documented} == {
         name.removeprefix("_snapshot") for name in found
     }

@@ -21,6 +21,7 @@ SNAPSHOT_COPIES = (
     "last_message_count",
     "last_error_count",
     "last_state_bytes",
+    "last_base_id",
 )
 
 
@@ -102,8 +103,12 @@ def without_triggers() -> Iterator[None]:
 
 
 def alter_trigger() -> None:
-    """Replace a trigger by one that does something else."""
-    (*_, trigger) = triggers.definitions(connection)
+    """Replace the trigger that deletes fire by one that does something else."""
+    (trigger,) = (
+        trigger
+        for trigger in triggers.definitions(connection)
+        if trigger.name in (f"{STEP}_snapshot", f"{STEP}_snapshot_delete")
+    )
     if connection.vendor == "postgresql":
         execute(
             connection,

@@ -19,7 +19,7 @@ from weavegraph_checkpoints.health.sql import HealthStatements
 
 pytestmark = pytest.mark.django_db
 
-TRIGGER_STATEMENTS = {"mysql": 6, "postgresql": 1, "sqlite": 4}
+TRIGGER_STATEMENTS = {"mysql": 6, "postgresql": 1, "sqlite": 5}
 """On MariaDB three for the triggers, and three for the account that they run as."""
 
 
@@ -30,25 +30,36 @@ def statements(**options: Any) -> int:
     return len(queries) - TRIGGER_STATEMENTS[connection.vendor]
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_a_page_takes_one_statement() -> None:
-    assert statements() == 2
+    assert statements() == 3
     for count in (1, 30):
         for number in range(count):
             save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
-        assert statements() == 4
-        assert statements(repair=True) == 4
-        assert statements(deep=True) == 5
-        assert statements(deep=True, repair=True) == 5
+        assert statements() == 5
+        assert statements(repair=True) == 5
+        assert statements(deep=True) == 6
+        assert statements(deep=True, repair=True) == 6
 
 
+@pytest.mark.usefixtures("whole_states")
 def test_statements_grow_with_the_pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "SESSION_PAGE_SIZE", 5)
     monkeypatch.setattr(health, "STEP_PAGE_SIZE", 20)
     monkeypatch.setattr(health, "DECODE_BATCH_SIZE", 10)
     for number in range(20):
         save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
-    assert statements() == (4 + 1) + (2 + 1)
-    assert statements(deep=True) == (4 + 1) + (2 + 1) + 4
+    assert statements() == (4 + 1) + (2 + 1) + 1
+    assert statements(deep=True) == (4 + 1) + (2 + 1) + 4 + 1
+
+
+@pytest.mark.usefixtures("changes")
+def test_keyframes_take_one_statement_for_a_page_and_one_for_each_when_deep() -> None:
+    for count in (1, 10):
+        for number in range(count):
+            save_history(DjangoCheckpointer(), f"s{number}", [1])
+        assert statements() == 6
+        assert statements(deep=True) == 7 + count
 
 
 def test_a_check_reads_no_state() -> None:

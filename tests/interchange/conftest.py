@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 
 @pytest.fixture
@@ -16,5 +16,5 @@ def tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         yield
         for alias in ("default", "other"):
             connections[alias].close()
-            for model in (Step, Session):
+            for model in (Step, Keyframe, Session):
                 model.objects.using(alias).all().delete()

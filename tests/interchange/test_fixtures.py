@@ -32,12 +32,14 @@ from tests.interchange.stored_histories import (
     group_by_session,
     load_histories,
 )
+from tests.long_histories import save_long_history
 from tests.scratch import migrate
 from tests.strategies import a_full_checkpoint
 from weavegraph_checkpoints import VersionedState
+from weavegraph_checkpoints.backends.chains import memory
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.fields import TimestampField
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 pytestmark = pytest.mark.usefixtures("tables")
 
@@ -163,11 +165,43 @@ def test_the_recorded_runs_move_between_all_databases(tmp_path: Path) -> None:
     assert_moves_unchanged(tmp_path / "dump.jsonl", "default", tmp_path)
 
 
-def test_steps_are_dumped_before_their_sessions(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("changes")
+def test_steps_and_keyframes_are_dumped_before_their_sessions(tmp_path: Path) -> None:
     save_history(DjangoCheckpointer(), "s", [1, 2])
     path = dump("default", tmp_path / "dump.jsonl")
     models = [json.loads(line)["model"] for line in path.read_text().splitlines()]
-    assert models == [f"{APP}.step", f"{APP}.step", f"{APP}.session"]
+    assert models[:2] == [f"{APP}.step", f"{APP}.step"]
+    assert list(dict.fromkeys(models)) == [
+        f"{APP}.{name}" for name in ("step", "keyframe", "session")
+    ]
+
+
+@pytest.mark.usefixtures("changes")
+@pytest.mark.parametrize("options", [[], ["--natural-primary", "--natural-foreign"]])
+def test_long_histories_move_between_all_databases(tmp_path: Path, options: list[str]) -> None:
+    history = save_long_history("a")
+    DjangoCheckpointer().fork_session("a", "fork")
+    before = get_stored_changes("default")
+    here = "default"
+    with ExitStack() as databases:
+        for vendor in ROUTE:
+            if URLS[vendor]:
+                alias = databases.enter_context(another_database(vendor, tmp_path))
+                load(alias, dump(here, tmp_path / "dump.jsonl", *options))
+                assert get_stored_changes(alias) == before
+                memory.clear()
+                assert run("check_checkpoints", "--deep", "--database", alias).status == 0
+                moved = DjangoCheckpointer(alias)
+                assert [moved.load("a", each.step) for each in history] == history
+                here = alias
+
+
+def get_stored_changes(using: str) -> tuple[str, str]:
+    """Return all keyframes, and all steps without their primary keys."""
+    steps = Step.objects.using(using).order_by("session", "step")
+    columns = ("session", "step", "base", "state", "state_bytes")
+    keyframes = Keyframe.objects.using(using).order_by("pk")
+    return repr(list(keyframes.values_list())), repr(list(steps.values_list(*columns)))
 
 
 def test_loading_again_changes_nothing(tmp_path: Path) -> None:

@@ -300,7 +300,9 @@ def test_steps_are_deleted_by_session_and_number(policy: RetentionPolicy) -> Non
             plain_delete = rf"{clause}( OR {clause})*"
             assert re.fullmatch(f"{plain_delete}|{narrowed}", condition), condition
         else:
-            assert re.fullmatch(r"id IN \('\w'(, '\w')*\)", condition), condition
+            assert re.fullmatch(r"(session_)?id (= '\w'|IN \('\w'(, '\w')*\))", condition), (
+                condition
+            )
 
 
 @pytest.mark.vendor("mysql")

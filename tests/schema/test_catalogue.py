@@ -6,16 +6,23 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 
 from tests.scratch import query
-from tests.triggers.helpers import SESSION, STEP
-from weavegraph_checkpoints.models import Session, Step
+from tests.triggers.helpers import KEYFRAME, SESSION, STEP
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 pytestmark = pytest.mark.django_db
 
-IDS = {(SESSION, "id"), (SESSION, "owner"), (SESSION, "forked_from"), (STEP, "session_id")}
-STATES = {(SESSION, "last_state"), (STEP, "state")}
+IDS = {
+    (SESSION, "id"),
+    (SESSION, "owner"),
+    (SESSION, "forked_from"),
+    (STEP, "session_id"),
+    (KEYFRAME, "session_id"),
+}
+STATES = {(SESSION, "last_state"), (STEP, "state"), (KEYFRAME, "state")}
 BIG = {
     SESSION: ["last_frontier", "last_versions_seen", "last_state"],
     STEP: [
@@ -26,6 +33,7 @@ BIG = {
         "versions_seen",
         "state",
     ],
+    KEYFRAME: ["state"],
 }
 
 
@@ -96,9 +104,10 @@ def checked_columns() -> set[str]:
         rows = query(
             connection,
             "SELECT check_clause FROM information_schema.check_constraints"
-            " WHERE constraint_schema = DATABASE() AND table_name IN (%s, %s)",
+            " WHERE constraint_schema = DATABASE() AND table_name IN (%s, %s, %s)",
             SESSION,
             STEP,
+            KEYFRAME,
         )
     else:
         rows = query(connection, "SELECT sql FROM sqlite_master WHERE type = 'table'")
@@ -123,7 +132,7 @@ def test_states_are_compressed_with_lz4() -> None:
     assert set(rows) == STATES
 
 
-@pytest.mark.parametrize("table", [SESSION, STEP])
+@pytest.mark.parametrize("table", [SESSION, STEP, KEYFRAME])
 def test_the_big_columns_come_last(table: str) -> None:
     assert list(columns(table))[-len(BIG[table]) :] == BIG[table]
 
@@ -131,7 +140,7 @@ def test_the_big_columns_come_last(table: str) -> None:
 def test_which_columns_may_be_null() -> None:
     nullable = {
         (table, name)
-        for table in (SESSION, STEP)
+        for table in (SESSION, STEP, KEYFRAME)
         for name, kind in columns(table).items()
         if kind[2]
     }
@@ -139,14 +148,17 @@ def test_which_columns_may_be_null() -> None:
         (SESSION, "last_message_count"),
         (SESSION, "last_error_count"),
         (SESSION, "last_state_bytes"),
+        (SESSION, "last_base_id"),
         (SESSION, "forked_at_step"),
         (SESSION, "last_frontier"),
         (SESSION, "last_versions_seen"),
         (SESSION, "last_state"),
+        (STEP, "base_id"),
         (STEP, "message_count"),
         (STEP, "error_count"),
         (STEP, "state_bytes"),
         (STEP, "updated_channels"),
+        (KEYFRAME, "previous_id"),
     }
 
 
@@ -191,7 +203,13 @@ def test_the_indexes_of_steps_and_none_beyond() -> None:
     found = indexes(STEP)
     assert found.pop("weavegraph_step_unique")[::2] == (("session_id", "step"), True)
     assert found.pop("weavegraph_step_created")[::2] == (("created_at",), False)
-    assert {kind[0] for kind in found.values()} == {("id",)}
+    assert sorted(kind[::2] for kind in found.values()) == [(("base_id",), False), (("id",), True)]
+
+
+def test_the_indexes_of_keyframes_and_none_beyond() -> None:
+    found = indexes(KEYFRAME)
+    assert found.pop("weavegraph_keyframe_unique")[::2] == (("session_id", "root_id", "id"), True)
+    assert {kind[0] for kind in found.values()} == {("id",), ("previous_id",)}
     assert all(kind[2] for kind in found.values())
 
 
@@ -199,26 +217,37 @@ def test_the_indexes_of_steps_and_none_beyond() -> None:
 def test_there_is_no_index_for_like() -> None:
     rows = query(
         connection,
-        "SELECT indexdef FROM pg_indexes WHERE tablename IN (%s, %s)",
+        "SELECT indexdef FROM pg_indexes WHERE tablename IN (%s, %s, %s)",
         SESSION,
         STEP,
+        KEYFRAME,
     )
-    assert len(rows) == 9
+    assert len(rows) == 13
     assert not any("_like" in definition or "_pattern_ops" in definition for (definition,) in rows)
 
 
-def test_the_foreign_key_of_steps() -> None:
+def test_the_foreign_keys() -> None:
     with connection.cursor() as cursor:
         relations = connection.introspection.get_relations(cursor, STEP)
+        keyframe_relations = connection.introspection.get_relations(cursor, KEYFRAME)
     assert relations["session_id"][:2] == ("id", SESSION)
+    assert relations["base_id"][:2] == ("id", KEYFRAME)
+    assert keyframe_relations["session_id"][:2] == ("id", SESSION)
+    assert keyframe_relations["previous_id"][:2] == ("id", KEYFRAME)
+
+
+def test_keyframes_have_no_permissions() -> None:
+    assert not Permission.objects.filter(content_type__model="keyframe").exists()
 
 
 def test_tables_and_models_have_django_s_default_names() -> None:
-    assert (SESSION, STEP) == (
+    assert (SESSION, STEP, KEYFRAME) == (
         "weavegraph_checkpoints_session",
         "weavegraph_checkpoints_step",
+        "weavegraph_checkpoints_keyframe",
     )
     assert list(columns(SESSION)) == [field.column for field in Session._meta.concrete_fields]
+    assert list(columns(KEYFRAME)) == [field.column for field in Keyframe._meta.concrete_fields]
     assert list(columns(STEP)) == [field.column for field in Step._meta.concrete_fields]
 
 

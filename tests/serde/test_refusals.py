@@ -42,6 +42,7 @@ from weavegraph_checkpoints import (
     WeaveError,
 )
 from weavegraph_checkpoints.serde import dumps, dumps_json, dumps_state
+from weavegraph_checkpoints.serde.deltas import FoldedState, build_delta
 
 LONE_SURROGATES = ["\ud800", "a\udfff", "\ud83d\ude00", "é\0\udc80"]
 
@@ -158,8 +159,27 @@ NOT_TEXT_KEYS: dict[str, Any] = {
 }
 
 
+BASES = [
+    FoldedState.from_whole(dumps_state(state))
+    for state in (
+        VersionedState(),
+        VersionedState.new(messages=[Message.user("a"), Message.user("a")]),
+        *(build(None) for build in FREE_VALUE_PATHS.values()),
+    )
+]
+"""The bases of deltas: values that are not JSON may equal theirs, or become the same JSON."""
+
+
+def assert_delta_refused(state: VersionedState, refusal: SerializationError) -> None:
+    for base in BASES:
+        with pytest.raises(SerializationError) as of_delta:
+            build_delta(base, state)
+        assert of_delta.value.path == refusal.path
+        assert of_delta.value.message == refusal.message
+
+
 def refused(place: str, value: Any) -> SerializationError:
-    """Return how ``dumps`` refuses a value at a place; ``dumps_state`` agrees."""
+    """Return how ``dumps`` refuses a value at a place; ``dumps_state`` and deltas agree."""
     checkpoint = build_checkpoint(place, value)
     with pytest.raises(SerializationError) as refusal:
         dumps(checkpoint)
@@ -168,12 +188,14 @@ def refused(place: str, value: Any) -> SerializationError:
             dumps_state(checkpoint.state, path=root)
         assert of_state.value.path == root + refusal.value.path.removeprefix("$.state")
         assert of_state.value.message == refusal.value.message
+    assert_delta_refused(checkpoint.state, refusal.value)
     return refusal.value
 
 
 def path_refused(state: VersionedState) -> str:
     with pytest.raises(SerializationError) as refusal:
         dumps(a_checkpoint(state=state))
+    assert_delta_refused(state, refusal.value)
     return refusal.value.path
 
 

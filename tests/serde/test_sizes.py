@@ -146,7 +146,7 @@ def test_the_worst_states_can_be_saved_and_are_as_large_as_can_be(kind: str) -> 
 
 def lists(count: int) -> dict[str, Any]:
     """Return the fields of a checkpoint whose state has this many lists and objects."""
-    around_the_values = 8
+    around_the_values = 3
     extra = {"lists": [[] for _ in range(count - around_the_values)], "text": "[{" * 100_000}
     messages = [Message.user("{") for _ in range(1000)]
     return {"state": VersionedState.new(messages, extra)}

@@ -70,6 +70,14 @@ class Server(ABC):
             else:
                 return
 
+    def has_ended(self) -> bool:
+        """Return whether the server was started, and ends or has ended by itself."""
+        if self.process is None:
+            return False
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
+        return self.process.poll() is not None
+
     def kill(self, *, whole: bool = True) -> None:
         """Kill the server with SIGKILL, and its child processes too if ``whole`` is true."""
         if self.process is not None:

@@ -191,6 +191,6 @@ def test_appends_and_replacing_saves_race_without_a_deadlock(
 @pytest.mark.vendor("mysql")
 def test_another_integrity_error_passes(checkpointer: DjangoCheckpointer) -> None:
     row = StepRow.from_checkpoint(a_checkpoint("missing", 1), None)
-    backend: Any = get_backend(connection)
+    backend = get_backend(connection)
     with pytest.raises(IntegrityError, match="1452"):
-        backend._insert_step(row, replace=False)
+        backend.insert_step(row, replace=False)

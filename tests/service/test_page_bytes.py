@@ -128,6 +128,7 @@ class TestPages:
             assert page.page_info.page_size == len(steps)
             assert page.page_info.has_next_page == (offset + len(steps) < 5)
 
+    @pytest.mark.usefixtures("whole_states")
     def test_rows_without_a_stored_size_are_measured(
         self, checkpointer: DjangoCheckpointer
     ) -> None:

@@ -39,7 +39,7 @@ def get_page_statement(step_query: StepQuery) -> tuple[str, Any]:
         page = DjangoCheckpointer().query_steps("a", step_query)
     first = STEPS - (step_query.offset or 0)
     assert [found.step for found in page.checkpoints] == [first, first - 1, first - 2]
-    _, statement = statements
+    _, statement, *_ = statements
     return statement
 
 

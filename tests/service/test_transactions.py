@@ -184,6 +184,7 @@ def test_with_autocommit_off_the_caller_commits(manual: DjangoCheckpointer, end:
     transaction.rollback()
 
 
+@pytest.mark.usefixtures("whole_states")
 @pytest.mark.vendor("sqlite")
 def test_an_error_of_the_site_s_own_trigger_is_raised_and_nothing_tried_again(
     checkpointer: DjangoCheckpointer,

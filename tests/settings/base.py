@@ -10,6 +10,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from example_project.database_url import parse_database_url
+from weavegraph_checkpoints import conf
+from weavegraph_checkpoints.serde.deltas import planning
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -66,6 +68,13 @@ BEHIND_PGBOUNCER = {
     "DISABLE_SERVER_SIDE_CURSORS": True,
     "OPTIONS": {"prepare_threshold": None},
 }
+
+
+# Store states as changes from this size on, with many keyframes; see CONTRIBUTING.md.
+if changes_from := os.environ.get("WEAVEGRAPH_TEST_CHANGES_FROM_BYTES"):
+    conf.DEFAULT_CHANGES_FROM_BYTES = int(changes_from)
+    planning.SMALL_DELTA_BYTES = 300
+    planning.MAX_IDLE_ROOTS = 2**31
 
 
 def server_databases(variable: str, **test: Any) -> dict[str, dict[str, Any]]:

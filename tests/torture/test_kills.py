@@ -17,6 +17,7 @@ from tests.torture.supervisor import Supervisor
 from tests.torture.verification import (
     RevisionMonitor,
     count_deadlocks,
+    count_deltas,
     count_kept_saves,
     find_faults,
     wait_for_disconnects,
@@ -65,6 +66,7 @@ def test_acknowledged_saves_survive_killed_writers(
         interrupted_calls=journal.interrupted,
         interrupted_saves_stored=count_kept_saves(journal, scratch.alias),
         acknowledged_saves=journal.acknowledged,
+        stored_as_changes=(deltas := count_deltas(scratch.alias)),
         lost=len(found),
         deadlocks=count_deadlocks(journal, scratch.alias),
         conflicts=journal.refusals["ConcurrencyConflict"],
@@ -74,3 +76,4 @@ def test_acknowledged_saves_survive_killed_writers(
     assert found == []
     assert {call.result for call in journal.failures} <= {DEADLOCK}
     assert journal.interrupted > 0
+    assert deltas > 0

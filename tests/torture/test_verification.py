@@ -7,11 +7,11 @@ import pytest
 from tests.torture.content import build_checkpoint
 from tests.torture.journal import REFUSED, UNKNOWN
 from tests.torture.recorder import CallRecorder
-from tests.torture.verification import RevisionMonitor, find_faults
+from tests.torture.verification import RevisionMonitor, count_deltas, find_faults
 from tests.torture.writer import KEEP_LAST
 from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 STEPS = 4
 
@@ -79,6 +79,15 @@ def test_a_save_of_another_step(recorder: CallRecorder) -> None:
 def test_a_torn_checkpoint(recorder: CallRecorder) -> None:
     Step.objects.filter(session_id="free/0", step=2).update(updated_channels=[])
     assert "free/0 step 2: what is stored is not what free/0.2 saved" in found(recorder)
+
+
+def test_a_damaged_keyframe(recorder: CallRecorder) -> None:
+    for step in range(STEPS + 1, 30):
+        recorder.save("free/0", step, f"free/0.{step}")
+    assert found(recorder) == ""
+    assert count_deltas("default") > 0
+    Keyframe.objects.filter(session="free/0").update(state={})
+    assert "free/0: session 'free/0', step 29: keyframe " in found(recorder)
 
 
 def test_a_torn_snapshot(recorder: CallRecorder) -> None:

@@ -22,7 +22,8 @@ from tests.torture.journal import (
     is_superseded,
 )
 from tests.torture.writer import KEEP_LAST
-from weavegraph_checkpoints import Checkpoint, StepQuery
+from weavegraph_checkpoints import Checkpoint, SerializationError, StepQuery
+from weavegraph_checkpoints.backends.chains import memory
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.health import verify
 from weavegraph_checkpoints.models import Session, Step
@@ -98,15 +99,26 @@ def count_kept_saves(journal: Journal, using: str) -> int:
     return sum(f"Custom:{call.token}" in tokens for call in journal.interrupted_saves())
 
 
+def count_deltas(using: str) -> int:
+    """Return the number of steps that are stored as changes."""
+    return Step.objects.using(using).exclude(base=None).count()
+
+
 def find_faults(journal: Journal, using: str) -> list[str]:
     """Return a description of each row that is missing, unexpected or wrong."""
+    # Read what is stored, whatever this process remembers of it.
+    memory.clear()
     found = list(journal.resumed)
     found += [f"torn snapshot of {session_id}" for session_id in wrong_snapshots(using)]
     found += [f"step without a session: {orphan}" for orphan in orphans(using)]
     found += [f"{finding}" for finding in verify(using=using, deep=True)]
     sessions = {row.id: row for row in Session.objects.using(using).all()}
     for session_id in journal.sessions() | set(sessions):
-        stored = load_steps(session_id, using)
+        try:
+            stored = load_steps(session_id, using)
+        except SerializationError as error:
+            found.append(f"{session_id}: {error}")
+            continue
         if session_id in sessions and not stored:
             found.append(f"{session_id}: created without a step")
         if session_id in journal.forks:
@@ -229,7 +241,8 @@ def _fork_faults(
     for step, checkpoint in stored.items():
         token = get_token(checkpoint)
         sources = journal.saves[fork.session_id].get(step, [])
-        if checkpoint != build_checkpoint(target, step, token) or not any(
+        copied = build_checkpoint(target, step, token, source=fork.session_id)
+        if checkpoint != copied or not any(
             call.token == token and call.may_have_happened and call.begun < fork.ended
             for call in sources
         ):

@@ -10,14 +10,23 @@ from typing import Any
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 SESSION = Session._meta.db_table
 STEP = Step._meta.db_table
+KEYFRAME = Keyframe._meta.db_table
 MAX_STEP = 2**63 - 1
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 
-COPIED = ("message_count", "error_count", "state_bytes", "frontier", "versions_seen", "state")
+COPIED = (
+    "message_count",
+    "error_count",
+    "state_bytes",
+    "base_id",
+    "frontier",
+    "versions_seen",
+    "state",
+)
 SNAPSHOT = ("last_step", "status", *(f"last_{name}" for name in COPIED))
 COLUMNS = (
     "session_id",
@@ -43,6 +52,7 @@ def content(tag: int, frontier: list[str] | None = None) -> dict[str, Any]:
         "message_count": tag,
         "error_count": None if tag % 3 == 0 else tag % 5,
         "state_bytes": None if tag % 4 == 0 else 1000 + tag,
+        "base_id": None,
         "frontier": [f"Custom:node {tag}"] if frontier is None else frontier,
         "versions_seen": {f"node {tag}": {"messages": 2**64 - 1 - tag}},
         "state": {"tag": tag, "exact": [1e23, -0.0, "\0", 2**64 - 1]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db import connections
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
@@ -18,8 +19,10 @@ from weavegraph_checkpoints.admin.presenters.timeline import (
     build_step_deltas,
     get_evenly_spaced,
 )
+from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.models import Step
 from weavegraph_checkpoints.querysets import StepQuerySet
+from weavegraph_checkpoints.serde.deltas import is_delta
 
 PAGE_SIZE = 50
 MAX_DECODED_BYTES = 80_000_000
@@ -105,17 +108,34 @@ def get_step(steps: StepQuerySet, step: int) -> StepSummary | None:
 def is_decodable(*sides: tuple[StepQuerySet, StepSummary]) -> bool:
     """Return whether the states of steps can be decoded together in ``MAX_DECODED_BYTES``.
 
-    Reads the text of large states only. The estimate is too high if messages consist of
-    punctuation.
+    Reads the text of large states only, and never puts one together. The estimate is too high
+    if messages consist of punctuation, or keyframes have much that the state has no longer.
     """
-    total = 0
-    for steps, step in sides:
-        if step.bytes is None or step.bytes > SMALL_STATE_BYTES:
-            found = steps.filter(step=step.step).annotate(text=Cast("state", TextField()))
-            text = found.values_list("text", flat=True).first() or ""
-            total += sum(text.count(char) * size for char, size in BYTES_PER_CHAR.items())
-            total += 0 if text.isascii() else text.count(",") * BYTES_PER_TEXT
-    return total <= MAX_DECODED_BYTES
+    large = [
+        (steps, step)
+        for steps, step in sides
+        if step.bytes is None or step.bytes > SMALL_STATE_BYTES
+    ]
+    return sum(_estimate_decoded_bytes(*side) for side in large) <= MAX_DECODED_BYTES
+
+
+def _estimate_decoded_bytes(steps: StepQuerySet, step: StepSummary) -> int:
+    found = steps.filter(step=step.step).annotate(text=Cast("state", TextField()))
+    row = found.values_list("session_id", "base_id", "text").first()
+    if row is None:
+        return 0
+    session_id, base_id, text = row
+    texts = [text]
+    if base_id is not None and is_delta(text):
+        # A state has no values that neither its changes nor their keyframes have.
+        keyframes = get_backend(connections[steps.db]).read_keyframes(session_id, base_id)
+        texts += [str(keyframe.state) for keyframe in keyframes]
+    return sum(map(_estimate_text, texts))
+
+
+def _estimate_text(text: str) -> int:
+    total = sum(text.count(char) * size for char, size in BYTES_PER_CHAR.items())
+    return total if text.isascii() else total + text.count(",") * BYTES_PER_TEXT
 
 
 def get_previous_step(steps: StepQuerySet, step: int) -> StepSummary | None:

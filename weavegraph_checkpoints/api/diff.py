@@ -46,8 +46,10 @@ class _PatchTooLong(Exception):
     """The patch would be longer than the whole state."""
 
 
-def build_patch(before: str, after: str, budget: DiffBudget | None = None) -> list[dict[str, Any]]:
-    """Return the patch that turns one stored state into another.
+def build_patch(
+    before: bytes, after: bytes, budget: DiffBudget | None = None
+) -> list[dict[str, Any]]:
+    """Return the patch that turns one state, as JSON, into another.
 
     It distinguishes 1 from 1.0 and from true, and 0.0 from -0.0. Once the budget is
     exhausted, changed values are replaced whole; a patch that would be much longer than
@@ -67,13 +69,12 @@ def build_patch(before: str, after: str, budget: DiffBudget | None = None) -> li
     return builder.operations
 
 
-def _normalize(state: str) -> bytes:
-    """Return a stored state as the API returns it.
+def _normalize(data: bytes) -> bytes:
+    """Return a state as the API returns it.
 
     A long state is taken as it is stored if it begins as the app writes it, because decoding
     it could take many times its size in memory.
     """
-    data = state.encode()
     if len(data) > _MAX_CANONICAL_BYTES and data.startswith(b'{"messages":{"version":'):
         return data
     return serde.dumps_state(serde.loads_state(data))

@@ -8,9 +8,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db import connections, router
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from drf_spectacular.openapi import AutoSchema
@@ -28,6 +27,8 @@ from weavegraph_checkpoints.api.exceptions import InvalidRequest, handle_excepti
 from weavegraph_checkpoints.api.permissions import CheckpointPermission
 from weavegraph_checkpoints.api.renderers import BrowsableAPIRenderer, JSONRenderer
 from weavegraph_checkpoints.api.serializers import SESSION_COLUMNS
+from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.history import read_state_json
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain import Checkpoint
 from weavegraph_checkpoints.domain.limits import is_session_id
@@ -122,18 +123,19 @@ class BaseView(APIView):
             raise NotFound(f"session {self.session_id!r} has no step {step}")
         return checkpoint
 
-    def get_state_json(self, step: int) -> str:
-        """Return the stored state of a step of the session in the URL. Raises ``NotFound``."""
-        steps = Step.objects.using(router.db_for_write(Step)).filter(
-            session_id=self.session_id, step=step
-        )
-        if self.checkpointer.owner is not None:
-            steps = steps.filter(session__owner=self.checkpointer.owner)
-        found = steps if is_session_id(self.session_id) else steps.none()
-        state = found.values_list(Cast("state", TextField()), flat=True).order_by().first()
+    def get_state_json(self, step: int) -> bytes:
+        """Return the state of a step of the session in the URL as JSON, without decoding it.
+
+        Raises ``NotFound``.
+        """
+        backend = get_backend(connections[router.db_for_write(Step)])
+        owner = self.checkpointer.owner
+        state = None
+        if is_session_id(self.session_id):
+            state = read_state_json(backend, self.session_id, step, owner)
         if state is None:
             raise NotFound(f"session {self.session_id!r} has no step {step}")
-        return str(state)
+        return state
 
     @cached_property
     def sessions_url(self) -> str:

@@ -8,7 +8,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.backends.rows import COLUMNS, LockedSession, StepRow
 from weavegraph_checkpoints.domain import StepQuery
-from weavegraph_checkpoints.exceptions import ConcurrencyConflict, SessionNotFound
+from weavegraph_checkpoints.domain.limits import MAX_STEP, check_integer
+from weavegraph_checkpoints.exceptions import (
+    ConcurrencyConflict,
+    InvalidCheckpoint,
+    SessionNotFound,
+)
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.querysets import contains_node
 
@@ -43,6 +48,15 @@ def query_condition(
     return condition, parameters
 
 
+def check_follows(step: int, expected_last_step: int) -> None:
+    """Raise ``InvalidCheckpoint`` if a step cannot come after the expected one."""
+    check_integer(expected_last_step, "expected_last_step", MAX_STEP)
+    if step <= expected_last_step and (step, expected_last_step) != (0, 0):
+        raise InvalidCheckpoint(
+            f"step {step} cannot come after step {expected_last_step}", "$.step"
+        )
+
+
 def check_writable(
     found: LockedSession | None, row: StepRow, owner: str | None, expected: int | None
 ) -> None:
@@ -52,10 +66,13 @@ def check_writable(
     because a last step other than 0 is expected. Raise ``SessionNotFound`` or
     ``ConcurrencyConflict``.
     """
-    actual_owner, last_step, is_empty = found or (owner, 0, True)
-    if owner not in (None, actual_owner):
+    found = found or LockedSession(owner or "", 0, True, None)
+    if owner not in (None, found.owner):
         raise SessionNotFound(row.session_id)
-    if expected is not None and (last_step != expected or (row.step == expected and not is_empty)):
+    last_step = found.last_step
+    if expected is not None and (
+        last_step != expected or (row.step == expected and not found.is_empty)
+    ):
         raise ConcurrencyConflict(row.session_id, expected, last_step)
 
 
@@ -64,8 +81,8 @@ def save_condition(
 ) -> tuple[str, dict[str, Any]]:
     """Return the SQL condition that equals ``check_writable``, and the parameters of a save.
 
-    They are named because Django converts named placeholders for SQLite without a regular
-    expression.
+    A step with a base is saved only while that is the base of the newest step. The parameters
+    are named because Django converts named placeholders for SQLite without a regular expression.
     """
     condition = ""
     parameters = dict(zip(COLUMNS, row.parameters(connection), strict=True))
@@ -77,4 +94,6 @@ def save_condition(
         parameters["expected"] = expected
         if row.step == expected:
             condition += " AND status = 'empty'"
+    if row.base_id is not None:
+        condition += " AND last_base_id = %(base_id)s"
     return condition, parameters

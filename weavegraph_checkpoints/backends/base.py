@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Literal
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -12,9 +14,11 @@ from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints import related
 from weavegraph_checkpoints.backends.access import owner_condition
+from weavegraph_checkpoints.backends.batching import batched
+from weavegraph_checkpoints.backends.keyframes import KeyframeRow, KeyframeUse, split_by_need
 from weavegraph_checkpoints.backends.rows import (
     COLUMNS,
-    DATA_COLUMNS,
+    LOCKED_SESSION,
     LockedSession,
     SessionRow,
     StepKey,
@@ -22,22 +26,30 @@ from weavegraph_checkpoints.backends.rows import (
     Version,
     placeholders,
 )
-from weavegraph_checkpoints.domain import Checkpoint
-from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
-from weavegraph_checkpoints.models import Session, Step
-from weavegraph_checkpoints.serde import checkpoint_from_columns
+from weavegraph_checkpoints.backends.updates import StateUpdate
+from weavegraph_checkpoints.domain.limits import MAX_STEP
+from weavegraph_checkpoints.models import Keyframe, Session, Step
 
 SESSION = Session._meta.db_table
 STEP = Step._meta.db_table
+KEYFRAME = Keyframe._meta.db_table
 
 INSERT_SESSION = (
     f"INSERT INTO {SESSION} (id, owner, concurrency_limit, created_at, updated_at,"
     " last_step, revision, status, forked_from)"
 )
 INSERT_STEP = f"INSERT INTO {STEP} ({', '.join(COLUMNS)})"
+INSERT_KEYFRAME = f"INSERT INTO {KEYFRAME} ({', '.join(KeyframeRow._fields)})"
 NAMED_PLACEHOLDERS = [f"%({column})s" for column in COLUMNS]
 
-_NEWEST_STEP_ID = f"(SELECT id FROM {STEP} WHERE session_id = {SESSION}.id AND step = last_step)"
+NEWEST_STEP_ID = f"(SELECT id FROM {STEP} WHERE session_id = {SESSION}.id AND step = last_step)"
+
+
+MAX_KEYFRAMES = 500
+"""The number of keyframes that a statement copies or deletes."""
+
+Attempt = Literal["saved", "no session", "refused"]
+"""What came of a save that was attempted without a transaction."""
 
 
 class Backend(ABC):
@@ -71,6 +83,8 @@ class Backend(ABC):
     """Prefix of a SELECT that finds many rows by an index, in any order."""
     delete_steps = f"DELETE FROM {STEP}"
     """Start of a DELETE of steps by session, or by session and step number."""
+    delete_keyframes = f"DELETE FROM {KEYFRAME}"
+    """Start of a DELETE of keyframes by session, or by session and id."""
     has_arrays = False
     """Whether a parameter may be an array. Such a database has DELETE … RETURNING too."""
     has_row_values = True
@@ -93,7 +107,8 @@ class Backend(ABC):
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
-    def _fetch_one(self, sql: str, parameters: Sequence[Any]) -> Any:
+    def fetch_one(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+        """Run a query, and return its first row or ``None``."""
         with self.cursor() as cursor:
             cursor.execute(sql, parameters)
             return cursor.fetchone()
@@ -128,6 +143,10 @@ class Backend(ABC):
         """Return a column for a condition that no index may serve."""
         return column
 
+    def get_read_lock(self) -> str:
+        """Return the suffix of a SELECT that must not read from an older snapshot."""
+        return ""
+
     def compare_key(self, operator: str, key: StepKey) -> tuple[str, list[Any]]:
         """Return the condition that a step is ``>`` or ``<=`` a key, and its parameters."""
         session_id, step = key
@@ -140,16 +159,47 @@ class Backend(ABC):
 
     # Writes
 
-    @abstractmethod
-    def save(
-        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
-    ) -> None:
-        """Save a step, and its session if that is new, in one transaction.
+    def save_into_existing(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool
+    ) -> Attempt:
+        """Try to save a step into an existing session by one statement, which locks it.
 
-        With ``expected``, save only if that is the last step. Raise ``SessionNotFound``
-        for a session of another owner, ``ConcurrencyConflict`` for another last step, and
-        without ``replace`` ``StepExists`` for a step that exists.
+        Raise the errors of ``saving.save``, unless only a transaction can find out.
         """
+        return "refused"
+
+    @abstractmethod
+    def lock_or_create(
+        self, row: StepRow, owner: str | None, expected: int | None, *, is_missing: bool
+    ) -> LockedSession | None:
+        """Lock the session of a step that is about to be saved; create it if it is missing.
+
+        ``is_missing`` says that it was missing just now. A missing session for which a step
+        other than 0 is expected may be left uncreated; return ``None`` then.
+        """
+
+    @abstractmethod
+    def insert_step(self, row: StepRow, *, replace: bool) -> None:
+        """Insert a step into a locked session, or replace it. Raise ``StepExists``."""
+
+    def insert_keyframe(self, row: KeyframeRow) -> bool:
+        """Insert a keyframe; return whether none follows its previous one yet."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"{INSERT_KEYFRAME} VALUES ({placeholders(row)})"
+                " ON CONFLICT (previous_id) DO NOTHING",
+                row.parameters(),
+            )
+            return bool(cursor.rowcount > 0)
+
+    def update_states(self, session_id: str, updates: Sequence[StateUpdate]) -> None:
+        """Write the states of steps of a locked session in another form."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                f"UPDATE {STEP} SET base_id = %s, state_bytes = %s, state = %s"
+                " WHERE session_id = %s AND step = %s",
+                [(*values, session_id, step) for step, *values in updates],
+            )
 
     def insert_session(
         self, cursor: CursorWrapper, row: StepRow, owner: str | None, suffix: str
@@ -177,6 +227,7 @@ class Backend(ABC):
             deletion = related.deletion([session_id], self.connection.alias)
             with deletion, self.connection.cursor() as cursor:
                 cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
+                cursor.execute(f"{self.delete_keyframes} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
 
@@ -184,62 +235,64 @@ class Backend(ABC):
         """Prepare locked sessions right before their last steps and rows are deleted."""
 
     def delete_sessions(self, session_ids: Sequence[str]) -> None:
-        """Delete locked sessions whose steps are deleted already."""
+        """Delete locked sessions whose steps are deleted already, with their keyframes."""
         ids = placeholders(session_ids)
         with self.connection.cursor() as cursor:
+            cursor.execute(f"{self.delete_keyframes} WHERE session_id IN ({ids})", session_ids)
             cursor.execute(f"DELETE FROM {SESSION} WHERE id IN ({ids})", session_ids)
 
-    def fork(self, source: str, target: str, at_step: int, owner: str | None) -> None:
-        """Copy the steps of ``source`` up to ``at_step`` into a new session.
+    def delete_unneeded_keyframes(self, session_ids: Sequence[str]) -> None:
+        """Delete the keyframes of locked sessions that no step needs."""
+        if not session_ids:
+            return
+        _, unneeded = split_by_need(self.get_keyframe_uses(session_ids, MAX_STEP))
+        for session_id, rows in groupby(sorted(unneeded), attrgetter("session_id")):
+            # In the order of the ids, and so each before the one that it refers to.
+            for batch in batched((row.id for row in rows), MAX_KEYFRAMES):
+                with self.connection.cursor() as cursor:
+                    cursor.execute(
+                        f"{self.delete_keyframes}"
+                        f" WHERE session_id = %s AND id IN ({placeholders(batch)})",
+                        [session_id, *batch],
+                    )
 
-        Raise ``SessionExists`` or ``SessionNotFound``.
-        """
-        condition, parameters = owner_condition(owner)
-        data = ", ".join(DATA_COLUMNS)
-        with transaction.atomic(self.connection.alias), self.connection.cursor() as cursor:
-            cursor.execute(
-                f"{INSERT_SESSION} SELECT %s, owner, concurrency_limit, {self.now}, {self.now},"
-                f" 0, 0, 'empty', id FROM {SESSION} AS origin WHERE id = %s{condition}"
-                f" AND EXISTS (SELECT 1 FROM {STEP} WHERE session_id = %s AND step <= %s)"
-                f" {self.on_session_conflict}",
-                [target, source, *parameters, source, at_step],
-            )
-            if cursor.rowcount != 1:
-                self._refuse_fork(source, target, at_step, owner)
-            cursor.execute(
-                f"INSERT INTO {STEP} (session_id, step, {data}) SELECT %s, step, {data}"
-                f" FROM {STEP} WHERE session_id = %s AND step <= %s ORDER BY step DESC",
-                [target, source, at_step],
-            )
-            if cursor.rowcount == 0:
-                raise SessionNotFound(source, "has no step to fork")
-            cursor.execute(
-                f"UPDATE {SESSION} SET forked_at_step = last_step WHERE id = %s", [target]
-            )
+    def get_keyframe_uses(self, session_ids: Sequence[str], at_step: int) -> list[KeyframeUse]:
+        """Return the keyframes of sessions, and whether steps up to ``at_step`` use them."""
+        same_session = f"{self.without_index(f'{STEP}.session_id')} = {KEYFRAME}.session_id"
+        lock = self.get_read_lock()
+        rows = self.fetch_all(
+            f"SELECT session_id, root_id, id, EXISTS (SELECT 1 FROM {STEP}"
+            f" WHERE base_id = {KEYFRAME}.id AND {same_session} AND step <= %s {lock})"
+            f" FROM {KEYFRAME} WHERE session_id IN ({placeholders(session_ids)})"
+            f" {lock}",
+            [at_step, *session_ids],
+        )
+        return list(map(KeyframeUse._make, rows))
 
-    def _refuse_fork(self, source: str, target: str, at_step: int, owner: str | None) -> NoReturn:
-        origin = self.get_session(source)
-        if origin is None or owner not in (None, origin[0]):
-            raise SessionNotFound(source)
-        if not self.fetch_all(
-            f"SELECT 1 FROM {STEP} WHERE session_id = %s AND step <= %s LIMIT 1",
-            [source, at_step],
-        ):
-            raise SessionNotFound(source, "has no step to fork")
-        existing = self.get_session(target)
-        if existing is not None and owner not in (None, existing[0]):
-            raise SessionNotFound(target)
-        raise SessionExists(target)
+    def copy_keyframes(self, source: str, target: str, ids: Sequence[int], shift: int) -> None:
+        """Copy keyframes of a session into another; the ids of the copies differ by ``shift``."""
+        self.insert_copies(source, target, ids, shift, f"previous_id + ({shift})")
+
+    def insert_copies(
+        self, source: str, target: str, ids: Sequence[int], shift: int, previous_id: str
+    ) -> None:
+        """Insert copies of keyframes, with an expression for their ``previous_id``."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"{INSERT_KEYFRAME} SELECT id + ({shift}), %s, root_id + ({shift}),"
+                f" {previous_id}, state FROM {KEYFRAME}"
+                f" WHERE session_id = %s AND id IN ({placeholders(ids)})",
+                [target, source, *ids],
+            )
 
     # Reads
 
     def get_session(self, session_id: str, lock: str = "") -> LockedSession | None:
-        """Return the owner and the last step of a session, and whether it has no steps."""
+        """Return what decides whether and how a step may be saved into a session."""
         rows = self.fetch_all(
-            f"SELECT owner, last_step, status = 'empty' FROM {SESSION} WHERE id = %s {lock}",
-            [session_id],
+            f"SELECT {LOCKED_SESSION} FROM {SESSION} WHERE id = %s {lock}", [session_id]
         )
-        return rows[0] if rows else None
+        return LockedSession(*rows[0]) if rows else None
 
     def select_sessions(self, condition: str, parameters: Sequence[Any]) -> list[SessionRow]:
         """Return the sessions that match an SQL condition, which may end in an ORDER BY."""
@@ -250,30 +303,32 @@ class Backend(ABC):
         )
         return [SessionRow.from_db(*row) for row in rows]
 
-    def latest(
-        self, session_id: str, owner: str | None, *, with_step_id: bool = False
-    ) -> tuple[Checkpoint, Version] | None:
-        """Return the snapshot and version of a session, without the id from the row alone."""
-        condition, parameters = owner_condition(owner)
-        row = self._fetch_one(
-            "SELECT created_at, revision, updated_at, last_step, concurrency_limit,"
-            f" {self.json_as_text('last_state')}, {self.json_as_text('last_frontier')},"
-            f" {self.json_as_text('last_versions_seen')},"
-            f" {_NEWEST_STEP_ID if with_step_id else 'NULL'} FROM {SESSION}"
-            f" WHERE id = %s AND last_state IS NOT NULL{condition}",
-            [session_id, *parameters],
-        )
-        if row is None:
-            return None
-        created_at, revision, updated_at, last_step, *columns, step_id = row
-        version = Version.from_db(created_at, revision, updated_at, step_id)
-        return checkpoint_from_columns(session_id, last_step, version.updated_at, *columns), version
+    def read_keyframes(
+        self,
+        session_id: str,
+        key: int,
+        below: int | None = None,
+        lock: str = "",
+    ) -> list[KeyframeRow]:
+        """Return the chain of a keyframe from its root, or from below an id, up to itself."""
+        condition, parameters = "", []
+        if below is not None:
+            condition, parameters = " AND id < %s", [below]
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, session_id, root_id, previous_id,"
+                f" {self.json_as_text('state')} FROM {KEYFRAME} WHERE session_id = %s"
+                f" AND root_id = (SELECT root_id FROM {KEYFRAME} WHERE id = %s {lock})"
+                f" AND id >= %s{condition} ORDER BY id DESC {lock}",
+                [session_id, key, key, *parameters],
+            )
+            return list(map(KeyframeRow._make, cursor.fetchall()))
 
     def version(self, session_id: str, owner: str | None) -> Version | None:
         """Return the version of a session's snapshot, without reading the snapshot."""
         condition, parameters = owner_condition(owner)
-        row = self._fetch_one(
-            f"SELECT created_at, revision, updated_at, {_NEWEST_STEP_ID} FROM {SESSION}"
+        row = self.fetch_one(
+            f"SELECT created_at, revision, updated_at, {NEWEST_STEP_ID} FROM {SESSION}"
             f" WHERE id = %s AND status <> 'empty'{condition}",
             [session_id, *parameters],
         )

@@ -1,31 +1,124 @@
-"""Read the steps of a session: one step, or a page that is limited in steps and in bytes."""
+"""Read the steps of a session: the newest, one step, or a page limited in steps and in bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from weavegraph_checkpoints.backends.access import query_condition, steps_condition
-from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
-from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, from_db_timestamp
+from weavegraph_checkpoints.backends.access import (
+    owner_condition,
+    query_condition,
+    steps_condition,
+)
+from weavegraph_checkpoints.backends.base import NEWEST_STEP_ID, SESSION, STEP, Backend
+from weavegraph_checkpoints.backends.chains import Bases, memory, read_bases
+from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, Version, from_db_timestamp
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery, VersionedState
 from weavegraph_checkpoints.domain.limits import MAX_PAGE_BYTES, MAX_PAGE_COLUMN_BYTES
+from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
+from weavegraph_checkpoints.serde.deltas import is_delta
+from weavegraph_checkpoints.serde.errors import name_step
 
 COLUMNS = ("state", *JSON_COLUMNS)
 """The columns of a step that a page may leave out."""
 
+MAX_READS = 3
+"""How often rows are read while others delete them and their keyframes in between."""
+
+T = TypeVar("T")
+
 _NO_STATE = VersionedState()
 _UNREAD = dict.fromkeys(JSON_COLUMNS, "'[]'") | {"state": "NULL", "versions_seen": "'{}'"}
+
+
+class _Snapshot(NamedTuple):
+    created_at: Any
+    revision: int
+    updated_at: Any
+    last_step: int
+    concurrency_limit: int
+    base_id: int | None
+    state: str
+    frontier: str
+    versions_seen: str
+    step_id: int | None
+
+
+class _Step(NamedTuple):
+    step: int
+    created_at: Any
+    concurrency_limit: int
+    base_id: int | None
+    state: str | None
+    documents: Sequence[Any]
+
+
+def read_latest(
+    backend: Backend, session_id: str, owner: str | None, *, with_step_id: bool = False
+) -> tuple[Checkpoint, Version] | None:
+    """Return the snapshot and version of a session, without the id from the row alone."""
+    condition, parameters = owner_condition(owner)
+    columns = map(backend.json_as_text, ("last_state", "last_frontier", "last_versions_seen"))
+    statement = (
+        "SELECT created_at, revision, updated_at, last_step, concurrency_limit, last_base_id,"
+        f" {', '.join(columns)}, {NEWEST_STEP_ID if with_step_id else 'NULL'} FROM {SESSION}"
+        f" WHERE id = %s AND last_state IS NOT NULL{condition}"
+    )
+
+    def read() -> list[_Snapshot]:
+        row = backend.fetch_one(statement, [session_id, *parameters])
+        return [] if row is None else [_Snapshot(*row)]
+
+    rows, bases = _read_with_bases(backend, session_id, read)
+    if not rows:
+        return None
+    (row,) = rows
+    version = Version.from_db(row.created_at, row.revision, row.updated_at, row.step_id)
+    checkpoint = checkpoint_from_columns(
+        session_id,
+        row.last_step,
+        version.updated_at,
+        row.concurrency_limit,
+        _get_state(row, bases),
+        row.frontier,
+        row.versions_seen,
+    )
+    newest = bases.get(row.base_id) if row.base_id in bases else None
+    memory.see_newest(backend.connection.alias, session_id, newest)
+    return checkpoint, version
 
 
 def read_step(backend: Backend, session_id: str, step: int, owner: str | None) -> Checkpoint | None:
     """Return one step of a session."""
     condition, parameters = steps_condition(session_id, owner)
     source = f"{backend.steps_by_key} WHERE {condition} AND step = %s"
-    for row in _iter_rows(backend, session_id, COLUMNS, source, [*parameters, step]):
-        return _build_checkpoint(session_id, row)
-    return None
+
+    def read() -> list[_Step]:
+        return list(_iter_rows(backend, session_id, COLUMNS, source, [*parameters, step]))
+
+    rows, bases = _read_with_bases(backend, session_id, read)
+    return _build_checkpoint(session_id, rows[0], bases) if rows else None
+
+
+def read_state_json(
+    backend: Backend, session_id: str, step: int, owner: str | None
+) -> bytes | None:
+    """Return the whole state of one step of a session as JSON, without decoding its values."""
+    condition, parameters = steps_condition(session_id, owner)
+    source = f"{backend.steps_by_key} WHERE {condition} AND step = %s"
+
+    def read() -> list[_Step]:
+        return list(_iter_rows(backend, session_id, ["state"], source, [*parameters, step]))
+
+    rows, bases = _read_with_bases(backend, session_id, read)
+    state = rows[0].state if rows else None
+    if state is None or not is_delta(state):
+        return None if state is None else state.encode()
+    try:
+        return bases.get(rows[0].base_id).folded.apply(state).to_json()
+    except SerializationError as error:
+        raise name_step(error, session_id, step) from None
 
 
 def read_page(
@@ -50,16 +143,53 @@ def read_page(
         return total, ()
     limit, offset = query.page_limit, query.offset or 0
     sizes = _state_size(backend, columns), _columns_size(backend, columns)
-    if backend.streams_rows:
-        source = _select_matching(condition)
-        parameters = [*parameters, *parameters, offset, limit]
-        rows = _iter_rows(backend, session_id, columns, source, parameters, sizes)
-        rows = _take_while_small(rows, max_bytes)
-    else:
+
+    def read() -> list[_Step]:
+        if backend.streams_rows:
+            source = _select_matching(condition)
+            bounds = [*parameters, offset, limit]
+            rows = _iter_rows(backend, session_id, columns, source, [*parameters, *bounds], sizes)
+            return list(_take_while_small(rows, max_bytes))
         source = _select_small(backend, condition, sizes)
-        parameters = [*parameters, limit, offset, session_id, max_bytes, session_id]
-        rows = _iter_rows(backend, session_id, columns, source, parameters)
-    return total, tuple(_build_checkpoint(session_id, row) for row in rows)
+        bounds = [limit, offset, session_id, max_bytes, session_id]
+        return list(_iter_rows(backend, session_id, columns, source, [*parameters, *bounds]))
+
+    rows, bases = _read_with_bases(backend, session_id, read)
+    return total, tuple(_build_checkpoint(session_id, row, bases) for row in rows)
+
+
+Row = TypeVar("Row", _Snapshot, _Step)
+
+
+def _read_with_bases(
+    backend: Backend, session_id: str, read: Callable[[], list[Row]]
+) -> tuple[list[Row], Bases]:
+    """Return rows and their bases; read again if others deleted them between the statements."""
+    reads_left = MAX_READS
+    while True:
+        rows = read()
+        bases = read_bases(backend, session_id, _get_base_ids(rows))
+        reads_left -= 1
+        if not (bases.missing and reads_left):
+            return rows, bases
+
+
+def _get_base_ids(rows: Sequence[_Snapshot] | Sequence[_Step]) -> set[int]:
+    return {
+        row.base_id
+        for row in rows
+        if row.base_id is not None and row.state is not None and is_delta(row.state)
+    }
+
+
+def _get_state(row: _Snapshot | _Step, bases: Bases) -> str | VersionedState | Callable[[], Any]:
+    """Return a state as ``checkpoint_from_columns`` takes it."""
+    state = row.state
+    if state is None:
+        return _NO_STATE
+    if is_delta(state):
+        return lambda: bases.get(row.base_id).folded.to_state(state)
+    return state
 
 
 def _state_size(backend: Backend, columns: Collection[str]) -> str:
@@ -83,19 +213,20 @@ def _select_matching(condition: str) -> str:
     return f"{STEP} WHERE {condition} AND step <= ({first}) ORDER BY step DESC LIMIT %s"
 
 
-def _take_while_small(rows: Iterator[Any], max_bytes: int) -> Iterator[Any]:
-    """Yield rows until their sizes, the last two values of each, exceed the limits of a page.
+def _take_while_small(rows: Iterator[_Step], max_bytes: int) -> Iterator[_Step]:
+    """Yield rows until their sizes, the last two documents, exceed the limits of a page.
 
     The driver reads a row only when it is asked for.
     """
     state_bytes = column_bytes = 0
-    for position, (*row, state_size, columns_size) in enumerate(rows):
+    for position, row in enumerate(rows):
+        *documents, state_size, columns_size = row.documents
         state_bytes += state_size
         column_bytes += columns_size
         is_large = state_bytes > max_bytes or column_bytes > MAX_PAGE_COLUMN_BYTES
         if position and is_large:
             return
-        yield row
+        yield row._replace(documents=documents)
 
 
 def _select_small(backend: Backend, condition: str, sizes: tuple[str, str]) -> str:
@@ -131,27 +262,27 @@ def _iter_rows(
     source: str,
     parameters: list[Any],
     sizes: tuple[str, ...] = (),
-) -> Iterator[Any]:
+) -> Iterator[_Step]:
     selected = [
         backend.json_as_text(name) if name in columns else _UNREAD[name] for name in COLUMNS
     ]
     with backend.cursor() as cursor:
         cursor.execute(
             f"SELECT step, {STEP}.created_at,"
-            f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s),"
+            f" (SELECT concurrency_limit FROM {SESSION} WHERE id = %s), base_id,"
             f" {', '.join([*selected, *sizes])} FROM {source}",
             [session_id, *parameters],
         )
-        yield from cursor
+        for step, created_at, limit, base_id, state, *documents in cursor:
+            yield _Step(step, created_at, limit, base_id, state, documents)
 
 
-def _build_checkpoint(session_id: str, row: Any) -> Checkpoint:
-    step, created_at, limit, state, *documents = row
+def _build_checkpoint(session_id: str, row: _Step, bases: Bases) -> Checkpoint:
     return checkpoint_from_columns(
         session_id,
-        step,
-        from_db_timestamp(created_at),
-        limit,
-        _NO_STATE if state is None else state,
-        *documents,
+        row.step,
+        from_db_timestamp(row.created_at),
+        row.concurrency_limit,
+        _get_state(row, bases),
+        *row.documents,
     )

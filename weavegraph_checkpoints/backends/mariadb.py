@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
-from weavegraph_checkpoints.backends.access import check_writable
-from weavegraph_checkpoints.backends.base import INSERT_STEP, SESSION, STEP, Backend
+from weavegraph_checkpoints.backends.base import (
+    INSERT_KEYFRAME,
+    INSERT_STEP,
+    KEYFRAME,
+    SESSION,
+    STEP,
+    Backend,
+)
+from weavegraph_checkpoints.backends.keyframes import KeyframeRow
 from weavegraph_checkpoints.backends.rows import (
     COLUMNS,
     DATA_COLUMNS,
+    LOCKED_SESSION,
     LockedSession,
     StepRow,
     placeholders,
@@ -39,6 +47,10 @@ class MariaDBBackend(Backend):
     # this form of DELETE takes an index hint. sql_safe_updates refuses it, whatever its condition.
     steps_by_key = f"{STEP} FORCE INDEX (weavegraph_step_unique)"
     delete_steps = f"SET STATEMENT sql_safe_updates = 0 FOR DELETE {STEP} FROM {steps_by_key}"
+    delete_keyframes = (
+        f"SET STATEMENT sql_safe_updates = 0 FOR DELETE {KEYFRAME} FROM {KEYFRAME}"
+        " FORCE INDEX (weavegraph_keyframe_unique)"
+    )
     join_steps = f"STRAIGHT_JOIN {steps_by_key} WHERE session_id = %s AND step = number"
     # Following the index would fetch each row separately, which takes twice the time.
     all_steps = f"{STEP} IGNORE INDEX (weavegraph_step_unique)"
@@ -58,37 +70,56 @@ class MariaDBBackend(Backend):
         """See ``Backend.is_distinct``."""
         return f"NOT ({left} <=> {right})"
 
-    def save(
-        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
-    ) -> None:
-        """See ``Backend.save``."""
-        with transaction.atomic(self.connection.alias):
-            if expected:
-                # Rolling back a created row could deadlock, so a missing session is not created.
-                found = self.get_session(row.session_id, "FOR UPDATE")
-            else:
-                found = self._lock_or_create(row, owner)
-            check_writable(found, row, owner, expected)
-            self._insert_step(row, replace)
+    def get_read_lock(self) -> str:
+        """See ``Backend.get_read_lock``.
 
-    def _lock_or_create(self, row: StepRow, owner: str | None) -> LockedSession | None:
-        """Lock a session, created if it is missing.
+        Under REPEATABLE READ only a locking read sees what others committed since the first read
+        of the transaction.
+        """
+        return "" if self._is_read_committed() else "LOCK IN SHARE MODE"
+
+    def _is_read_committed(self) -> bool:
+        return self.connection.isolation_level == READ_COMMITTED  # type: ignore[attr-defined, no-any-return]
+
+    def read_keyframes(
+        self,
+        session_id: str,
+        key: int,
+        below: int | None = None,
+        lock: str = "",
+    ) -> list[KeyframeRow]:
+        """See ``Backend.read_keyframes``.
+
+        A row that was locked, or saved into, may name a keyframe that the snapshot of the
+        transaction does not have.
+        """
+        rows = super().read_keyframes(session_id, key, below)
+        lock = self.get_read_lock()
+        return super().read_keyframes(session_id, key, below, lock) if lock and not rows else rows
+
+    def lock_or_create(
+        self, row: StepRow, owner: str | None, expected: int | None, *, is_missing: bool
+    ) -> LockedSession | None:
+        """See ``Backend.lock_or_create``.
 
         Transactions that wait in an upsert for a row that is then deleted each keep the gap
         that the others insert into. A locking read keeps no gap under READ COMMITTED; under
         stricter isolation levels it keeps one whenever it finds nothing.
         """
-        if self.connection.isolation_level == READ_COMMITTED:  # type: ignore[attr-defined]
-            found = self.get_session(row.session_id, "FOR UPDATE")
+        if expected:
+            # Rolling back a created row could deadlock, so a missing session is not created.
+            return self.get_session(row.session_id, self.write_lock)
+        if self._is_read_committed():
+            found = self.get_session(row.session_id, self.write_lock)
             if found is not None:
                 return found
-        returning = "RETURNING owner, last_step, status = 'empty'"
+        suffix = f"{self.on_session_conflict_lock} RETURNING {LOCKED_SESSION}"
         with self.connection.cursor() as cursor:
-            self.insert_session(cursor, row, owner, f"{self.on_session_conflict_lock} {returning}")
-            return cursor.fetchone()  # type: ignore[no-any-return]
+            self.insert_session(cursor, row, owner, suffix)
+            return LockedSession(*cursor.fetchone())
 
-    def _insert_step(self, row: StepRow, replace: bool) -> None:
-        """Insert a step into a locked session, or replace it.
+    def insert_step(self, row: StepRow, *, replace: bool) -> None:
+        """See ``Backend.insert_step``.
 
         Without ``replace``, the error for a duplicate key is caught: an upsert that changes
         nothing would still run the trigger, and ``INSERT IGNORE`` would hide other errors.
@@ -101,6 +132,35 @@ class MariaDBBackend(Backend):
             if replace or error.args[0] != DUPLICATE_KEY:
                 raise
             raise StepExists(row.session_id, row.step) from None
+
+    def insert_keyframe(self, row: KeyframeRow) -> bool:
+        """See ``Backend.insert_keyframe``."""
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(f"{INSERT_KEYFRAME} VALUES ({placeholders(row)})", row.parameters())
+        except IntegrityError as error:
+            if error.args[0] != DUPLICATE_KEY:
+                raise
+            return False
+        return True
+
+    def copy_keyframes(self, source: str, target: str, ids: Sequence[int], shift: int) -> None:
+        """See ``Backend.copy_keyframes``.
+
+        Foreign keys are checked row by row, and INSERT … SELECT from the same table ignores
+        the order of rows with long texts. So ``previous_id`` is set when all rows are there.
+        """
+        self.insert_copies(source, target, ids, shift, "NULL")
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {KEYFRAME} AS origin FORCE INDEX (PRIMARY)"
+                f" STRAIGHT_JOIN {KEYFRAME} AS copy FORCE INDEX (PRIMARY)"
+                f" ON copy.id = origin.id + ({shift})"
+                f" SET copy.previous_id = origin.previous_id + ({shift})"
+                " WHERE origin.session_id = %s AND copy.session_id = %s"
+                f" AND origin.id IN ({placeholders(ids)})",
+                [source, target, *ids],
+            )
 
     def prepare_deletion(self, session_ids: Sequence[str]) -> None:
         """See ``Backend.prepare_deletion``.
@@ -115,6 +175,7 @@ class MariaDBBackend(Backend):
 
     def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """See ``Backend.delete_sessions``; one by one, which never reads another row."""
+        self._execute_for_each(f"{self.delete_keyframes} WHERE session_id = %s", session_ids)
         self._execute_for_each(f"DELETE FROM {SESSION} WHERE id = %s", session_ids)
 
     def _execute_for_each(self, statement: str, session_ids: Sequence[str]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from weavegraph_checkpoints.backends.access import check_writable, save_condition
@@ -13,9 +13,18 @@ from weavegraph_checkpoints.backends.base import (
     NAMED_PLACEHOLDERS,
     SESSION,
     STEP,
+    Attempt,
     Backend,
 )
-from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, StepRow
+from weavegraph_checkpoints.backends.rows import (
+    COLUMNS,
+    DATA_COLUMNS,
+    LOCKED_SESSION,
+    LockedSession,
+    StepRow,
+    placeholders,
+)
+from weavegraph_checkpoints.backends.updates import StateUpdate
 from weavegraph_checkpoints.exceptions import StepExists
 
 _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
@@ -23,11 +32,11 @@ _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
 )
 _KEEP = "ON CONFLICT (session_id, step) DO NOTHING"
 _SAVE = (
-    "WITH locked AS MATERIALIZED (SELECT owner, last_step, status"
+    "WITH locked AS MATERIALIZED (SELECT owner, last_step, status, last_base_id"
     f" FROM {SESSION} WHERE id = %(session_id)s FOR NO KEY UPDATE),"
     f" saved AS ({INSERT_STEP} SELECT {', '.join(NAMED_PLACEHOLDERS)}"
     " FROM locked WHERE TRUE{condition} {on_conflict} RETURNING TRUE AS is_saved)"
-    " SELECT owner, last_step, status = 'empty', (SELECT is_saved FROM saved) FROM locked"
+    f" SELECT {LOCKED_SESSION}, (SELECT is_saved FROM saved) FROM locked"
 )
 
 
@@ -86,40 +95,61 @@ class PostgreSQLBackend(Backend):
         finally:
             raw.cursor_factory = base.Cursor
 
-    def save(
-        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
-    ) -> None:
-        """See ``Backend.save``; one statement if the session exists."""
-        found = self._save_into_existing(row, owner, expected, replace)
-        while found is None and not expected:
-            with transaction.atomic(self.connection.alias):
-                with self.connection.cursor() as cursor:
-                    self.insert_session(cursor, row, owner, self.on_session_conflict)
-                found = self._save_into_existing(row, owner, expected, replace)
-                if found is not None:
-                    _check_saved(found, row, owner, expected)
-        _check_saved(found, row, owner, expected)
-
-    def _save_into_existing(
-        self, row: StepRow, owner: str | None, expected: int | None, replace: bool
-    ) -> tuple[Any, ...] | None:
-        """Lock a session and save a step into it, in one statement.
-
-        Return the owner of the session, its last step, whether it was empty, and ``True``
-        if the step was saved (else ``None``). Return ``None`` if the session is missing.
-        """
+    def save_into_existing(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool
+    ) -> Attempt:
+        """See ``Backend.save_into_existing``."""
         condition, parameters = save_condition(self.connection, row, owner, expected)
         statement = _SAVE.format(condition=condition, on_conflict=_REPLACE if replace else _KEEP)
-        with self.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchone()  # type: ignore[no-any-return]
-
-
-def _check_saved(
-    found: tuple[Any, ...] | None, row: StepRow, owner: str | None, expected: int | None
-) -> None:
-    """Raise the reason why a step was not saved, if it was not."""
-    *locked, is_saved = found or (None,)
-    if not is_saved:
-        check_writable(tuple(locked) or None, row, owner, expected)
+        found = self.fetch_one(statement, parameters)
+        if found is None:
+            check_writable(None, row, owner, expected)
+            return "no session"
+        *columns, is_saved = found
+        if is_saved:
+            return "saved"
+        locked = LockedSession(*columns)
+        check_writable(locked, row, owner, expected)
+        if row.base_id not in (None, locked.last_base_id):
+            return "refused"
         raise StepExists(row.session_id, row.step)
+
+    def lock_or_create(
+        self, row: StepRow, owner: str | None, expected: int | None, *, is_missing: bool
+    ) -> LockedSession | None:
+        """See ``Backend.lock_or_create``."""
+        found = None if is_missing else self.get_session(row.session_id, self.write_lock)
+        while found is None and not expected:
+            with self.connection.cursor() as cursor:
+                self.insert_session(cursor, row, owner, self.on_session_conflict)
+                if cursor.rowcount > 0:
+                    return LockedSession(owner or "", 0, True, None)
+            found = self.get_session(row.session_id, self.write_lock)
+        return found
+
+    def insert_step(self, row: StepRow, *, replace: bool) -> None:
+        """See ``Backend.insert_step``."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                f"{INSERT_STEP} VALUES ({placeholders(COLUMNS)}) {_REPLACE if replace else _KEEP}",
+                row.parameters(self.connection),
+            )
+            if cursor.rowcount == 0:
+                raise StepExists(row.session_id, row.step)
+
+    def update_states(self, session_id: str, updates: Sequence[StateUpdate]) -> None:
+        """See ``Backend.update_states``.
+
+        After each statement the trigger writes another version of the session row, so all steps
+        are updated by one.
+        """
+        if not updates:
+            return
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {STEP} SET base_id = changed.base_id, state_bytes = changed.state_bytes,"
+                " state = changed.state::json FROM unnest(%s::bigint[], %s::bigint[],"
+                " %s::bigint[], %s::text[]) AS changed (step, base_id, state_bytes, state)"
+                f" WHERE {STEP}.session_id = %s AND {STEP}.step = changed.step",
+                [*map(list, zip(*updates, strict=True)), session_id],
+            )

@@ -22,8 +22,15 @@ JSON_COLUMNS = ("frontier", "versions_seen", "ran_nodes", "skipped_nodes", "upda
 StepKey = tuple[str, int]
 """A session id and a step number; steps of several sessions are read in this order."""
 
-LockedSession = tuple[str, int, bool]
-"""The owner and the last step of a session, and whether it has no steps."""
+
+class LockedSession(NamedTuple):
+    """What decides whether and how a step may be saved into a session."""
+
+    owner: str
+    last_step: int
+    is_empty: bool
+    last_base_id: int | None
+    """The keyframe that its newest step is stored as changes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,7 @@ class StepRow(NamedTuple):
     step: int
     concurrency_limit: int
     created_at: datetime
+    base_id: int | None
     message_count: int
     error_count: int
     state_bytes: int
@@ -105,9 +113,14 @@ class StepRow(NamedTuple):
         max_state_bytes: int | None,
         state: bytes | None = None,
         *,
+        state_bytes: int | None = None,
+        base_id: int | None = None,
         is_stored: bool = False,
     ) -> StepRow:
         """Serialize a checkpoint; ``state`` is its state as JSON, if the caller has it.
+
+        If that is stored as changes to the keyframe ``base_id``, ``state_bytes`` is the size of
+        the whole state.
 
         Raise ``SerializationError``, ``InvalidCheckpoint`` for ``versions_seen`` that were
         mutated into an invalid value, ``StateTooLarge`` for a state of more than
@@ -116,17 +129,20 @@ class StepRow(NamedTuple):
         """
         if state is None:
             state = dumps_state(checkpoint.state, path="$.state")
-        if max_state_bytes is not None and len(state) > max_state_bytes:
-            raise StateTooLarge(len(state), max_state_bytes)
+        if state_bytes is None:
+            state_bytes = len(state)
+        if max_state_bytes is not None and state_bytes > max_state_bytes:
+            raise StateTooLarge(state_bytes, max_state_bytes)
         encode = msgspec.json.encode
         row = cls(
             session_id=checkpoint.session_id,
             step=checkpoint.step,
             concurrency_limit=checkpoint.concurrency_limit,
             created_at=checkpoint.created_at,
+            base_id=base_id,
             message_count=len(checkpoint.state.messages.items),
             error_count=len(checkpoint.state.errors.items),
-            state_bytes=len(state),
+            state_bytes=state_bytes,
             frontier=dumps_nodes(checkpoint.frontier),
             ran_nodes=dumps_nodes(checkpoint.ran_nodes),
             skipped_nodes=dumps_nodes(checkpoint.skipped_nodes),
@@ -136,7 +152,7 @@ class StepRow(NamedTuple):
         )
         if not is_stored:
             columns = {name: getattr(row, name) for name in JSON_COLUMNS}
-            check_sizes(checkpoint, columns, state, max_state_bytes)
+            check_sizes(checkpoint, columns, row.state_bytes, max_state_bytes)
         return row
 
     def parameters(self, connection: BaseDatabaseWrapper) -> tuple[Any, ...]:
@@ -144,6 +160,9 @@ class StepRow(NamedTuple):
         created_at = to_db_timestamp(self.created_at, connection)
         return self.session_id, self.step, created_at, *self[4:-1], self.state.decode()
 
+
+LOCKED_SESSION = "owner, last_step, status = 'empty', last_base_id"
+"""The SQL of the values of a ``LockedSession``."""
 
 COLUMNS = tuple(name for name in StepRow._fields if name != "concurrency_limit")
 DATA_COLUMNS = COLUMNS[2:]

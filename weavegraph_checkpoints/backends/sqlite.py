@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
-from weavegraph_checkpoints.backends.access import check_writable, save_condition
-from weavegraph_checkpoints.backends.base import INSERT_STEP, NAMED_PLACEHOLDERS, SESSION, Backend
+from weavegraph_checkpoints.backends.access import save_condition
+from weavegraph_checkpoints.backends.base import (
+    INSERT_STEP,
+    NAMED_PLACEHOLDERS,
+    SESSION,
+    Attempt,
+    Backend,
+)
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS, LockedSession, SessionRow, StepRow
 from weavegraph_checkpoints.exceptions import StepExists
 
@@ -15,6 +22,7 @@ _REPLACE = "ON CONFLICT (session_id, step) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in DATA_COLUMNS
 )
 _KEEP = "ON CONFLICT (session_id, step) DO NOTHING"
+_INSERT = f"{INSERT_STEP} VALUES ({', '.join(NAMED_PLACEHOLDERS)})"
 # If the session is missing or must not be written to, its id is NULL, which the table
 # refuses. INSERT … SELECT with a condition would not fail, but SQLite first copies its rows
 # into a temporary table because the target has a trigger.
@@ -57,30 +65,35 @@ class SQLiteBackend(Backend):
         """See ``Backend.without_index``."""
         return f"+{column}"
 
-    def save(
-        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool = True
-    ) -> None:
-        """See ``Backend.save``; one statement if the session exists."""
+    def save_into_existing(
+        self, row: StepRow, owner: str | None, expected: int | None, *, replace: bool
+    ) -> Attempt:
+        """See ``Backend.save_into_existing``."""
         condition, parameters = save_condition(self.connection, row, owner, expected)
         statement = _SAVE.format(condition=condition, on_conflict=_REPLACE if replace else _KEEP)
         try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(statement, parameters)
-                is_saved: bool | None = cursor.rowcount > 0
+            self._insert(statement, parameters, row)
         except IntegrityError as error:
             if not _is_not_null_error(error):
                 raise
-            is_saved = None
-        if is_saved is None:
-            with transaction.atomic(self.connection.alias):
-                check_writable(self._lock_or_create(row, owner), row, owner, expected)
-                with self.connection.cursor() as cursor:
-                    cursor.execute(statement, parameters)
-                    is_saved = cursor.rowcount > 0
-        if not is_saved:
-            raise StepExists(row.session_id, row.step)
+            return "refused"
+        return "saved"
 
-    def _lock_or_create(self, row: StepRow, owner: str | None) -> LockedSession | None:
+    def insert_step(self, row: StepRow, *, replace: bool) -> None:
+        """See ``Backend.insert_step``."""
+        _, parameters = save_condition(self.connection, row, None, None)
+        self._insert(f"{_INSERT} {_REPLACE if replace else _KEEP}", parameters, row)
+
+    def _insert(self, statement: str, parameters: Mapping[str, Any], row: StepRow) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            if cursor.rowcount == 0:
+                raise StepExists(row.session_id, row.step)
+
+    def lock_or_create(
+        self, row: StepRow, owner: str | None, expected: int | None, *, is_missing: bool
+    ) -> LockedSession | None:
+        """See ``Backend.lock_or_create``."""
         with self.connection.cursor() as cursor:
             self.insert_session(cursor, row, owner, self.on_session_conflict_lock)
         return self.get_session(row.session_id)

@@ -7,8 +7,10 @@ from collections.abc import Collection
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, router
 
-from weavegraph_checkpoints import conf, related, retries, signals
-from weavegraph_checkpoints.backends import Backend, StepRow, Version, get_backend, history
+from weavegraph_checkpoints import related, retries, signals
+from weavegraph_checkpoints.backends import Backend, Version, forks, get_backend, history, saving
+from weavegraph_checkpoints.backends.access import check_follows
+from weavegraph_checkpoints.backends.drafts import Draft
 from weavegraph_checkpoints.checkpointer.base import Checkpointer
 from weavegraph_checkpoints.domain import (
     Checkpoint,
@@ -93,20 +95,20 @@ class DjangoCheckpointer(Checkpointer):
         self._save(checkpoint, expected_last_step, replace)
 
     def load_latest(self, session_id: str) -> Checkpoint | None:
-        """See ``Checkpointer.load_latest``. One query, which reads only the session row."""
+        """See ``Checkpointer.load_latest``. One query, or two if its keyframes are not known."""
         if not is_session_id(session_id):
             return None
-        found = self._for_write().latest(session_id, self.owner)
+        found = history.read_latest(self._for_write(), session_id, self.owner)
         return None if found is None else found[0]
 
     def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
         """Return the checkpoint of ``load_latest`` and its version, which every save changes.
 
-        One query, which reads the session row and an index of the steps.
+        One query, or two if its keyframes are not known.
         """
         if not is_session_id(session_id):
             return None
-        return self._for_write().latest(session_id, self.owner, with_step_id=True)
+        return history.read_latest(self._for_write(), session_id, self.owner, with_step_id=True)
 
     def load_version(self, session_id: str) -> Version | None:
         """Return the version of the latest checkpoint. One query, which reads no state."""
@@ -117,7 +119,8 @@ class DjangoCheckpointer(Checkpointer):
     def load(self, session_id: str, step: int) -> Checkpoint | None:
         """Return a step with all its fields, or ``None`` if it does not exist.
 
-        Raise ``SerializationError`` for a corrupt row. One query.
+        Raise ``SerializationError`` for a corrupt row. One query, or two if its keyframes are
+        not known.
         """
         if not (is_session_id(session_id) and is_integer(step, MAX_STEP)):
             return None
@@ -200,9 +203,10 @@ class DjangoCheckpointer(Checkpointer):
         backend = self._for_write()
         limit = MAX_STEP if at_step is None else at_step
         retries.run(
-            backend.connection, lambda: backend.fork(source_id, target_id, limit, self.owner)
+            backend.connection,
+            lambda: forks.fork(backend, source_id, target_id, limit, self.owner),
         )
-        latest = backend.latest(target_id, self.owner)
+        latest = history.read_latest(backend, target_id, self.owner)
         if latest is None:
             raise SessionNotFound(target_id, "was deleted while it was created")
         return latest[0]
@@ -263,13 +267,15 @@ class DjangoCheckpointer(Checkpointer):
         return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
 
     def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> None:
-        row = StepRow.from_checkpoint(checkpoint, conf.max_state_bytes())
         backend = self._for_write()
+        alias = backend.connection.alias
+        draft = Draft(checkpoint, alias)
         retries.run(
-            backend.connection, lambda: backend.save(row, self.owner, expected, replace=replace)
+            backend.connection,
+            lambda: saving.save(backend, draft, self.owner, expected, replace=replace),
         )
         signals.send_checkpoint_saved(
-            type(self), session_id=row.session_id, step=row.step, using=backend.connection.alias
+            type(self), session_id=draft.row.session_id, step=draft.row.step, using=alias
         )
 
     def _for_write(self) -> Backend:
@@ -277,12 +283,3 @@ class DjangoCheckpointer(Checkpointer):
 
     def _for_read(self) -> Backend:
         return get_backend(connections[self.using or router.db_for_read(Session)])
-
-
-def check_follows(step: int, expected_last_step: int) -> None:
-    """Raise ``InvalidCheckpoint`` if a step cannot come after the expected one."""
-    check_integer(expected_last_step, "expected_last_step", MAX_STEP)
-    if step <= expected_last_step and (step, expected_last_step) != (0, 0):
-        raise InvalidCheckpoint(
-            f"step {step} cannot come after step {expected_last_step}", "$.step"
-        )

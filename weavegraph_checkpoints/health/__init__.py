@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,8 +14,11 @@ from django.db import DatabaseError, IntegrityError, connections, router
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.batching import batched_by_weight
+from weavegraph_checkpoints.backends.chains import ChainMemory
 from weavegraph_checkpoints.backends.rows import StepKey
+from weavegraph_checkpoints.backends.states import StateReader, retry_changed
 from weavegraph_checkpoints.exceptions import SerializationError
+from weavegraph_checkpoints.health.chains import find_broken_chains
 from weavegraph_checkpoints.health.sql import (
     COUNT_COLUMNS,
     SNAPSHOT_JSON_COLUMNS,
@@ -45,7 +48,8 @@ class Finding:
     ``trigger-unverifiable``: the user may not read it; this is a note, not a problem.
     ``snapshot``, ``status``, ``session-counts``: columns of a session differ from its newest
     step. ``missing-counts``, ``wrong-counts``: counts of a step are null or differ from its
-    state. ``undecodable``: a step cannot be decoded. ``orphan``: its session is missing.
+    state. ``broken-chain``: a keyframe that its state needs is missing, or of another session.
+    ``undecodable``: a step cannot be decoded. ``orphan``: its session is missing.
     """
     detail: str
     session_id: str | None = None
@@ -85,13 +89,13 @@ def verify(
 ) -> Iterator[Finding]:
     """Yield the problems of the triggers, then of the sessions, then of the steps.
 
-    ``deep`` also decodes every step. ``repair`` installs the triggers, derives stale
-    snapshots again (``revision`` is raised, ``updated_at`` is kept) and writes missing or
-    wrong counts, each in a short transaction that locks the session and checks again. States
-    and orphans are never changed. Sessions that are saved to in the meantime cause no false
-    findings. ``on_progress`` gets what was checked so far after each page. Memory does not
-    grow with the tables. Without ``using``, the database router chooses the database to
-    write to.
+    ``deep`` also puts every state together and decodes it. ``repair`` installs the triggers,
+    derives stale snapshots again (``revision`` is raised, ``updated_at`` is kept) and writes
+    missing or wrong counts, each in a short transaction that locks the session and checks
+    again. States, keyframes and orphans are never changed. Sessions that are saved to, pruned
+    or deleted in the meantime cause no false findings. ``on_progress`` gets what was checked
+    so far after each page. Memory does not grow with the tables. Without ``using``, the
+    database router chooses the database to write to.
     """
     alias = using or router.db_for_write(Session)
     statements = HealthStatements(get_backend(connections[alias]))
@@ -111,6 +115,8 @@ class _Verification:
         self.statements = statements
         self.backend = statements.backend
         self.connection = statements.connection
+        # What this process remembers may be of a time before a keyframe was damaged.
+        self.states = StateReader(self.backend, ChainMemory())
         self.deep = deep
         self.repair = repair
         self.on_progress = on_progress
@@ -120,6 +126,7 @@ class _Verification:
         yield from self._check_triggers()
         yield from self._check_sessions()
         yield from self._check_steps()
+        yield from self._check_keyframes()
 
     def _check_triggers(self) -> Iterator[Finding]:
         found = remaining = triggers.problems(self.connection)
@@ -187,8 +194,11 @@ class _Verification:
                 if header.is_orphan:
                     yield _step_finding(header, "orphan", "its session is missing")
             yield from self._check_null_counts(page)
+            broken = find_broken_chains(self.statements, page)
+            for header, reason in broken:
+                yield _step_finding(header, "broken-chain", reason)
             if self.deep:
-                yield from self._decode(after, page)
+                yield from self._decode(after, page, {header.key for header, _ in broken})
             after = page[-1].key
             self._advance(steps=len(page))
 
@@ -200,15 +210,25 @@ class _Verification:
                 _step_finding(header, "missing-counts", detail) for header in batch
             )
 
-    def _decode(self, after: StepKey, page: Sequence[StepHeader]) -> Iterator[Finding]:
+    def _check_keyframes(self) -> Iterator[Finding]:
+        after = ""
+        while found := self.statements.get_orphaned_keyframes(after, SESSION_PAGE_SIZE):
+            for session_id in found:
+                detail = "keyframes are left of a session that is missing"
+                yield Finding(session_id=session_id, problem="orphan", detail=detail)
+            after = found[-1]
+
+    def _decode(
+        self, after: StepKey, page: Sequence[StepHeader], reported: Collection[StepKey]
+    ) -> Iterator[Finding]:
         """Decode the steps of a page, in reads of bounded size."""
-        orphans = {header.key for header in page if header.is_orphan}
+        skipped = {header.key for header in page if header.is_orphan}.union(reported)
         for batch in _batch_by_size(page):
             last = batch[-1].key
             wrong_counts = []
             for row in self.statements.iter_raw_steps(after, last, DECODE_BATCH_SIZE + 1):
-                finding = _check_raw_step(row)
-                if finding is None or row.key in orphans:
+                finding = None if row.key in skipped else self._check_raw_step(row)
+                if finding is None:
                     continue
                 if finding.problem == "wrong-counts":
                     wrong_counts.append(finding)
@@ -234,7 +254,7 @@ class _Verification:
         steps = [finding.step or 0 for finding in found]
         for row in self.statements.get_raw_steps(session_id, steps):
             try:
-                actual = row.get_actual_counts()
+                actual = row.get_actual_counts(self.states)
             except SerializationError:
                 undecodable.add(row.step)
                 continue
@@ -256,6 +276,25 @@ class _Verification:
             has_fair_locks=self.backend.has_fair_locks,
         )
 
+    def _check_raw_step(self, row: RawStep) -> Finding | None:
+        try:
+            return retry_changed(row, self._check_counts, self._read_again)
+        except SerializationError as error:
+            reason = error.message.removeprefix(f"session {row.session_id!r}, step {row.step}: ")
+            return _step_finding(row, "undecodable", f"{reason} at {error.path}")
+
+    def _check_counts(self, row: RawStep) -> Finding | None:
+        actual = row.get_actual_counts(self.states)
+        wrong = [
+            f"{name} is {stored}, not {value}"
+            for name, stored, value in zip(COUNT_COLUMNS, row.counts, actual, strict=True)
+            if stored not in (None, value)
+        ]
+        return _step_finding(row, "wrong-counts", ", ".join(wrong)) if wrong else None
+
+    def _read_again(self, row: RawStep) -> RawStep | None:
+        return next(iter(self.statements.get_raw_steps(row.session_id, [row.step])), None)
+
     def _advance(self, *, sessions: int = 0, steps: int = 0) -> None:
         self.checked = RowCount(
             sessions=self.checked.sessions + sessions, steps=self.checked.steps + steps
@@ -266,7 +305,8 @@ class _Verification:
 
 def _find_stale(row: SnapshotRow) -> list[Finding]:
     """Return how a session differs from its newest step."""
-    snapshot = [f"last_{column}" for column in SNAPSHOT_JSON_COLUMNS if column in row.stale_columns]
+    columns = (*SNAPSHOT_JSON_COLUMNS, "base_id")
+    snapshot = [f"last_{column}" for column in columns if column in row.stale_columns]
     if row.last_step != (row.newest_step or 0):
         snapshot.insert(0, "last_step")
     counts = [f"last_{column}" for column in COUNT_COLUMNS if column in row.stale_columns]
@@ -296,20 +336,6 @@ def _get_expected_status(row: SnapshotRow) -> str | None:
         return None
     finished = all(node == "End" for node in nodes)
     return (Session.Status.FINISHED if finished else Session.Status.RESUMABLE).value
-
-
-def _check_raw_step(row: RawStep) -> Finding | None:
-    try:
-        actual = row.get_actual_counts()
-    except SerializationError as error:
-        reason = error.message.removeprefix(f"session {row.session_id!r}, step {row.step}: ")
-        return _step_finding(row, "undecodable", f"{reason} at {error.path}")
-    wrong = [
-        f"{name} is {stored}, not {value}"
-        for name, stored, value in zip(COUNT_COLUMNS, row.counts, actual, strict=True)
-        if stored not in (None, value)
-    ]
-    return _step_finding(row, "wrong-counts", ", ".join(wrong)) if wrong else None
 
 
 def _step_finding(row: StepHeader | RawStep, problem: str, detail: str) -> Finding:

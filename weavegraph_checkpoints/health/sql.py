@@ -9,17 +9,24 @@ from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
 
-from weavegraph_checkpoints.backends.base import SESSION, STEP, Backend
+from weavegraph_checkpoints.backends.base import KEYFRAME, SESSION, STEP, Backend
 from weavegraph_checkpoints.backends.rows import JSON_COLUMNS, StepKey, placeholders
+from weavegraph_checkpoints.backends.states import StateReader
+from weavegraph_checkpoints.backends.updates import keep_updated_at
+from weavegraph_checkpoints.domain import VersionedState
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.serde import checkpoint_from_columns
+from weavegraph_checkpoints.serde.deltas import is_delta
 
 COUNT_COLUMNS = ("message_count", "error_count", "state_bytes")
 SNAPSHOT_JSON_COLUMNS = ("frontier", "versions_seen", "state")
-SNAPSHOT_COLUMNS = (*SNAPSHOT_JSON_COLUMNS, *COUNT_COLUMNS)
+SNAPSHOT_COLUMNS = (*SNAPSHOT_JSON_COLUMNS, "base_id", *COUNT_COLUMNS)
 """The columns that a session copies from its newest step, named ``last_…`` there."""
 
 _JSON_COLUMNS = ("state", *JSON_COLUMNS)
+
+UNKNOWN_SIZE = 2**31
+"""The size of a step whose state is stored as changes and may be of any size."""
 
 Counts = tuple[int, int, int]
 """Values of ``COUNT_COLUMNS``."""
@@ -47,12 +54,22 @@ class StepHeader(NamedTuple):
     has_null_counts: bool
     is_orphan: bool
     """Whether its session is missing."""
+    base_id: int | None
     size: int
-    """Bytes of its JSON, if they were measured."""
+    """Bytes of its JSON, with the whole state, if they were measured."""
 
     @property
     def key(self) -> StepKey:
         return self.session_id, self.step
+
+
+class KeyframeLink(NamedTuple):
+    """A keyframe without its state."""
+
+    session_id: str
+    root_id: int
+    id: int
+    previous_id: int | None
 
 
 class RawStep(NamedTuple):
@@ -60,6 +77,7 @@ class RawStep(NamedTuple):
 
     session_id: str
     step: int
+    base_id: int | None
     counts: tuple[int | None, ...]
     """The stored values of ``COUNT_COLUMNS``."""
     created_at: str
@@ -71,14 +89,18 @@ class RawStep(NamedTuple):
     def key(self) -> StepKey:
         return self.session_id, self.step
 
-    def get_actual_counts(self) -> Counts:
-        """Decode the step, and count; raises ``SerializationError``."""
+    def get_actual_counts(self, states: StateReader) -> Counts:
+        """Decode the step with its whole state, and count; raises ``SerializationError``."""
         created_at = _parse_timestamp(self.created_at)
+        document: str | bytes | VersionedState = self.state
+        size = len(self.state if isinstance(self.state, bytes) else self.state.encode())
+        if is_delta(self.state):
+            folded = states.fold(self.session_id, self.base_id, self.state)
+            document, size = folded.to_state(), folded.state_bytes
         checkpoint = checkpoint_from_columns(
-            self.session_id, self.step, created_at, 1, self.state, *self.documents
+            self.session_id, self.step, created_at, 1, document, *self.documents
         )
         state = checkpoint.state
-        size = len(self.state if isinstance(self.state, bytes) else self.state.encode())
         return len(state.messages.items), len(state.errors.items), size
 
 
@@ -141,15 +163,17 @@ class HealthStatements:
         Without ``measure``, only steps with null counts are measured; others have size 0.
         """
         null_counts = " OR ".join(f"{column} IS NULL" for column in COUNT_COLUMNS)
+        whole = f"COALESCE(state_bytes, {UNKNOWN_SIZE})"
         size = " + ".join(
-            f"COALESCE({self.backend.octet_length(column)}, 0)" for column in _JSON_COLUMNS
+            [f"COALESCE({self.backend.octet_length(column)}, 0)" for column in _JSON_COLUMNS]
+            + [f"CASE WHEN base_id IS NULL THEN 0 ELSE {whole} END"]
         )
         if not measure:
             size = f"CASE WHEN {null_counts} THEN {size} ELSE 0 END"
         condition, parameters = self.backend.compare_key(">", after)
         rows = self.backend.fetch_all(
             f"SELECT session_id, step, {null_counts}, (SELECT parent.id FROM {SESSION} AS parent"
-            f" WHERE parent.id = {STEP}.session_id) IS NULL, {size} FROM {STEP}"
+            f" WHERE parent.id = {STEP}.session_id) IS NULL, base_id, {size} FROM {STEP}"
             f" WHERE {condition} ORDER BY session_id, step LIMIT %s",
             [*parameters, limit],
         )
@@ -180,26 +204,52 @@ class HealthStatements:
     def _get_raw_steps(self, condition: str, parameters: Sequence[Any]) -> list[RawStep]:
         documents = ", ".join(map(self.backend.json_as_stored, _JSON_COLUMNS))
         rows = self.backend.fetch_all(
-            f"SELECT session_id, step, {', '.join(COUNT_COLUMNS)},"
+            f"SELECT session_id, step, base_id, {', '.join(COUNT_COLUMNS)},"
             f" {self.backend.timestamp_as_text('created_at')}, {documents}"
             f" FROM {STEP} WHERE {condition}",
             parameters,
         )
-        return [RawStep(row[0], row[1], row[2:5], row[5], row[6], row[7:]) for row in rows]
+        return [RawStep._make((*row[:3], row[3:6], *row[6:8], row[8:])) for row in rows]
+
+    def get_base_id(self, session_id: str, step: int) -> int | None:
+        """Return the base of a step, or ``None`` if it has none or does not exist."""
+        row = self.backend.fetch_one(
+            f"SELECT base_id FROM {STEP} WHERE session_id = %s AND step = %s", [session_id, step]
+        )
+        return None if row is None else row[0]
+
+    def get_chains(self, base_ids: Sequence[int]) -> list[KeyframeLink]:
+        """Return all keyframes on the chains of these, from the root of each chain on."""
+        roots = (
+            f"SELECT DISTINCT session_id, root_id FROM {KEYFRAME}"
+            f" WHERE id IN ({placeholders(base_ids)})"
+        )
+        rows = self.backend.fetch_all(
+            "SELECT link.session_id, link.root_id, link.id, link.previous_id"
+            f" FROM ({roots}) AS roots JOIN {KEYFRAME} AS link"
+            " ON link.session_id = roots.session_id AND link.root_id = roots.root_id"
+            " ORDER BY link.session_id, link.root_id, link.id DESC",
+            base_ids,
+        )
+        return list(map(KeyframeLink._make, rows))
+
+    def get_orphaned_keyframes(self, after: str, limit: int) -> list[str]:
+        """Return the next ids of missing sessions that keyframes belong to."""
+        rows = self.backend.fetch_all(
+            f"SELECT DISTINCT session_id FROM {KEYFRAME} WHERE session_id > %s AND NOT EXISTS"
+            f" (SELECT 1 FROM {SESSION} WHERE {SESSION}.id = {KEYFRAME}.session_id)"
+            " ORDER BY session_id LIMIT %s",
+            [after, limit],
+        )
+        return [session_id for (session_id,) in rows]
 
     def set_counts(self, session_id: str, counts: Mapping[int, Counts]) -> None:
         """Write the counts of steps of a locked session, and keep its ``updated_at``."""
-        updated_at = self.backend.timestamp_as_text("updated_at")
         assignments = ", ".join(f"{column} = %s" for column in COUNT_COLUMNS)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {updated_at} FROM {SESSION} WHERE id = %s", [session_id])
-            (timestamp,) = cursor.fetchone()
+        with keep_updated_at(self.backend, session_id), self.connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {STEP} SET {assignments} WHERE session_id = %s AND step = %s",
                 [(*values, session_id, step) for step, values in counts.items()],
-            )
-            cursor.execute(
-                f"UPDATE {SESSION} SET updated_at = %s WHERE id = %s", [timestamp, session_id]
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -12,6 +12,8 @@ from django.db.models.functions import Coalesce
 
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.backends import Backend, get_backend
+from weavegraph_checkpoints.backends.base import KEYFRAME, SESSION
+from weavegraph_checkpoints.backends.rows import placeholders
 from weavegraph_checkpoints.domain import timestamps
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session, Step
@@ -28,6 +30,8 @@ class SessionSize:
     session_id: str
     steps: int
     bytes: int
+    stored_bytes: int
+    """The bytes that they take as they are stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +53,17 @@ class PolicyEffect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What is stored. Bytes are the size of the states of all steps, as UTF-8 JSON."""
+    """What is stored. Bytes are the size of the states of all steps, as UTF-8 JSON.
+
+    Stored bytes are the size of their rows as they are stored: states that are whole, changes,
+    keyframes and snapshots, before the database compresses them.
+    """
 
     sessions: Mapping[str, int]
     """The number of sessions by status."""
     steps: int
     bytes: int
+    stored_bytes: int
     mean_bytes: int
     """Bytes per session that has steps; 0 if there is none."""
     largest: tuple[SessionSize, ...]
@@ -76,11 +85,12 @@ def collect(*, using: str | None = None) -> Stats:
     backend = get_backend(connections[alias])
     statuses = Session.objects.using(alias).order_by().values_list("status")
     sessions = dict.fromkeys(Session.Status.values, 0) | dict(statuses.annotate(count=Count("*")))
-    largest, (non_empty, steps, size) = _get_largest(backend)
+    largest, (non_empty, steps, size, stored) = _get_largest(backend)
     return Stats(
         sessions=sessions,
         steps=steps,
         bytes=size,
+        stored_bytes=stored,
         mean_bytes=round(size / non_empty) if non_empty else 0,
         largest=largest,
         growth=_get_growth(backend),
@@ -91,27 +101,65 @@ def collect(*, using: str | None = None) -> Stats:
     )
 
 
-def _get_largest(backend: Backend) -> tuple[tuple[SessionSize, ...], tuple[int, int, int]]:
-    """Return the largest sessions, and the totals of sessions with steps, steps and bytes.
+def _get_largest(backend: Backend) -> tuple[tuple[SessionSize, ...], tuple[int, int, int, int]]:
+    """Return the largest sessions, and totals: sessions with steps, steps, bytes, stored bytes.
 
     In SQL, because one scan finds both, and MariaDB needs a hint for it.
     """
-    with backend.connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT session_id, steps, size, COUNT(*) OVER (), SUM(steps) OVER (),"
-            " SUM(size) OVER () FROM (SELECT session_id, COUNT(*) AS steps,"
-            f" SUM(COALESCE(state_bytes, {backend.octet_length('state')})) AS size"
-            f" FROM {backend.all_steps} GROUP BY session_id) AS sizes"
-            " ORDER BY size DESC, session_id LIMIT %s",
-            [MAX_LARGEST],
-        )
-        rows = cursor.fetchall()
-    largest = tuple(
-        SessionSize(session_id=session_id, steps=steps, bytes=int(size))
-        for session_id, steps, size, *_ in rows
+    rows = backend.fetch_all(
+        "SELECT session_id, steps, size, stored, COUNT(*) OVER (), SUM(steps) OVER (),"
+        " SUM(size) OVER (), SUM(stored) OVER () FROM (SELECT session_id, COUNT(*) AS steps,"
+        f" SUM(COALESCE(state_bytes, {backend.octet_length('state')})) AS size,"
+        f" SUM({_stored_size(backend)}) AS stored"
+        f" FROM {backend.all_steps} GROUP BY session_id) AS sizes"
+        " ORDER BY size DESC, session_id LIMIT %s",
+        [MAX_LARGEST],
     )
-    sessions, steps, size = rows[0][-3:] if rows else (0, 0, 0)
-    return largest, (sessions, int(steps), int(size))
+    total_of_others, others = _get_other_stored_bytes(backend, [row[0] for row in rows])
+    largest = tuple(
+        SessionSize(
+            session_id=session_id,
+            steps=steps,
+            bytes=int(size),
+            stored_bytes=int(stored) + others[session_id],
+        )
+        for session_id, steps, size, stored, *_ in rows
+    )
+    sessions, steps, size, stored = rows[0][-4:] if rows else (0, 0, 0, 0)
+    return largest, (sessions, int(steps), int(size), int(stored) + total_of_others)
+
+
+def _get_other_stored_bytes(
+    backend: Backend, session_ids: Sequence[str]
+) -> tuple[int, dict[str, int]]:
+    """Return the bytes of all keyframes and snapshots, and those of some sessions."""
+    total = 0
+    found = dict.fromkeys(session_ids, 0)
+    sizes = (
+        (KEYFRAME, "session_id", backend.octet_length("state")),
+        (SESSION, "id", _stored_size(backend, "last_")),
+    )
+    for table, key, size in sizes:
+        (stored,) = backend.fetch_one(f"SELECT SUM({size}) FROM {table}", [])
+        total += int(stored or 0)
+        if session_ids:
+            rows = backend.fetch_all(
+                f"SELECT {key}, SUM({size}) FROM {table}"
+                f" WHERE {key} IN ({placeholders(session_ids)}) GROUP BY {key}",
+                session_ids,
+            )
+            for session_id, stored in rows:
+                found[session_id] += int(stored or 0)
+    return total, found
+
+
+def _stored_size(backend: Backend, prefix: str = "") -> str:
+    """Return the size of a state as it is stored; it reads only those that are small."""
+    size = backend.octet_length(f"{prefix}state")
+    return (
+        f"CASE WHEN {prefix}base_id IS NULL"
+        f" THEN COALESCE({prefix}state_bytes, {size}) ELSE {size} END"
+    )
 
 
 def _get_growth(backend: Backend) -> tuple[DayGrowth, ...]:

@@ -19,11 +19,15 @@ def find_differences(
 ) -> dict[int, list[str]]:
     """Return, for each of the given steps that is stored, the columns that differ."""
     given = {row.step: row for row in rows}
-    return {
-        stored.step: list(iter_differing_columns(given[stored.step], stored))
-        for page in statements.iter_step_pages(session_id, numbers=list(given))
-        for stored in page
-    }
+    differences: dict[int, list[str]] = {}
+
+    def add_unreadable(step: int, error: SerializationError) -> None:
+        differences[step] = ["state"]
+
+    for page in statements.iter_step_pages(session_id, add_unreadable, numbers=list(given)):
+        for stored in page:
+            differences[stored.step] = list(iter_differing_columns(given[stored.step], stored))
+    return differences
 
 
 def iter_differing_columns(row: StepRow | CrateStep, other: StepRow | CrateStep) -> Iterator[str]:

@@ -122,13 +122,17 @@ class _Export(Transfer[SessionRow, CrateStep, ExportResult]):
 
     def iter_pages(self, key: SessionRow) -> Iterator[list[CrateStep]]:
         """See ``Transfer.iter_pages``; by ascending number."""
-        for rows in self.statements.iter_step_pages(key.session_id):
+
+        def reject(step: int, error: SerializationError) -> None:
+            self.reject(InvalidRow.from_error(key.session_id, step, error))
+
+        for rows in self.statements.iter_step_pages(key.session_id, reject):
             page = []
             for row in rows:
                 try:
                     page.append(encode_step(row))
                 except SerializationError as error:
-                    self.reject(InvalidRow.from_error(key.session_id, row.step, error))
+                    reject(row.step, error)
             yield page
 
     def prepare(self, key: SessionRow, rows: Sequence[CrateStep]) -> SessionRow:

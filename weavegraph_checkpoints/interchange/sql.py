@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ from weavegraph_checkpoints.backends.rows import (
     placeholders,
     to_db_timestamp,
 )
+from weavegraph_checkpoints.backends.states import StateReader, retry_changed
+from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Step
 
 IDS_BATCH_SIZE = 400
@@ -42,6 +44,7 @@ class InterchangeStatements:
         formats = {name: backend.json_as_stored(name) for name in (*JSON_COLUMNS, "state")}
         # The concurrency limit belongs to the session.
         formats["concurrency_limit"] = "1"
+        self._states = StateReader(backend)
         self._columns = ", ".join(formats.get(name, name) for name in StepRow._fields)
 
     # Sessions
@@ -139,12 +142,18 @@ class InterchangeStatements:
         )
 
     def iter_step_pages(
-        self, session_id: str, *, numbers: Sequence[int] | None = None
+        self,
+        session_id: str,
+        on_invalid: Callable[[int, SerializationError], None],
+        *,
+        numbers: Sequence[int] | None = None,
     ) -> Iterator[list[StepRow]]:
         """Yield the steps of a session by ascending number: all of them, or those given.
 
-        A page has up to ``IDS_BATCH_SIZE`` steps and ``MAX_PAGE_BYTES`` bytes of states; a
-        state that is larger, or of unknown size, has a page to itself.
+        States that are stored as changes are put together; ``on_invalid`` is called for each
+        step for which that fails. A page has up to ``IDS_BATCH_SIZE`` steps and
+        ``MAX_PAGE_BYTES`` bytes of states; a state that is larger, or of unknown size, has a
+        page to itself.
         """
         for batch in batched_by_weight(
             self._iter_sizes(session_id, numbers),
@@ -152,14 +161,34 @@ class InterchangeStatements:
             MAX_PAGE_BYTES,
             IDS_BATCH_SIZE,
         ):
-            steps = [step for step, _ in batch]
-            with self.connection.cursor() as cursor:
-                cursor.execute(
-                    f"SELECT {self._columns} FROM {STEP}"
-                    f" WHERE session_id = %s AND step IN ({placeholders(steps)}) ORDER BY step",
-                    [session_id, *steps],
-                )
-                yield [_build_row(values) for values in cursor.fetchall()]
+            page = []
+            for row in self._get_steps(session_id, [step for step, _ in batch]):
+                try:
+                    page += self._put_together(row)
+                except SerializationError as error:
+                    on_invalid(row.step, error)
+            yield page
+
+    def _get_steps(self, session_id: str, steps: Sequence[int]) -> list[StepRow]:
+        rows = self.backend.fetch_all(
+            f"SELECT {self._columns} FROM {STEP}"
+            f" WHERE session_id = %s AND step IN ({placeholders(steps)}) ORDER BY step",
+            [session_id, *steps],
+        )
+        return [_build_row(values) for values in rows]
+
+    def _put_together(self, row: StepRow) -> list[StepRow]:
+        """Return the row with its whole state, or nothing if it was deleted meanwhile."""
+
+        def build(row: StepRow) -> StepRow:
+            state = self._states.build_json(row.session_id, row.base_id, row.state)
+            return row._replace(state=state, base_id=None)
+
+        def read_again(row: StepRow) -> StepRow | None:
+            return next(iter(self._get_steps(row.session_id, [row.step])), None)
+
+        whole = retry_changed(row, build, read_again)
+        return [] if whole is None else [whole]
 
     def _iter_sizes(
         self, session_id: str, numbers: Sequence[int] | None

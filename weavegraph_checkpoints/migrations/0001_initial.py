@@ -1,4 +1,4 @@
-"""The tables of sessions and steps."""
+"""The tables of sessions, keyframes and steps."""
 
 from __future__ import annotations
 
@@ -85,6 +85,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "last_base_id",
+                    models.BigIntegerField(blank=True, null=True, verbose_name="keyframe"),
+                ),
+                (
                     "forked_from",
                     weavegraph_checkpoints.fields.SessionIdField(
                         blank=True, db_default="", default="", verbose_name="forked from"
@@ -136,6 +140,45 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Keyframe",
+            fields=[
+                ("id", models.BigIntegerField(primary_key=True, serialize=False)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="keyframes",
+                        to="weavegraph_checkpoints.session",
+                        verbose_name="session",
+                    ),
+                ),
+                ("root_id", models.BigIntegerField(verbose_name="root")),
+                (
+                    "previous",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="next",
+                        to="weavegraph_checkpoints.keyframe",
+                        verbose_name="previous keyframe",
+                    ),
+                ),
+                ("state", weavegraph_checkpoints.fields.StateField(verbose_name="state")),
+            ],
+            options={
+                "verbose_name": "keyframe",
+                "verbose_name_plural": "keyframes",
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("session", "root_id", "id"), name="weavegraph_keyframe_unique"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Step",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
@@ -150,6 +193,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("step", models.PositiveBigIntegerField(verbose_name="step")),
+                (
+                    "base",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="steps",
+                        to="weavegraph_checkpoints.keyframe",
+                        verbose_name="keyframe",
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, verbose_name="created"),
@@ -193,5 +247,6 @@ class Migration(migrations.Migration):
             },
         ),
         weavegraph_checkpoints.fields.CompressWithLz4("Session", "last_state"),
+        weavegraph_checkpoints.fields.CompressWithLz4("Keyframe", "state"),
         weavegraph_checkpoints.fields.CompressWithLz4("Step", "state"),
     ]

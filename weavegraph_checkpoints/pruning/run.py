@@ -156,6 +156,7 @@ class _Prune:
         if len(found) > len(steps):
             related.check_deletable(inactive, self.alias)
             self.statements.delete_steps(steps)
+            self.backend.delete_unneeded_keyframes(inactive)
             # Skip deleted steps by their number: their index entries are still there.
             return _Batch(steps, resume_above=steps[-1].step if len(inactive) == 1 else -1)
         if above >= 0 and self.statements.have_steps(inactive, above):
@@ -187,7 +188,9 @@ class _Prune:
         locked = {row.session_id: newest[row.session_id] for row in self._lock(list(newest))}
         longer = self.statements.get_sessions_with_newer_steps(locked, self.keep)
         still_prunable = [key for key in steps if key[0] in longer]
-        return _Batch(self.statements.delete_steps_if_older(still_prunable, self.before))
+        deleted = self.statements.delete_steps_if_older(still_prunable, self.before)
+        self.backend.delete_unneeded_keyframes(sorted({step.session_id for step in deleted}))
+        return _Batch(deleted)
 
     def _pages(self) -> Iterator[list[SessionRow]]:
         """Yield pages of the sessions that the policy applies to, ordered by id."""

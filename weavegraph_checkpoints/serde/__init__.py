@@ -29,7 +29,8 @@ from weavegraph_checkpoints.domain.state import (
     VersionedState,
 )
 from weavegraph_checkpoints.exceptions import InvalidCheckpoint, SerializationError
-from weavegraph_checkpoints.serde import errors
+from weavegraph_checkpoints.serde.codec import ENCODER, decode, encode
+from weavegraph_checkpoints.serde.errors import name_step
 from weavegraph_checkpoints.serde.sizes import check_counts
 from weavegraph_checkpoints.serde.values import check_state, check_value, state_document
 
@@ -68,6 +69,9 @@ class ErrorsDocument(msgspec.Struct, frozen=True, kw_only=True):
     version: _Version
     items: tuple[ErrorDocument, ...] = ()
 
+    def channel(self) -> ErrorsChannel:
+        return ErrorsChannel(version=self.version, items=[_event(item) for item in self.items])
+
 
 class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The versioned state. Its values are stored without loss."""
@@ -80,10 +84,7 @@ class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
         return VersionedState(
             messages=MessagesChannel(version=self.messages.version, items=self.messages.items),
             extra=ExtrasChannel(version=self.extra.version, map=self.extra.map),
-            errors=ErrorsChannel(
-                version=self.errors.version,
-                items=[_event(document) for document in self.errors.items],
-            ),
+            errors=self.errors.channel(),
         )
 
 
@@ -147,7 +148,6 @@ def _encode_nodes(nodes: tuple[NodeKind, ...]) -> list[str]:
     return [node.encoded for node in nodes]
 
 
-_ENCODER = msgspec.json.Encoder()
 _CHECKPOINT = msgspec.json.Decoder(CheckpointDocument)
 _TO_SAVE = msgspec.json.Decoder(CheckpointToSave)
 _STATE = msgspec.json.Decoder(StateDocument)
@@ -170,7 +170,7 @@ def dumps(
     if "state" in fields and not is_stored:
         check_state(checkpoint.state, "$.state")
     members = {name: write(checkpoint) for name, write in _FIELDS.items() if name in fields}
-    return _encode(members)
+    return encode(members)
 
 
 def loads(data: bytes | str) -> Checkpoint:
@@ -180,7 +180,7 @@ def loads(data: bytes | str) -> Checkpoint:
     or is outside its range. Unknown keys are ignored; of a duplicate key, the last value
     wins; a missing ``created_at`` is now.
     """
-    document = _decode(_CHECKPOINT, data, "$")
+    document = decode(_CHECKPOINT, data, "$")
     checkpoint = _checkpoint(document, document.session_id, document.step)
     check_state(checkpoint.state, "$.state")
     return checkpoint
@@ -193,7 +193,7 @@ def loads_step(data: bytes | str, session_id: str, step: int) -> Checkpoint:
     ``LimitExceeded`` for too many nodes, channels or versions. The depth of the free values
     is left to ``dumps_state``.
     """
-    document = _decode(_TO_SAVE, data, "$")
+    document = decode(_TO_SAVE, data, "$")
     check_counts(document)
     for name, expected in (("session_id", session_id), ("step", step)):
         found = getattr(document, name)
@@ -230,7 +230,7 @@ def dumps_state(state: VersionedState, *, path: str = "$") -> bytes:
     does.
     """
     check_state(state, path)
-    return _encode(state_document(state), path)
+    return encode(state_document(state), path)
 
 
 def loads_state(data: bytes | str) -> VersionedState:
@@ -238,14 +238,14 @@ def loads_state(data: bytes | str) -> VersionedState:
 
     Raise ``SerializationError`` as ``loads`` does.
     """
-    state = _decode(_STATE, data, "$").state()
+    state = decode(_STATE, data, "$").state()
     check_state(state, "$")
     return state
 
 
 def dumps_nodes(nodes: tuple[NodeKind, ...]) -> str:
     """Return nodes as the JSON of a ``frontier`` or ``ran_nodes`` column."""
-    return _ENCODER.encode(_encode_nodes(nodes)).decode()
+    return ENCODER.encode(_encode_nodes(nodes)).decode()
 
 
 def dumps_json(value: object) -> str:
@@ -255,17 +255,17 @@ def dumps_json(value: object) -> str:
     levels deep: a state has a few levels more than the free values in it.
     """
     check_value(value, "$", levels=210)
-    return _encode(value).decode()
+    return encode(value).decode()
 
 
 def loads_as(kind: type[T], data: bytes | str) -> T:
     """Return a msgspec struct from JSON; raises ``SerializationError`` as ``loads`` does."""
-    return _decode(msgspec.json.Decoder(kind), data, "$")
+    return decode(msgspec.json.Decoder(kind), data, "$")
 
 
 def loads_json(data: bytes | str) -> Any:
     """Return the value of a JSON text. Raise ``SerializationError`` for invalid JSON."""
-    return _decode(_ANY, data, "$")
+    return decode(_ANY, data, "$")
 
 
 def checkpoint_from_columns(
@@ -273,7 +273,7 @@ def checkpoint_from_columns(
     step: int,
     created_at: datetime,
     concurrency_limit: int,
-    state: bytes | str | VersionedState,
+    state: bytes | str | VersionedState | Callable[[], VersionedState],
     frontier: bytes | str,
     versions_seen: bytes | str,
     ran_nodes: bytes | str = "[]",
@@ -282,13 +282,15 @@ def checkpoint_from_columns(
 ) -> Checkpoint:
     """Return the checkpoint in the columns of a stored row.
 
-    ``state`` may be a ``VersionedState``, if the column was not read. Raise
-    ``SerializationError`` with the session, the step and the path.
+    ``state`` may be a ``VersionedState``, if the column was not read, or a function that
+    returns one. Raise ``SerializationError`` with the session, the step and the path.
     """
     try:
-        if not isinstance(state, VersionedState):
-            state = _decode(_STATE, state, "$.state").state()
-        seen = _decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
+        if callable(state):
+            state = state()
+        elif not isinstance(state, VersionedState):
+            state = decode(_STATE, state, "$.state").state()
+        seen = decode(_VERSIONS_SEEN, versions_seen, "$.versions_seen")
         return Checkpoint(
             session_id=session_id,
             step=step,
@@ -304,12 +306,11 @@ def checkpoint_from_columns(
             ),
         )
     except (InvalidCheckpoint, SerializationError) as error:
-        message = f"session {session_id!r}, step {step}: {error.message}"
-        raise SerializationError(message, error.path) from None
+        raise name_step(error, session_id, step) from None
 
 
 def _names(data: bytes | str, path: str) -> tuple[str, ...]:
-    return _decode(_NAMES, data, path)
+    return decode(_NAMES, data, path)
 
 
 def _created_at(text: str | msgspec.UnsetType) -> datetime:
@@ -319,19 +320,3 @@ def _created_at(text: str | msgspec.UnsetType) -> datetime:
         return timestamps.parse_timestamp(text)
     except ValueError as error:
         raise SerializationError(str(error), "$.created_at") from None
-
-
-def _encode(document: object, path: str = "$") -> bytes:
-    try:
-        return _ENCODER.encode(document)
-    except ValueError as error:
-        raise errors.from_encode_error(error, document, path) from None
-
-
-def _decode(decoder: msgspec.json.Decoder[T], data: bytes | str, path: str) -> T:
-    try:
-        if isinstance(data, bytes) and not data.isascii():
-            data.decode()  # msgspec does not check the UTF-8 of unknown keys
-        return decoder.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
-        raise errors.from_decode_error(error, data, path) from None

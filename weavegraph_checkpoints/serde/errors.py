@@ -21,6 +21,13 @@ _TOKEN = re.compile(r"\[\.\.\.\]|\[(\d+)\]|\.(\w+)")
 _PYTHON_TYPES = {"int": int, "object": dict, "str": str, "array": list}
 
 
+def name_step(
+    error: InvalidCheckpoint | SerializationError, session_id: str, step: int
+) -> SerializationError:
+    """Return the error with the session and step of the stored row in its message."""
+    return SerializationError(f"session {session_id!r}, step {step}: {error.message}", error.path)
+
+
 def from_decode_error(error: Exception, data: bytes | str, path: str) -> SerializationError:
     """Return the error for invalid JSON; ``path`` is its root."""
     if isinstance(error, RecursionError):

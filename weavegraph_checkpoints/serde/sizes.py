@@ -24,6 +24,7 @@ from weavegraph_checkpoints.domain.limits import (
     MIN_CONTAINERS,
 )
 from weavegraph_checkpoints.exceptions import LimitExceeded
+from weavegraph_checkpoints.serde.values import event_document
 
 MAX_COUNTS = {
     "frontier": MAX_NODES,
@@ -37,41 +38,36 @@ _ALWAYS_VALID_LENGTH = min(MAX_NODES, MAX_CHANNELS, MAX_NAME_LENGTH, MAX_VERSION
 """JSON of up to as many characters exceeds none of the limits."""
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-
-
-class _Errors(msgspec.Struct):
-    items: list[msgspec.Raw]
-
-
-class _StateErrors(msgspec.Struct):
-    """The errors of a state, each as its JSON."""
-
-    errors: _Errors
-
-
-_ERRORS = msgspec.json.Decoder(_StateErrors)
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def check_sizes(
-    checkpoint: Checkpoint, columns: Mapping[str, str], state: bytes, max_state_bytes: int | None
+    checkpoint: Checkpoint,
+    columns: Mapping[str, str],
+    state_bytes: int,
+    max_state_bytes: int | None,
 ) -> None:
     """Raise ``LimitExceeded`` for the first column that is too large.
 
-    ``columns`` are the JSON columns other than the state, ``state`` is its JSON. A state may
-    have more lists and objects beside its messages the greater ``max_state_bytes`` is, as the
-    memory that it takes grows with them; ``None`` is no limit.
+    ``columns`` are the JSON columns other than the state, ``state_bytes`` is the size of its
+    JSON. A state may have more lists and objects beside its messages the greater
+    ``max_state_bytes`` is, as the memory that it takes grows with them; ``None`` is no limit.
     """
     for name, text in columns.items():
         if len(text) > _ALWAYS_VALID_LENGTH:
             _check_column(checkpoint, name, len(text.encode()))
-    if len(state) > MAX_ERROR_BYTES:
-        for position, size in enumerate(map(len, _ERRORS.decode(state).errors.items)):
-            if size > MAX_ERROR_BYTES:
-                path = f"$.state.errors.items[{position}]"
-                _check("the error has", size, "bytes", MAX_ERROR_BYTES, path)
-    if max_state_bytes is not None:
-        messages = len(checkpoint.state.messages.items)
-        _check_containers(state, messages, max_state_bytes, "$.state")
+    is_large = max_state_bytes is not None and state_bytes > 2 * _max_containers(max_state_bytes)
+    if state_bytes <= MAX_ERROR_BYTES and not is_large:
+        return
+    state = checkpoint.state
+    errors = msgspec.json.encode(list(map(event_document, state.errors.items)))
+    for position, size in enumerate(map(len, _ITEMS.decode(errors))):
+        if size > MAX_ERROR_BYTES:
+            path = f"$.state.errors.items[{position}]"
+            _check("the error has", size, "bytes", MAX_ERROR_BYTES, path)
+    if max_state_bytes is not None and is_large:
+        values = errors + msgspec.json.encode(state.extra.map)
+        _check_containers(values, 0, max_state_bytes, "$.state")
 
 
 def check_body_containers(data: bytes, max_state_bytes: int | None) -> None:
@@ -86,11 +82,15 @@ def check_body_containers(data: bytes, max_state_bytes: int | None) -> None:
 
 def _check_containers(data: bytes, known: int, max_state_bytes: int, path: str) -> None:
     """Raise ``LimitExceeded`` unless JSON has few enough lists and objects beside the known."""
-    limit = MIN_CONTAINERS + max_state_bytes // BYTES_PER_CONTAINER
+    limit = _max_containers(max_state_bytes)
     if len(data) <= 2 * limit or _count_containers(data) - known <= limit:
         return
     count = _count_containers(_STRING.sub(b"", data)) - known
     _check("the state has", count, "lists and objects", limit, path)
+
+
+def _max_containers(max_state_bytes: int) -> int:
+    return MIN_CONTAINERS + max_state_bytes // BYTES_PER_CONTAINER
 
 
 def _count_containers(data: bytes) -> int:

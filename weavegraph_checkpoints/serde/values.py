@@ -60,9 +60,7 @@ def check_state(state: VersionedState, path: str) -> None:
 
     Lone surrogates are not checked: the encoder raises for them.
     """
-    _check_type(state.messages, MessagesChannel, f"{path}.messages")
-    _check_type(state.extra, ExtrasChannel, f"{path}.extra")
-    _check_type(state.errors, ErrorsChannel, f"{path}.errors")
+    check_channels(state, path)
     for message in state.messages.items:
         if (
             type(message) is not Message
@@ -72,7 +70,14 @@ def check_state(state: VersionedState, path: str) -> None:
             _check_messages(state.messages.items, f"{path}.messages.items")
     check_value(state.extra.map, f"{path}.extra.map")
     for position, event in enumerate(state.errors.items):
-        _check_event(event, f"{path}.errors.items[{position}]")
+        check_event(event, f"{path}.errors.items[{position}]")
+
+
+def check_channels(state: VersionedState, path: str) -> None:
+    """Raise ``SerializationError`` for a channel of the wrong type."""
+    _check_type(state.messages, MessagesChannel, f"{path}.messages")
+    _check_type(state.extra, ExtrasChannel, f"{path}.extra")
+    _check_type(state.errors, ErrorsChannel, f"{path}.errors")
 
 
 def check_value(value: object, path: str, levels: int = MAX_LEVELS) -> None:
@@ -150,7 +155,8 @@ def _check_messages(messages: tuple[Message, ...], path: str) -> None:
         _check_type(message.content, str, f"{path}[{position}].content")
 
 
-def _check_event(event: ErrorEvent, path: str) -> None:
+def check_event(event: ErrorEvent, path: str) -> None:
+    """Raise ``SerializationError`` for the first value in an error that is not JSON."""
     _check_type(event, ErrorEvent, path)
     _check_scope(event.scope, f"{path}.scope")
     for position, tag in enumerate(event.tags):

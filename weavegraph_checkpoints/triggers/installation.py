@@ -15,7 +15,7 @@ from weavegraph_checkpoints.triggers.v1 import mysql, postgresql, sqlite
 APP_LABEL = "weavegraph_checkpoints"
 LATEST = "v1"
 
-_VERSIONS: dict[str, dict[str, Callable[[str, str], list[Trigger]]]] = {
+_VERSIONS: dict[str, dict[str, Callable[[str, str, str], list[Trigger]]]] = {
     "v1": {
         "mysql": mysql.triggers,
         "postgresql": postgresql.triggers,
@@ -44,10 +44,10 @@ def definitions(
     """Return the triggers of a version; none for an unsupported database."""
     if not supports(connection):
         return []
-    return _VERSIONS[version][connection.vendor](
-        apps.get_model(APP_LABEL, "Session")._meta.db_table,
-        apps.get_model(APP_LABEL, "Step")._meta.db_table,
+    tables = (
+        apps.get_model(APP_LABEL, name)._meta.db_table for name in ("Session", "Step", "Keyframe")
     )
+    return _VERSIONS[version][connection.vendor](*tables)
 
 
 def install(

@@ -31,7 +31,7 @@ class _SnapshotTriggerOperation(Operation):
         """Do nothing: the model state does not change."""
 
     def references_model(self, name: str, app_label: str) -> bool:
-        return name.lower() in ("session", "step")
+        return name.lower() in ("session", "step", "keyframe")
 
     def _run(self, statements: str, app_label: str, schema_editor: Any, state: Any) -> None:
         """Run the ``create`` or ``drop`` statements of the trigger."""

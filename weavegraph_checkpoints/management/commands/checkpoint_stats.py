@@ -27,7 +27,8 @@ class Command(CheckpointCommand):
     """Print the size and growth of what is stored, and what ``RETENTION`` would delete."""
 
     help = (
-        "Measure what is stored: sessions by status, steps, size of the states, the largest "
+        "Measure what is stored: sessions by status, steps, size of the states and of what is "
+        "stored of them, the largest "
         "sessions, growth per day, and what each policy of the setting RETENTION would delete."
     )
 
@@ -66,12 +67,14 @@ def _format_stats(stats: Stats) -> Iterator[str]:
     yield f"steps     {stats.steps}"
     mean = format_size(stats.mean_bytes)
     yield f"states    {format_size(stats.bytes)}, {mean} per session on average"
+    yield f"stored    {format_size(stats.stored_bytes)}, with keyframes and snapshots"
     yield ""
     yield "Largest sessions"
     for session in stats.largest:
         yield (
-            f"  {format_size(session.bytes):>10}  {format_count(session.steps, 'step'):>14}"
-            f"  {quote(session.session_id)}"
+            f"  {format_size(session.bytes):>10}"
+            f"  {f'{format_size(session.stored_bytes)} stored':>17}"
+            f"  {format_count(session.steps, 'step'):>14}  {quote(session.session_id)}"
         )
     yield ""
     yield "Growth per day, in UTC"

@@ -19,6 +19,8 @@ _ADVANCE = f"""
         THEN NEW.error_count ELSE last_error_count END,
       last_state_bytes = CASE WHEN NEW.step >= last_step
         THEN NEW.state_bytes ELSE last_state_bytes END,
+      last_base_id = CASE WHEN NEW.step >= last_step
+        THEN NEW.base_id ELSE last_base_id END,
       last_frontier = CASE WHEN NEW.step >= last_step
         THEN NEW.frontier ELSE last_frontier END,
       last_versions_seen = CASE WHEN NEW.step >= last_step
@@ -32,14 +34,16 @@ _ADVANCE = f"""
 _LOCALS = """
     DECLARE stored_step, newest_step BIGINT UNSIGNED;
     DECLARE messages, errors, bytes BIGINT UNSIGNED;
+    DECLARE base BIGINT;
     DECLARE nodes, seen, document LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 """
 
 # A locking read sees what was committed last, at every isolation level.
 _READ_NEWEST = """
-    SELECT step, message_count, error_count, state_bytes, frontier, versions_seen, state
-      INTO newest_step, messages, errors, bytes, nodes, seen, document
+    SELECT step, message_count, error_count, state_bytes, base_id,
+      frontier, versions_seen, state
+      INTO newest_step, messages, errors, bytes, base, nodes, seen, document
       FROM {step} WHERE session_id = {id} ORDER BY step DESC LIMIT 1 LOCK IN SHARE MODE;
 """
 
@@ -50,6 +54,7 @@ _DERIVE = f"""
       last_message_count = messages,
       last_error_count = errors,
       last_state_bytes = bytes,
+      last_base_id = base,
       last_frontier = nodes,
       last_versions_seen = seen,
       last_state = document"""
@@ -73,7 +78,7 @@ _TOUCH = f"""
 """
 
 _CLEAR = """
-    SET newest_step = NULL, messages = NULL, errors = NULL, bytes = NULL,
+    SET newest_step = NULL, messages = NULL, errors = NULL, bytes = NULL, base = NULL,
       nodes = NULL, seen = NULL, document = NULL;
 """
 
@@ -93,8 +98,8 @@ _UPDATE = f"""
   END"""
 
 
-def triggers(session: str, step: str) -> list[Trigger]:
-    """Return the triggers on the (unquoted) tables of sessions and steps."""
+def triggers(session: str, step: str, keyframe: str) -> list[Trigger]:
+    """Return the triggers on the (unquoted) table of steps."""
     bodies = {
         "insert": f"\n  BEGIN{_ADVANCE}  END",
         "update": _UPDATE,

@@ -34,6 +34,7 @@ _DERIVED = f"""
       last_message_count = newest.message_count,
       last_error_count = newest.error_count,
       last_state_bytes = newest.state_bytes,
+      last_base_id = newest.base_id,
       last_frontier = newest.frontier,
       last_versions_seen = newest.versions_seen,
       last_state = newest.state
@@ -99,6 +100,8 @@ BEGIN
         THEN NEW.error_count ELSE last_error_count END,
       last_state_bytes = CASE WHEN NEW.step >= last_step
         THEN NEW.state_bytes ELSE last_state_bytes END,
+      last_base_id = CASE WHEN NEW.step >= last_step
+        THEN NEW.base_id ELSE last_base_id END,
       last_frontier = CASE WHEN NEW.step >= last_step
         THEN NEW.frontier ELSE last_frontier END,
       last_versions_seen = CASE WHEN NEW.step >= last_step
@@ -115,8 +118,8 @@ END
 """
 
 
-def triggers(session: str, step: str) -> list[Trigger]:
-    """Return the trigger on the (unquoted) tables of sessions and steps."""
+def triggers(session: str, step: str, keyframe: str) -> list[Trigger]:
+    """Return the trigger on the (unquoted) table of steps."""
     name = f"{step}_snapshot"
     body = _BODY.format(session=f'"{session}"', step=f'"{step}"')
     drop_row = f'DROP TRIGGER IF EXISTS "{name}" ON "{step}"'

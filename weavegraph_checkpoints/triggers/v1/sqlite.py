@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from weavegraph_checkpoints.triggers.definition import Trigger
 
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -22,6 +24,8 @@ _ADVANCE = f"""
         THEN NEW.error_count ELSE last_error_count END,
       last_state_bytes = CASE WHEN NEW.step >= last_step
         THEN NEW.state_bytes ELSE last_state_bytes END,
+      last_base_id = CASE WHEN NEW.step >= last_step
+        THEN NEW.base_id ELSE last_base_id END,
       last_frontier = CASE WHEN NEW.step >= last_step
         THEN NEW.frontier ELSE last_frontier END,
       last_versions_seen = CASE WHEN NEW.step >= last_step
@@ -40,15 +44,27 @@ _DERIVE = f"""
       last_step = COALESCE((SELECT {{step}}.step {_NEWEST}), 0),
       status = COALESCE((SELECT {_STATUS.format(frontier="{step}.frontier")}
         {_NEWEST}), 'empty'),
-      (last_message_count, last_error_count, last_state_bytes, last_frontier,
+      (last_message_count, last_error_count, last_state_bytes, last_base_id, last_frontier,
        last_versions_seen, last_state) = (SELECT message_count, error_count, state_bytes,
-        frontier, versions_seen, state {_NEWEST})"""
+        base_id, frontier, versions_seen, state {_NEWEST})"""
+
+# Unless foreign keys are enforced, as in the sqlite3 shell, they do not protect keyframes. Where
+# they are, they refuse at the end of the transaction, whatever the order of the deletes in it.
+_GUARD = """
+BEFORE DELETE ON {keyframe}
+WHEN (SELECT foreign_keys FROM pragma_foreign_keys) = 0 AND EXISTS (
+  SELECT 1 FROM {keyframe} AS later JOIN {step} ON {step}.base_id = later.id
+  WHERE later.session_id = OLD.session_id AND later.root_id = OLD.root_id AND later.id <= OLD.id
+)
+BEGIN
+  SELECT RAISE(ABORT, 'steps are stored as changes to this keyframe');
+END"""
 
 _MOVED = "OLD.session_id <> NEW.session_id OR OLD.step <> NEW.step"
 
 
-def triggers(session: str, step: str) -> list[Trigger]:
-    """Return the triggers on the (unquoted) tables of sessions and steps."""
+def triggers(session: str, step: str, keyframe: str) -> list[Trigger]:
+    """Return the triggers on the (unquoted) tables of steps and keyframes."""
     bodies = {
         "insert": ("INSERT", "", _ADVANCE),
         "update": ("UPDATE", f"WHEN NOT ({_MOVED})", _ADVANCE),
@@ -72,15 +88,19 @@ def triggers(session: str, step: str) -> list[Trigger]:
 """,
         ),
     }
-    return [
-        _trigger(case, event, when, body, session, step)
+    tables = {"session": f'"{session}"', "step": f'"{step}"', "keyframe": f'"{keyframe}"'}
+    snapshots = [
+        _trigger(
+            f"{step}_snapshot_{case}",
+            f"AFTER {event} ON {{step}} {when}\nBEGIN{body}END",
+            tables,
+        )
         for case, (event, when, body) in bodies.items()
     ]
+    return [*snapshots, _trigger(f"{keyframe}_guard", _GUARD, tables)]
 
 
-def _trigger(case: str, event: str, when: str, body: str, session: str, step: str) -> Trigger:
-    name = f"{step}_snapshot_{case}"
-    text = body.format(session=f'"{session}"', step=f'"{step}"')
-    create = f'CREATE TRIGGER "{name}" AFTER {event} ON "{step}" {when}\nBEGIN{text}END'
+def _trigger(name: str, definition: str, tables: Mapping[str, str]) -> Trigger:
+    create = f'CREATE TRIGGER "{name}" {definition.format(**tables)}'
     drop = f'DROP TRIGGER IF EXISTS "{name}"'
     return Trigger(name=name, create=(drop, create), drop=(drop,), body=create)

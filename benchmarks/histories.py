@@ -1,0 +1,284 @@
+"""Compare states stored as changes with whole states, and with LangGraph's checkpointers."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connections
+
+from benchmarks import harness
+from benchmarks.candidates import (
+    App,
+    LangGraphPostgres,
+    LangGraphSqlite,
+    get_bytes_on_disk,
+    open_candidates,
+)
+from benchmarks.harness import RESULTS, ROOT, Databases, format_ms, format_table, time_call
+from benchmarks.workloads import SEED, Prose, build_histories, build_steps
+from weavegraph_checkpoints import Checkpoint
+
+STEPS_PER_TURN = 50
+READS = 60
+PAGE_SIZE = 25
+PROCESSES, STEPS_EACH = 8, 600
+LAST_STEPS = 150
+"""Of a history too long for it, a candidate that stores whole states saves only the last steps."""
+READS_OF_APP = {
+    "load latest, warm": ("load_latest", False),
+    "load latest, cold": ("load_latest", True),
+    "page of 25, warm": ("page", False),
+    "page of 25, cold": ("page", True),
+}
+
+
+class Changes(App):
+    """This app with its default: states of 4 kB and more are stored as changes."""
+
+    title = "this app"
+    changes_from_bytes: int | None = 4096
+
+    def begin(self) -> None:
+        settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": self.changes_from_bytes}
+
+
+class Whole(Changes):
+    """This app with ``CHANGES_FROM_BYTES = None``: every state is stored whole."""
+
+    title = "whole states"
+    changes_from_bytes = None
+
+
+CANDIDATES = (Changes, Whole, LangGraphSqlite, LangGraphPostgres)
+
+
+class Cell(NamedTuple):
+    """The median and the mean of some calls, in seconds."""
+
+    median: float
+    mean: float
+
+
+Timings = dict[str, dict[str, Cell]]
+"""By operation and candidate."""
+
+
+def build_candidates(server: str) -> dict[str, Any]:
+    """Return the candidates of a server by name."""
+    return {
+        each.title: each(server, f"history{number}")
+        for number, each in enumerate(CANDIDATES)
+        if server in each.servers
+    }
+
+
+def measure_histories(servers: Sequence[str], quick: bool) -> dict[Path, str]:
+    """Measure saves, reads and bytes of long histories of each shape on each server."""
+    sections = []
+    growth: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for server in servers:
+        text, sizes = harness.run_alone(_measure_server, server, quick)
+        sections.append(text)
+        growth[server] = sizes
+    plots = {
+        ROOT / "docs" / "images" / "histories.svg": harness.plot_lines(
+            "kB per step on disk of a growing conversation, by its number of steps", growth
+        )
+    }
+    return {RESULTS: "\n\n".join(sections), **plots}
+
+
+def _measure_server(server: str, quick: bool) -> tuple[str, dict[str, dict[int, float]]]:
+    scale = 0.1 if quick else 1.0
+    rows: list[list[str]] = []
+    growth: dict[str, dict[int, float]] = defaultdict(dict)
+    with open_candidates(build_candidates(server)) as candidates:
+        for history in build_histories(scale):
+            print(f"{server}: {history.title}", flush=True)
+            sessions = list(history.sessions)
+            timings, sizes = _measure_history(sessions, candidates, whole=history.is_short)
+            rows += _format_rows(history.title, timings, sizes)
+            if history.key == "growing":
+                steps = len(sessions[0])
+                for name, size in sizes.items():
+                    if history.is_short or name == Changes.title:
+                        growth[name][steps] = size / 1000
+        rows += _format_rows(
+            f"{PROCESSES} processes × {int(STEPS_EACH * scale)} steps",
+            {"save": _measure_processes(candidates, int(STEPS_EACH * scale))},
+            {},
+        )
+        heads = ["shape", "operation", *candidates, *(f"× {name}" for name in candidates)]
+    heads = [head for head in heads if head != f"× {Changes.title}"]
+    return f"### {server}\n\n{format_table(heads, rows, texts=2)}", growth
+
+
+def _measure_history(
+    sessions: list[list[Checkpoint]], candidates: Mapping[str, Any], *, whole: bool
+) -> tuple[Timings, dict[str, float]]:
+    """Save the sessions with each candidate in turns, then read them in random order."""
+    before = {name: get_bytes_on_disk(each) for name, each in candidates.items()}
+    seconds: dict[str, list[float]] = defaultdict(list)
+    saved = dict.fromkeys(candidates, 0)
+    for session in sessions:
+        _save_in_turns(session, candidates, seconds, saved, whole=whole)
+    sizes = {
+        name: (get_bytes_on_disk(each) - before[name]) / saved[name]
+        for name, each in candidates.items()
+    }
+    last = min(map(len, seconds.values()))
+    timings: Timings = {"save": {name: _summarize(each[-last:]) for name, each in seconds.items()}}
+    if whole:
+        tenth = max(1, last // 10)
+        timings["save, last tenth"] = {
+            name: _summarize(each[-tenth:]) for name, each in seconds.items()
+        }
+    ids = [session[0].session_id for session in sessions[:10]]
+    for operation, (name, is_cold) in READS_OF_APP.items():
+        timings[operation] = _read_in_turns(candidates, ids, name, is_cold=is_cold)
+    return timings, sizes
+
+
+def _save_in_turns(
+    session: list[Checkpoint],
+    candidates: Mapping[str, Any],
+    seconds: dict[str, list[float]],
+    saved: dict[str, int],
+    *,
+    whole: bool,
+) -> None:
+    session_id = session[0].session_id
+    calls: dict[str, Iterator[Any]] = {}
+    for name, candidate in candidates.items():
+        is_long = not whole and type(candidate) is not Changes
+        prepared = candidate.prepare(session_id, session[-LAST_STEPS:] if is_long else session)
+        saved[name] += len(prepared)
+        calls[name] = iter(prepared)
+    gc.collect()
+    gc.freeze()
+    while calls:
+        for name, left in list(calls.items()):
+            candidate = candidates[name]
+            _begin(candidate)
+            turn = list(islice(left, STEPS_PER_TURN))
+            seconds[name] += [time_call(partial(candidate.save, each)) for each in turn]
+            if len(turn) < STEPS_PER_TURN:
+                del calls[name]
+    gc.unfreeze()
+
+
+def _begin(candidate: Any) -> None:
+    if isinstance(candidate, Changes):
+        candidate.begin()
+
+
+def _read_in_turns(
+    candidates: Mapping[str, Any], ids: Sequence[str], operation: str, *, is_cold: bool
+) -> dict[str, Cell]:
+    """Read in strict alternation, in random order: a read depends on what was read before it."""
+    from weavegraph_checkpoints.backends.chains import memory
+
+    generator = random.Random(SEED)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    arguments = () if operation == "load_latest" else (PAGE_SIZE,)
+    for number in range(READS):
+        for name in generator.sample(list(candidates), len(candidates)):
+            candidate = candidates[name]
+            call = partial(getattr(candidate, operation), ids[number % len(ids)], *arguments)
+            _begin(candidate)
+            if is_cold:
+                memory.clear()
+            elif number < len(ids):
+                call()
+            seconds[name].append(time_call(call))
+    return {name: _summarize(each) for name, each in seconds.items()}
+
+
+def _summarize(seconds: Sequence[float]) -> Cell:
+    return Cell(median(seconds), mean(seconds))
+
+
+# Processes
+
+
+def _measure_processes(candidates: Mapping[str, Any], steps: int) -> dict[str, Cell]:
+    """Return the seconds a save of processes that each save a session of their own."""
+    taken = {}
+    for name, candidate in candidates.items():
+        databases = {candidate.alias: connections[candidate.alias].settings_dict}
+        with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+            work = partial(_save_alone, type(candidate), candidate.server, databases, steps)
+            spans = list(pool.map(work, range(PROCESSES)))
+        began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
+        seconds = (ended - began) / (PROCESSES * steps)
+        taken[name] = Cell(seconds, seconds)
+    return taken
+
+
+def _save_alone(
+    kind: type[Any], server: str, databases: Databases, steps: int, number: int
+) -> tuple[float, float]:
+    (alias,) = databases
+    harness.configure({alias: databases[alias]})
+    candidate = kind(server, alias)
+    candidate.open()
+    _begin(candidate)
+    prose = Prose(random.Random(number))
+    checkpoints = build_steps(f"process-{number}", steps, 2, 134, prose)
+    prepared = candidate.prepare(f"process-{number}", checkpoints)
+    # All processes begin together.
+    time.sleep(max(0.0, 10 - time.monotonic() % 10))
+    began = time.monotonic()
+    for each in prepared:
+        candidate.save(each)
+    ended = time.monotonic()
+    candidate.close()
+    return began, ended
+
+
+# Reports
+
+
+def _format_rows(title: str, timings: Timings, sizes: Mapping[str, float]) -> Iterator[list[str]]:
+    for operation, cells in timings.items():
+        yield [
+            title,
+            f"{operation}, ms",
+            *(format_ms(cell.median) for cell in cells.values()),
+            *_format_ratios({name: cell.median for name, cell in cells.items()}),
+        ]
+    if "save" in timings and sizes:
+        yield [
+            title,
+            "save, ms, mean",
+            *(format_ms(cell.mean) for cell in timings["save"].values()),
+            *_format_ratios({name: cell.mean for name, cell in timings["save"].items()}),
+        ]
+        yield [
+            title,
+            "kB per step on disk",
+            *(f"{size / 1000:.1f}" for size in sizes.values()),
+            *_format_ratios(sizes),
+        ]
+
+
+def _format_ratios(values: Mapping[str, float]) -> list[str]:
+    """Return how many times the value of this app each other value is."""
+    ours = values[Changes.title]
+    return [
+        f"{value / ours:.2f}" if ours else "–"
+        for name, value in values.items()
+        if name != Changes.title
+    ]
