@@ -104,6 +104,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Store all states as changes, with many keyframes."""
     monkeypatch.setattr(conf, "DEFAULT_CHANGES_FROM_BYTES", 0)
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 300)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     monkeypatch.setattr(planning, "MAX_IDLE_ROOTS", 2**31)
     memory.clear()
     yield

@@ -49,6 +49,7 @@ def test_no_state_is_wrong_and_nobody_deadlocks(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 600)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     monkeypatch.setattr(conf, "DEFAULT_CHANGES_FROM_BYTES", 500)
     settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": changes_from}
     actors = [Actors(number) for number in range(5)]

@@ -56,13 +56,25 @@ def test_a_delta_that_has_doubled_since_the_first_makes_a_link() -> None:
 
 def test_a_chain_that_is_too_long_or_too_large_makes_a_root() -> None:
     for chain in (
-        ChainState(exists=True, links=128, first_delta_bytes=500),
+        ChainState(exists=True, links=12, first_delta_bytes=500),
         ChainState(exists=True, chain_bytes=141 * KB + 1, first_delta_bytes=500),
     ):
         assert decide(chain, delta_bytes=4096) is Storage.ROOT
         assert decide(chain, delta_bytes=4095) is Storage.DELTA
-    chain = ChainState(exists=True, links=127, chain_bytes=141 * KB, first_delta_bytes=500)
+    chain = ChainState(exists=True, links=11, chain_bytes=141 * KB, first_delta_bytes=500)
     assert decide(chain, delta_bytes=4096) is Storage.LINK
+
+
+@pytest.mark.parametrize(
+    ("state_bytes", "links"),
+    [(9 * KB, 4), (12 * KB, 5), (120 * KB, 14), (1488 * KB, 128), (100 * 1024 * KB, 128)],
+)
+def test_the_links_of_a_chain_are_bounded_by_the_size_of_its_state(
+    state_bytes: int, links: int
+) -> None:
+    for count, storage in ((links - 1, Storage.LINK), (links, Storage.ROOT)):
+        chain = ChainState(exists=True, links=count, first_delta_bytes=500)
+        assert decide(chain, state_bytes, delta_bytes=4200) is storage
 
 
 def run(deltas: list[int], chain: ChainState | None = None) -> tuple[list[Storage], ChainState]:

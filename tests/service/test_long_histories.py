@@ -302,6 +302,7 @@ def forget() -> Any:
 @pytest.mark.parametrize("seed", range(6))
 def test_random_operations(seed: int, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 300)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     if seed % 2:
         monkeypatch.setattr(planning, "MAX_IDLE_ROOTS", 2**31)
     settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": 0}

@@ -23,6 +23,7 @@ from weavegraph_checkpoints.serde.deltas import planning
 def tiny_links(committed: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Store each state as changes, with a link every three steps."""
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 600)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": 0}
     memory.clear()
 

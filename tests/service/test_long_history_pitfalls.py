@@ -34,6 +34,7 @@ SESSION, STEP, KEYFRAME = (model._meta.db_table for model in (Session, Step, Key
 def tiny_links(committed: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Store each state as changes, with a link every three steps."""
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 600)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": 0}
     memory.clear()
 

@@ -35,6 +35,7 @@ def checkpointer(
 ) -> DjangoCheckpointer:
     """A checkpointer that stores each state as changes."""
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 600)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": 0}
     memory.clear()
     return DjangoCheckpointer()

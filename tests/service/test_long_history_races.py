@@ -104,6 +104,7 @@ class Actors:
 @pytest.fixture
 def tiny_links(committed: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "SMALL_DELTA_BYTES", 600)
+    monkeypatch.setattr(planning, "FREE_LINKS", planning.MAX_LINKS)
     settings.WEAVEGRAPH_CHECKPOINTS = {"CHANGES_FROM_BYTES": 500}
     memory.clear()
 

@@ -74,6 +74,7 @@ BEHIND_PGBOUNCER = {
 if changes_from := os.environ.get("WEAVEGRAPH_TEST_CHANGES_FROM_BYTES"):
     conf.DEFAULT_CHANGES_FROM_BYTES = int(changes_from)
     planning.SMALL_DELTA_BYTES = 300
+    planning.FREE_LINKS = planning.MAX_LINKS
     planning.MAX_IDLE_ROOTS = 2**31
 
 

@@ -53,12 +53,17 @@ class KnownChains:
     memory_bytes: int = 0
     """An estimate of the memory that the bases occupy."""
     messages: tuple[Message, ...] | None = None
-    """The messages of ``newest`` when that was estimated."""
+    """The messages of the last of them when that was estimated."""
 
-    def has_same_objects(self, newest: Base | None, bases: Mapping[int, Base]) -> bool:
+    def has_same_objects(self, bases: Mapping[int, Base]) -> bool:
         """Return whether these bases occupy the memory that was estimated."""
-        messages = None if newest is None else newest.folded.messages
-        return messages is self.messages and list(bases.values()) == list(self.bases.values())
+        is_same = list(bases.values()) == list(self.bases.values())
+        return is_same and _get_last_messages(bases) is self.messages
+
+
+def _get_last_messages(bases: Mapping[int, Base]) -> tuple[Message, ...] | None:
+    last = next(reversed(tuple(bases.values())), None)
+    return None if last is None else last.folded.messages
 
 
 _NOTHING = KnownChains()
@@ -111,7 +116,8 @@ class ChainMemory:
     ) -> None:
         """Remember the base of the newest step, and the state of its chain."""
         known = self.get(alias, session_id)
-        if newest is None and known is _NOTHING and chain_state == _NOTHING.chain_state:
+        is_same = newest is known.newest and chain_state == known.chain_state
+        if is_same and (newest is None or newest.folded.messages is known.messages):
             return
         bases = {**known.bases} if newest is None else {**known.bases, newest.id: newest}
         self._put(alias, session_id, known, newest, chain_state, bases)
@@ -151,14 +157,15 @@ class ChainMemory:
     ) -> None:
         kept = dict(list(bases.items())[-MAX_BASES:])
         if newest is not None:
+            kept.pop(newest.id, None)
             kept[newest.id] = newest
-        is_same = known is not _NOTHING and known.has_same_objects(newest, kept)
+        is_same = known is not _NOTHING and known.has_same_objects(kept)
         entry = KnownChains(
             newest=newest,
             chain_state=chain_state,
             bases=kept,
             memory_bytes=known.memory_bytes if is_same else _share_messages(kept.values()),
-            messages=None if newest is None else newest.folded.messages,
+            messages=_get_last_messages(kept),
         )
         key = alias, session_id
         with self._lock:
@@ -183,8 +190,8 @@ if hasattr(os, "register_at_fork"):
 class Bases:
     """The bases of some steps of a session; one that cannot be read raises when it is used."""
 
-    def __init__(self) -> None:
-        self._found: dict[int, Base | SerializationError] = {}
+    def __init__(self, known: Mapping[int, Base]) -> None:
+        self._found: dict[int, Base | SerializationError] = {**known}
         self.missing: set[int] = set()
 
     def add(self, base_id: int, base: Base | SerializationError) -> None:
@@ -212,12 +219,9 @@ def read_bases(
 ) -> Bases:
     """Return bases of steps of a session, from memory or by one query for each chain."""
     alias = backend.connection.alias
-    found = Bases()
     known = remembered.get(alias, session_id).bases
-    for base_id in base_ids:
-        if base_id in known:
-            found.add(base_id, known[base_id])
-    wanted = sorted(base_id for base_id in set(base_ids) if base_id not in found)
+    found = Bases({base_id: known[base_id] for base_id in base_ids if base_id in known})
+    wanted = sorted(set(base_ids) - known.keys())
     read: list[Base] = []
     while wanted:
         bases, failure = _read_chain(backend, session_id, wanted, known)

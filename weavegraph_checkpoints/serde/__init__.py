@@ -310,7 +310,7 @@ def checkpoint_from_columns(
 
 
 def _names(data: bytes | str, path: str) -> tuple[str, ...]:
-    return decode(_NAMES, data, path)
+    return () if data == "[]" else decode(_NAMES, data, path)
 
 
 def _created_at(text: str | msgspec.UnsetType) -> datetime:

@@ -27,6 +27,7 @@ from weavegraph_checkpoints.serde.values import (
 )
 
 _EMPTY_RUN = b"[0,0]"
+_NO_ERRORS = msgspec.Raw(b"[%b]" % _EMPTY_RUN)
 
 
 class Delta(NamedTuple):
@@ -141,6 +142,8 @@ def _encode_errors(errors: ErrorsChannel, path: str) -> tuple[bytes, ...]:
 
 def _build_errors(base: tuple[bytes, ...], errors: tuple[bytes, ...]) -> msgspec.Raw:
     """Return the JSON of the items of a delta."""
+    if not (base or errors):
+        return _NO_ERRORS
     parts = find_parts(base, errors)
     pieces = [] if parts and parts[0].from_base else [_EMPTY_RUN]
     for part in parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 
 from weavegraph_checkpoints.domain.paths import join_json_path
 from weavegraph_checkpoints.domain.state import (
+    ErrorsChannel,
     ExtrasChannel,
     Message,
     MessagesChannel,
@@ -21,10 +22,10 @@ from weavegraph_checkpoints.serde import ErrorsDocument
 from weavegraph_checkpoints.serde.codec import ENCODER, decode
 from weavegraph_checkpoints.serde.deltas.documents import (
     DeltaDocument,
-    decode_delta,
+    WholeDocument,
     decode_error_item,
+    decode_links,
     decode_whole,
-    is_delta,
 )
 from weavegraph_checkpoints.serde.deltas.maps import (
     Members,
@@ -33,12 +34,8 @@ from weavegraph_checkpoints.serde.deltas.maps import (
     count_objects,
     join_value,
 )
-from weavegraph_checkpoints.serde.deltas.sequences import (
-    common_prefix_length,
-    find_appended,
-    find_edits,
-    rebuild,
-)
+from weavegraph_checkpoints.serde.deltas.messages import FoldedMessages
+from weavegraph_checkpoints.serde.deltas.sequences import common_prefix_length, find_edits, rebuild
 from weavegraph_checkpoints.serde.deltas.sizes import count_items_bytes, count_state_bytes
 
 PATH = "$.state"
@@ -47,7 +44,7 @@ _ANY = msgspec.json.Decoder(Any)
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _ERRORS = msgspec.json.Decoder(ErrorsDocument)
 
-_MESSAGE_OBJECT_BYTES = 200
+_MESSAGE_OBJECT_BYTES = 208
 _VALUE_OBJECT_BYTES = 120
 
 
@@ -71,7 +68,7 @@ class FoldedState:
     @classmethod
     def from_whole(cls, document: bytes | str, path: str = PATH) -> FoldedState:
         """Return the state of a document that ``dumps_state`` wrote."""
-        return _Folding.from_whole(document, path).folded()
+        return fold(document, (), path)
 
     def apply(self, document: bytes | str, path: str = PATH) -> FoldedState:
         """Return the state of a document on this base; a whole document needs no base.
@@ -87,17 +84,12 @@ class FoldedState:
         Only the messages are shared; all other values are new on each call.
         """
         folded = self if document is None else self.apply(document, path)
-        errors = b'{"version":%d,"items":[%b]}' % (folded.errors_version, b",".join(folded.errors))
         return VersionedState(
             messages=MessagesChannel(version=folded.messages_version, items=folded.messages),
             extra=ExtrasChannel(
-                version=folded.extra_version,
-                map={
-                    key: decode(_ANY, value, join_json_path(f"{path}.extra.map", key))
-                    for key, value in folded.extra.items()
-                },
+                version=folded.extra_version, map=_decode_values(folded.extra, f"{path}.extra.map")
             ),
-            errors=decode(_ERRORS, errors, f"{path}.errors").channel(),
+            errors=_decode_errors(folded.errors_version, folded.errors, f"{path}.errors"),
         )
 
     def to_json(self, path: str = PATH) -> bytes:
@@ -129,6 +121,17 @@ class FoldedState:
         """
         self.__dict__["messages"] = messages + self.messages[len(messages) :]
 
+    def append_messages(self, appended: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Return the messages with others at their end; what was returned last is remembered.
+
+        So a step that is read again costs no copy of its messages.
+        """
+        last = self.__dict__.get("_last_appended")
+        if last is None or last[0] != appended:
+            last = appended, self.messages + appended if appended else self.messages
+            self.__dict__["_last_appended"] = last
+        return last[1]
+
     def share_messages(self, other: FoldedState) -> int:
         """Hold the messages at the start that ``other`` has too as its objects.
 
@@ -137,7 +140,7 @@ class FoldedState:
         count = common_prefix_length(self.messages, other.messages)
         self.adopt(other.messages[:count])
         size = len(self.messages)
-        return 8 * size + self.memory_bytes * (size - count) // max(1, size)
+        return 16 * size + self.memory_bytes * (size - count) // max(1, size)
 
     @cached_property
     def extra(self) -> Mapping[str, bytes]:
@@ -176,6 +179,22 @@ class FoldedState:
         return sizes
 
 
+def _decode_values(values: Mapping[str, bytes], path: str) -> dict[str, Any]:
+    try:
+        return {key: _ANY.decode(value) for key, value in values.items()}
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {
+            key: decode(_ANY, value, join_json_path(path, key)) for key, value in values.items()
+        }
+
+
+def _decode_errors(version: int, errors: Sequence[bytes], path: str) -> ErrorsChannel:
+    if not errors:
+        return ErrorsChannel(version=version)
+    document = b'{"version":%d,"items":[%b]}' % (version, b",".join(errors))
+    return decode(_ERRORS, document, path).channel()
+
+
 def _check(value: bytes, path: str) -> bytes:
     """Return the JSON of a value; raise ``SerializationError`` if it is not JSON."""
     decode(_RAW, value, path)
@@ -183,23 +202,38 @@ def _check(value: bytes, path: str) -> bytes:
 
 
 def fold(
-    root: FoldedState | bytes | str, links: Iterable[bytes | str], path: str = PATH
+    root: FoldedState | bytes | str, links: Sequence[bytes | str], path: str = PATH
 ) -> FoldedState:
     """Return the state that the documents of a chain add up to, oldest first.
 
     The work is proportional to the state and the links: each link changes only what it names.
     """
-    folding: _Folding | None = None
-    for document in links:
-        if not is_delta(document):
-            folding = _Folding.from_whole(document, path)
-            continue
-        if folding is None:
-            folding = _Folding.from_root(root, path)
-        folding.apply(decode_delta(document, path), document, path)
-    if folding is not None:
-        return folding.folded()
-    return root if isinstance(root, FoldedState) else FoldedState.from_whole(root, path)
+    if isinstance(root, FoldedState) and not links:
+        return root
+    base = root if isinstance(root, FoldedState) else _from_document(decode_whole(root, path), root)
+    folding = _Folding(base, path)
+    first = 0
+    for position, document in enumerate(decode_links(links, path)):
+        if isinstance(document, WholeDocument):
+            folding = _Folding(_from_document(document, links[position]), path)
+            first = position + 1
+        else:
+            folding.apply(document)
+    return folding.build(links[first:])
+
+
+def _from_document(whole: WholeDocument, document: bytes | str) -> FoldedState:
+    """Return the state of a document, of which the values are parts."""
+    return FoldedState(
+        messages=whole.messages.items,
+        messages_version=whole.messages.version,
+        members={**whole.extra.map},
+        extra_version=whole.extra.version,
+        errors=tuple(map(bytes, whole.errors.items)),
+        errors_version=whole.errors.version,
+        document_bytes=len(document),
+        text_bytes=_text_bytes(document),
+    )
 
 
 def _text_bytes(document: bytes | str) -> int:
@@ -215,108 +249,50 @@ def _same_items(items: Sequence[bytes]) -> tuple[msgspec.Raw]:
 class _Folding:
     """A state while deltas are applied to it in place."""
 
-    def __init__(
-        self,
-        messages: Sequence[Message],
-        members: Members,
-        errors: Sequence[bytes],
-        document_bytes: int,
-        text_bytes: int,
-        messages_bytes: int | None,
-    ) -> None:
-        self.messages = list(messages)
-        self.members = members
-        self.errors = list(errors)
-        self.same_errors = _same_items(errors)
-        self.versions = (0, 0, 0)
-        self.document_bytes = document_bytes
-        self.text_bytes = text_bytes
-        self.messages_bytes = messages_bytes
+    def __init__(self, base: FoldedState, path: str) -> None:
+        self.base = base
+        self.messages = FoldedMessages(base.messages, base.__dict__.get("messages_bytes"))
+        self.members = copy_members(base.members)
+        self.errors = base.errors
+        self.same_errors = _same_items(base.errors)
+        self.versions = (base.messages_version, base.extra_version, base.errors_version)
+        self.paths = (f"{path}.messages.items", f"{path}.extra.map", f"{path}.errors.items")
 
-    @classmethod
-    def from_whole(cls, document: bytes | str, path: str) -> _Folding:
-        whole = decode_whole(document, path)
-        folding = cls(
-            whole.messages.items,
-            {**whole.extra.map},
-            [bytes(item) for item in whole.errors.items],
-            len(document),
-            _text_bytes(document),
-            None,
-        )
-        folding.versions = (whole.messages.version, whole.extra.version, whole.errors.version)
-        return folding
-
-    @classmethod
-    def from_root(cls, root: FoldedState | bytes | str, path: str) -> _Folding:
-        if not isinstance(root, FoldedState):
-            return cls.from_whole(root, path)
-        known = root.__dict__.get("messages_bytes")
-        folding = cls(
-            root.messages,
-            copy_members(root.members),
-            root.errors,
-            root.document_bytes,
-            root.text_bytes,
-            known,
-        )
-        folding.versions = (root.messages_version, root.extra_version, root.errors_version)
-        return folding
-
-    def apply(self, delta: DeltaDocument, document: bytes | str, path: str) -> None:
-        self._apply_messages(delta.messages.items, f"{path}.messages.items")
-        apply_map_delta(self.members, delta.extra, f"{path}.extra.map")
-        self._apply_errors(delta.errors.items, f"{path}.errors.items")
+    def apply(self, delta: DeltaDocument) -> None:
+        messages_path, extra_path, errors_path = self.paths
+        self.messages.apply(delta.messages.items, messages_path)
+        apply_map_delta(self.members, delta.extra, extra_path)
+        if delta.errors.items != self.same_errors:
+            self._apply_errors(delta.errors.items, errors_path)
         self.versions = (delta.messages.version, delta.extra.version, delta.errors.version)
-        self.document_bytes += len(document)
-        self.text_bytes += _text_bytes(document)
 
     def _apply_errors(self, raw_items: tuple[msgspec.Raw, ...], path: str) -> None:
-        if raw_items == self.same_errors:
-            return
         items = tuple(
             decode_error_item(item, f"{path}[{index}]") for index, item in enumerate(raw_items)
         )
         find_edits(items, len(self.errors), path)
-        self.errors = rebuild(self.errors, items)
+        self.errors = tuple(rebuild(self.errors, items))
         self.same_errors = _same_items(self.errors)
 
-    def _apply_messages(self, items: tuple[Any, ...], path: str) -> None:
-        messages = self.messages
-        appended = find_appended(items, len(messages))
-        if appended is not None:
-            messages += appended
-            if self.messages_bytes is not None:
-                self.messages_bytes += count_items_bytes(appended)
-            return
-        edits = find_edits(items, len(messages), path)
-        if edits is None:
-            self.messages = rebuild(messages, items)
-            self.messages_bytes = None
-            return
-        # From the end, so that the positions of the edits before it stay right.
-        for start, stop, new in reversed(edits):
-            if self.messages_bytes is not None:
-                self.messages_bytes += count_items_bytes(new) - count_items_bytes(
-                    messages[start:stop]
-                )
-            messages[start:stop] = new
-
-    def folded(self) -> FoldedState:
+    def build(self, links: Sequence[bytes | str]) -> FoldedState:
+        """Return the state; these are the documents that were applied."""
         messages_version, extra_version, errors_version = self.versions
+        appended = self.messages.get_appended()
         folded = FoldedState(
-            messages=tuple(self.messages),
+            messages=(
+                self.messages.build() if appended is None else self.base.append_messages(appended)
+            ),
             messages_version=messages_version,
             members={
                 key: value.copy() if isinstance(value, msgspec.Raw) else value
                 for key, value in self.members.items()
             },
             extra_version=extra_version,
-            errors=tuple(self.errors),
+            errors=self.errors,
             errors_version=errors_version,
-            document_bytes=self.document_bytes,
-            text_bytes=self.text_bytes,
+            document_bytes=self.base.document_bytes + sum(map(len, links)),
+            text_bytes=self.base.text_bytes + sum(map(_text_bytes, links)),
         )
-        if self.messages_bytes is not None:
-            folded.__dict__["messages_bytes"] = self.messages_bytes
+        if self.messages.json_bytes is not None:
+            folded.__dict__["messages_bytes"] = self.messages.json_bytes
         return folded

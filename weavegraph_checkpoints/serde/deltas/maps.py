@@ -33,6 +33,8 @@ MAX_REPEATED_VALUE_BYTES = 64
 MAX_REPEATED_BYTES = 1024
 """Values of ``extra.map`` up to these sizes, each and together, are written in every delta."""
 
+_OPENING_BRACE = b"{"[0]
+
 Json = TypeVar("Json", bytes, msgspec.Raw)
 
 Member: TypeAlias = "msgspec.Raw | SplicedText | Members"
@@ -141,7 +143,7 @@ def apply_map_delta(members: Members, delta: MapDelta, path: str) -> None:
     if delta.inner:
         _apply_inner(members, delta.inner, path)
     members.update(delta.map)
-    if delta.add != NOTHING:
+    if delta.add is not NOTHING:
         members.update(split_members(bytes(delta.add), f"{path}.add"))
     if delta.order is not None:
         _reorder(members, delta.order, path)
@@ -158,31 +160,33 @@ def _apply_splices(members: Members, splices: Mapping[str, Splice], path: str) -
 
 def _apply_inner(members: Members, deltas: Mapping[str, MapDelta], path: str) -> None:
     for key, inner in deltas.items():
-        value = _get_member(members, key, path)
+        value = members.get(key)
         if isinstance(value, dict):
             apply_map_delta(value, inner, join_json_path(path, key))
         elif _only_adds(inner):
-            _append_members(_get_spliced(members, key, path), bytes(inner.add), path, key)
+            _append_members(_get_spliced(members, key, path), inner.add, path, key)
         else:
             where = join_json_path(path, key)
-            split: Members = {**split_members(join_value(value), where)}
+            split: Members = {**split_members(join_value(_get_member(members, key, path)), where)}
             members[key] = split
             apply_map_delta(split, inner, where)
 
 
 def _only_adds(delta: MapDelta) -> bool:
     is_other = delta.map or delta.drop or delta.splice or delta.inner
-    return not is_other and delta.order is None and delta.add != NOTHING
+    return not is_other and delta.order is None and delta.add is not NOTHING
 
 
-def _append_members(text: SplicedText, added: bytes, path: str, key: str) -> None:
+def _append_members(text: SplicedText, added: msgspec.Raw, path: str, key: str) -> None:
     """Append the members of an object to the JSON of another, which stays text."""
-    if not text.starts_with(b"{"):
+    members = bytes(added)
+    if text.first_byte != _OPENING_BRACE:
         raise refuse("not an object", join_json_path(path, key))
-    if not added.startswith(b"{"):
+    if not members.startswith(b"{"):
         raise refuse("not an object", f"{join_json_path(path, key)}.add")
-    separator = b"," if len(text) > 2 and len(added) > 2 else b""
-    text.splice(len(text) - 1, 1, separator + added[1:-1])
+    size = len(text)
+    if len(members) > 2:
+        text.splice(size - 1, 1, members[1:-1] if size == 2 else b",%b" % members[1:-1])
 
 
 def _get_spliced(members: Members, key: str, path: str) -> SplicedText:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 MAX_LINKS = 128
-"""How many links a chain has at most."""
+FREE_LINKS = 4
+LINK_BYTES = 12 * 1024
+"""A chain may have ``FREE_LINKS`` links, and one more for so many bytes of its state.
+
+Each link takes time to read, whatever its length: this bounds it, too, by the time to read the
+state. A chain never has more than ``MAX_LINKS``.
+"""
 SMALL_DELTA_BYTES = 4096
 """A smaller delta needs no new link."""
 MAX_CHAIN_RATIO = 1.25
@@ -94,9 +100,15 @@ class ChainState:
                 pause=0,
             )
         if storage is Storage.DELTA:
-            first = document_bytes if self.first_delta_bytes is None else self.first_delta_bytes
-            return replace(self, first_delta_bytes=first, is_used=True, idle_roots=0, pause=0)
+            if self.first_delta_bytes is None:
+                return replace(self._after_use(), first_delta_bytes=document_bytes)
+            return self._after_use()
         return self._after_whole()
+
+    def _after_use(self) -> ChainState:
+        if self.is_used and not (self.idle_roots or self.pause):
+            return self
+        return replace(self, is_used=True, idle_roots=0, pause=0)
 
     def _after_whole(self) -> ChainState:
         if self.pause_left:
@@ -140,5 +152,6 @@ def is_wide(members: object) -> bool:
 
 def is_chain_full(chain: ChainState, state_bytes: int) -> bool:
     """Return whether a chain is too long for a state of this size to be read from it."""
+    max_links = min(MAX_LINKS, FREE_LINKS + state_bytes // LINK_BYTES)
     max_bytes = MAX_CHAIN_RATIO * state_bytes + FREE_CHAIN_BYTES
-    return chain.links >= MAX_LINKS or chain.chain_bytes > max_bytes
+    return chain.links >= max_links or chain.chain_bytes > max_bytes

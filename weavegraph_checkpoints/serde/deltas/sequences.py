@@ -152,13 +152,14 @@ def find_appended(items: tuple[Any, ...], size: int) -> tuple[Any, ...] | None:
 
     Return ``None`` for any other delta.
     """
-    if items[:1] != ((0, size),):
+    if not items or items[0] != (0, size):
         return None
     new = items[1:]
+    if not new:
+        return new
     # A type is compared with itself by identity, which is much faster than with another one.
-    is_new = not new or (
-        type(new[0]) is not tuple and countOf(map(type, new), type(new[0])) == len(new)
-    )
+    kind = type(new[0])
+    is_new = kind is not tuple and countOf(map(type, new), kind) == len(new)
     return new if is_new else None
 
 

@@ -71,9 +71,13 @@ class SplicedText:
     def __len__(self) -> int:
         return self._bytes_before + self._bytes_after
 
-    def starts_with(self, byte: bytes) -> bool:
-        """Return whether this is its first byte."""
-        return bool(self) and (self._before or self._after[::-1])[0][:1] == byte
+    @property
+    def first_byte(self) -> int | None:
+        """Its first byte, or ``None`` if it is empty."""
+        if not self:
+            return None
+        first: int = (self._before or self._after[-1:])[0][0]
+        return first
 
     def pieces(self) -> list[memoryview]:
         """Return the pieces that make up the text."""
@@ -81,7 +85,8 @@ class SplicedText:
 
     def splice(self, start: int, end: int, text: bytes) -> None:
         """Keep ``start`` and ``end`` bytes, and put ``text`` between them."""
-        self._move_to(start)
+        if start != self._bytes_before:
+            self._move_to(start)
         while self._bytes_after > end:
             piece = self._after.pop()
             self._bytes_after -= len(piece)
