@@ -41,9 +41,8 @@ def main() -> None:
             elif path.suffix == ".svg":
                 path.write_text(text, encoding="utf-8")
             else:
-                harness.write_section(
-                    path, part if path == harness.RESULTS else "performance", text
-                )
+                is_peers = part == "peers" and path != harness.RESULTS
+                harness.write_section(path, "performance" if is_peers else part, text)
 
 
 if __name__ == "__main__":

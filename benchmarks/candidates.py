@@ -27,14 +27,8 @@ from weavegraph_checkpoints.serde.values import state_document
 
 # Only `make bench` installs them.
 with suppress(ImportError):
-    from langgraph.checkpoint.base.id import uuid6
-    from langgraph.checkpoint.sqlite import SqliteSaver
-with suppress(ImportError):
     import psycopg
-    from langgraph.checkpoint.postgres import PostgresSaver
     from psycopg.conninfo import make_conninfo
-    from psycopg.rows import dict_row
-    from psycopg_pool import ConnectionPool
 
 SERVERS = ("SQLite", "PostgreSQL", "MariaDB")
 DRIVERS = {"SQLite": "sqlite3", "PostgreSQL": "psycopg", "MariaDB": "mysqlclient"}
@@ -256,148 +250,6 @@ RECORDED_STEPS = [
 """No two values of a row are equal, so that each is recognised among recorded parameters."""
 
 
-class LangGraph(Candidate):
-    """A checkpointer of LangGraph with the channels ``messages``, ``extra`` and ``errors``.
-
-    Messages are plain dicts, the cheapest that it accepts. ``put_writes``, which its runtime
-    calls for the intermediate writes of each task, is left out.
-    """
-
-    saver: Any
-
-    def prepare(self, session_id: str, checkpoints: Sequence[Checkpoint]) -> list[Any]:
-        messages: dict[int, dict[str, Any]] = {}
-        versions: dict[str, str] = {}
-        prepared: list[Any] = []
-        config: dict[str, Any] = {"thread_id": session_id, "checkpoint_ns": ""}
-        for checkpoint in checkpoints:
-            changed = checkpoint.updated_channels if versions else ("messages", "extra", "errors")
-            new = {
-                channel: self.saver.get_next_version(versions.get(channel), None)
-                for channel in changed
-            }
-            versions = versions | new
-            values = state_document(checkpoint.state)
-            identity = str(uuid6(clock_seq=checkpoint.step))
-            document = {
-                "v": 4,
-                "id": identity,
-                "ts": checkpoint.created_at.isoformat(),
-                "channel_values": {
-                    "messages": [
-                        messages.setdefault(
-                            id(message), {"role": message.role, "content": message.content}
-                        )
-                        for message in values["messages"].items
-                    ],
-                    "extra": values["extra"].map,
-                    "errors": msgspec.to_builtins(values["errors"]["items"]),
-                },
-                "channel_versions": versions,
-                "versions_seen": {
-                    node: {channel: versions[channel] for channel in channels}
-                    for node, channels in checkpoint.versions_seen.items()
-                },
-                "updated_channels": list(changed),
-            }
-            metadata = {
-                "source": "loop",
-                "step": checkpoint.step,
-                "parents": {},
-                "ran_node": str(checkpoint.ran_nodes[0]),
-            }
-            prepared.append(({"configurable": config}, document, metadata, new))
-            config = config | {"checkpoint_id": identity}
-        return prepared
-
-    def save(self, prepared: Any) -> None:
-        self.saver.put(*prepared)
-
-    def load_latest(self, session_id: str) -> Any:
-        return self.saver.get_tuple(self._config(session_id))
-
-    def page(self, session_id: str, limit: int) -> Sequence[Any]:
-        return list(self.saver.list(self._config(session_id), limit=limit))
-
-    def page_of_node(self, session_id: str, node: str, limit: int) -> Sequence[Any]:
-        return list(
-            self.saver.list(self._config(session_id), filter={"ran_node": node}, limit=limit)
-        )
-
-    def _config(self, session_id: str) -> Any:
-        return {"configurable": {"thread_id": session_id, "checkpoint_ns": ""}}
-
-
-class LangGraphSqlite(LangGraph):
-    """``SqliteSaver.from_conn_string``, as its docs use it; it sets WAL itself."""
-
-    title = "langgraph-sqlite"
-    servers = ("SQLite",)
-
-    def create(self) -> None:
-        self.open()
-        self.saver.setup()
-        self.close()
-
-    def open(self) -> None:
-        saver = SqliteSaver.from_conn_string(self.database)
-        self.saver = self.resources.enter_context(saver)
-        self.saver.conn.execute("PRAGMA synchronous=FULL")
-        self.saver.conn.execute("PRAGMA secure_delete=FAST")
-
-
-class LangGraphPostgres(LangGraph):
-    """``PostgresSaver.from_conn_string``: autocommit, dict_row, prepared statements."""
-
-    title = "langgraph-postgres"
-    servers = ("PostgreSQL",)
-    options: dict[str, Any] = {}
-
-    def create(self) -> None:
-        with PostgresSaver.from_conn_string(build_conninfo(self.alias)) as saver:
-            saver.setup()
-
-    def open(self) -> None:
-        self.saver = self.resources.enter_context(
-            PostgresSaver.from_conn_string(build_conninfo(self.alias), **self.options)
-        )
-
-
-class LangGraphPipeline(LangGraphPostgres):
-    """The same with ``pipeline=True``."""
-
-    title = "langgraph-postgres, pipeline"
-    options = {"pipeline": True}
-
-
-class LangGraphPool(LangGraphPostgres):
-    """A ``ConnectionPool`` with the arguments that LangGraph's docs name."""
-
-    title = "langgraph-postgres, pool"
-
-    def open(self) -> None:
-        pool = ConnectionPool(
-            build_conninfo(self.alias),
-            min_size=1,
-            max_size=20,
-            kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
-        )
-        self.saver = PostgresSaver(self.resources.enter_context(pool))
-
-
-CANDIDATES: tuple[type[Any], ...] = (
-    *(App, Bare),
-    *(LangGraphSqlite, LangGraphPostgres, LangGraphPipeline, LangGraphPool),
-)
-
-
-def build_candidates(servers: Sequence[str]) -> dict[str, Any]:
-    """Return the candidates of each server by name."""
-    pairs = [(each, server) for server in servers for each in CANDIDATES if server in each.servers]
-    candidates = [candidate(server) for candidate, server in pairs]
-    return {each.name: each for each in candidates}
-
-
 @contextmanager
 def open_candidates(candidates: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Create their databases, open the candidates, and drop the databases at the end."""
@@ -462,3 +314,17 @@ def get_bytes_on_disk(candidate: Candidate) -> int:
             size = int(cursor.fetchone()[0])
     connection.close()
     return size
+
+
+def get_log_bytes(candidate: Candidate) -> int | None:
+    """Return how many bytes its server has written to its log; ``None`` on SQLite."""
+    statements = {
+        "PostgreSQL": "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn",
+        "MariaDB": "SELECT variable_value FROM information_schema.global_status"
+        " WHERE variable_name = 'INNODB_OS_LOG_WRITTEN'",
+    }
+    if candidate.server not in statements:
+        return None
+    with connections[candidate.alias].cursor() as cursor:
+        cursor.execute(statements[candidate.server])
+        return int(cursor.fetchone()[0])

@@ -13,20 +13,27 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db import connections
 
 from benchmarks import harness
-from benchmarks.candidates import (
-    App,
-    LangGraphPostgres,
-    LangGraphSqlite,
-    get_bytes_on_disk,
-    open_candidates,
+from benchmarks.candidates import App, get_bytes_on_disk, get_log_bytes, open_candidates
+from benchmarks.harness import RESULTS, ROOT, Databases, format_table, time_call
+from benchmarks.histories_report import (
+    OURS,
+    WHOLE,
+    Cell,
+    Growing,
+    Measured,
+    Results,
+    Timings,
+    format_growing,
+    format_rows,
+    plot_growing,
 )
-from benchmarks.harness import RESULTS, ROOT, Databases, format_ms, format_table, time_call
+from benchmarks.langgraph import LangGraphPostgres, LangGraphSqlite
 from benchmarks.workloads import SEED, Prose, build_histories, build_steps
 from weavegraph_checkpoints import Checkpoint
 
@@ -47,7 +54,7 @@ READS_OF_APP = {
 class Changes(App):
     """This app with its default: states of 4 kB and more are stored as changes."""
 
-    title = "this app"
+    title = OURS
     changes_from_bytes: int | None = 4096
 
     def begin(self) -> None:
@@ -57,22 +64,11 @@ class Changes(App):
 class Whole(Changes):
     """This app with ``CHANGES_FROM_BYTES = None``: every state is stored whole."""
 
-    title = "whole states"
+    title = WHOLE
     changes_from_bytes = None
 
 
 CANDIDATES = (Changes, Whole, LangGraphSqlite, LangGraphPostgres)
-
-
-class Cell(NamedTuple):
-    """The median and the mean of some calls, in seconds."""
-
-    median: float
-    mean: float
-
-
-Timings = dict[str, dict[str, Cell]]
-"""By operation and candidate."""
 
 
 def build_candidates(server: str) -> dict[str, Any]:
@@ -86,58 +82,54 @@ def build_candidates(server: str) -> dict[str, Any]:
 
 def measure_histories(servers: Sequence[str], quick: bool) -> dict[Path, str]:
     """Measure saves, reads and bytes of long histories of each shape on each server."""
-    sections = []
-    growth: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for server in servers:
-        text, sizes = harness.run_alone(_measure_server, server, quick)
-        sections.append(text)
-        growth[server] = sizes
-    plots = {
-        ROOT / "docs" / "images" / "histories.svg": harness.plot_lines(
-            "kB per step on disk of a growing conversation, by its number of steps", growth
-        )
+    measured = {server: harness.run_alone(_measure_server, server, quick) for server in servers}
+    growing = {server: results.growing for server, results in measured.items()}
+    sections = (f"### {server}\n\n{results.table}" for server, results in measured.items())
+    return {
+        RESULTS: "\n\n".join(sections),
+        ROOT / "README.md": format_growing(growing, with_whole=False),
+        ROOT / "docs" / "performance.md": format_growing(growing, with_whole=True),
+        **plot_growing(growing),
     }
-    return {RESULTS: "\n\n".join(sections), **plots}
 
 
-def _measure_server(server: str, quick: bool) -> tuple[str, dict[str, dict[int, float]]]:
+def _measure_server(server: str, quick: bool) -> Results:
     scale = 0.1 if quick else 1.0
     rows: list[list[str]] = []
-    growth: dict[str, dict[int, float]] = defaultdict(dict)
+    growing: Growing = {}
     with open_candidates(build_candidates(server)) as candidates:
         for history in build_histories(scale):
             print(f"{server}: {history.title}", flush=True)
             sessions = list(history.sessions)
-            timings, sizes = _measure_history(sessions, candidates, whole=history.is_short)
-            rows += _format_rows(history.title, timings, sizes)
+            measured = _measure_history(sessions, candidates, whole=history.is_short)
             if history.key == "growing":
-                steps = len(sessions[0])
-                for name, size in sizes.items():
-                    if history.is_short or name == Changes.title:
-                        growth[name][steps] = size / 1000
-        rows += _format_rows(
-            f"{PROCESSES} processes × {int(STEPS_EACH * scale)} steps",
-            {"save": _measure_processes(candidates, int(STEPS_EACH * scale))},
-            {},
-        )
+                session_id, steps = sessions[0][0].session_id, len(sessions[0])
+                measured.memory = _measure_memory(candidates, session_id)
+                growing[steps] = measured
+            rows += format_rows(history.title, measured)
+        steps = int(STEPS_EACH * scale)
+        measured = Measured({"save": _measure_processes(candidates, steps)})
+        rows += format_rows(f"{PROCESSES} processes × {steps} steps", measured)
         heads = ["shape", "operation", *candidates, *(f"× {name}" for name in candidates)]
-    heads = [head for head in heads if head != f"× {Changes.title}"]
-    return f"### {server}\n\n{format_table(heads, rows, texts=2)}", growth
+    heads = [head for head in heads if head != f"× {OURS}"]
+    return Results(format_table(heads, rows, texts=2), growing)
 
 
 def _measure_history(
     sessions: list[list[Checkpoint]], candidates: Mapping[str, Any], *, whole: bool
-) -> tuple[Timings, dict[str, float]]:
+) -> Measured:
     """Save the sessions with each candidate in turns, then read them in random order."""
     before = {name: get_bytes_on_disk(each) for name, each in candidates.items()}
     seconds: dict[str, list[float]] = defaultdict(list)
-    saved = dict.fromkeys(candidates, 0)
+    saved, logged = dict.fromkeys(candidates, 0), dict.fromkeys(candidates, 0)
     for session in sessions:
-        _save_in_turns(session, candidates, seconds, saved, whole=whole)
+        _save_in_turns(session, candidates, seconds, saved, logged, whole=whole)
     sizes = {
         name: (get_bytes_on_disk(each) - before[name]) / saved[name]
         for name, each in candidates.items()
+        if saved[name] == sum(map(len, sessions))
     }
+    logs = {name: size / saved[name] for name, size in logged.items() if size}
     last = min(map(len, seconds.values()))
     timings: Timings = {"save": {name: _summarize(each[-last:]) for name, each in seconds.items()}}
     if whole:
@@ -148,7 +140,7 @@ def _measure_history(
     ids = [session[0].session_id for session in sessions[:10]]
     for operation, (name, is_cold) in READS_OF_APP.items():
         timings[operation] = _read_in_turns(candidates, ids, name, is_cold=is_cold)
-    return timings, sizes
+    return Measured(timings, sizes, logs)
 
 
 def _save_in_turns(
@@ -156,6 +148,7 @@ def _save_in_turns(
     candidates: Mapping[str, Any],
     seconds: dict[str, list[float]],
     saved: dict[str, int],
+    logged: dict[str, int],
     *,
     whole: bool,
 ) -> None:
@@ -173,7 +166,9 @@ def _save_in_turns(
             candidate = candidates[name]
             _begin(candidate)
             turn = list(islice(left, STEPS_PER_TURN))
+            before = get_log_bytes(candidate) or 0
             seconds[name] += [time_call(partial(candidate.save, each)) for each in turn]
+            logged[name] += (get_log_bytes(candidate) or 0) - before
             if len(turn) < STEPS_PER_TURN:
                 del calls[name]
     gc.unfreeze()
@@ -230,11 +225,7 @@ def _measure_processes(candidates: Mapping[str, Any], steps: int) -> dict[str, C
 def _save_alone(
     kind: type[Any], server: str, databases: Databases, steps: int, number: int
 ) -> tuple[float, float]:
-    (alias,) = databases
-    harness.configure({alias: databases[alias]})
-    candidate = kind(server, alias)
-    candidate.open()
-    _begin(candidate)
+    candidate = _open_alone(kind, server, databases)
     prose = Prose(random.Random(number))
     checkpoints = build_steps(f"process-{number}", steps, 2, 134, prose)
     prepared = candidate.prepare(f"process-{number}", checkpoints)
@@ -248,37 +239,29 @@ def _save_alone(
     return began, ended
 
 
-# Reports
+def _measure_memory(candidates: Mapping[str, Any], session_id: str) -> dict[str, float]:
+    """Return how many bytes more than before a fresh process holds while it reads a page."""
+    taken = {}
+    for name, candidate in candidates.items():
+        databases = {candidate.alias: connections[candidate.alias].settings_dict}
+        taken[name] = harness.run_alone(
+            _read_alone, type(candidate), candidate.server, databases, session_id
+        )
+    return taken
 
 
-def _format_rows(title: str, timings: Timings, sizes: Mapping[str, float]) -> Iterator[list[str]]:
-    for operation, cells in timings.items():
-        yield [
-            title,
-            f"{operation}, ms",
-            *(format_ms(cell.median) for cell in cells.values()),
-            *_format_ratios({name: cell.median for name, cell in cells.items()}),
-        ]
-    if "save" in timings and sizes:
-        yield [
-            title,
-            "save, ms, mean",
-            *(format_ms(cell.mean) for cell in timings["save"].values()),
-            *_format_ratios({name: cell.mean for name, cell in timings["save"].items()}),
-        ]
-        yield [
-            title,
-            "kB per step on disk",
-            *(f"{size / 1000:.1f}" for size in sizes.values()),
-            *_format_ratios(sizes),
-        ]
+def _read_alone(kind: type[Any], server: str, databases: Databases, session_id: str) -> float:
+    candidate = _open_alone(kind, server, databases)
+    candidate.page(session_id, 1)
+    idle = harness.get_resident_memory()
+    candidate.page(session_id, PAGE_SIZE)
+    return max(harness.get_peak_memory() - idle, 1)
 
 
-def _format_ratios(values: Mapping[str, float]) -> list[str]:
-    """Return how many times the value of this app each other value is."""
-    ours = values[Changes.title]
-    return [
-        f"{value / ours:.2f}" if ours else "–"
-        for name, value in values.items()
-        if name != Changes.title
-    ]
+def _open_alone(kind: type[Any], server: str, databases: Databases) -> Any:
+    (alias,) = databases
+    harness.configure({alias: databases[alias]})
+    candidate = kind(server, alias)
+    candidate.open()
+    _begin(candidate)
+    return candidate

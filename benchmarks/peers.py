@@ -12,13 +12,14 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.candidates import (
-    SERVERS,
-    build_candidates,
-    get_bytes_on_disk,
-    open_candidates,
-)
+from benchmarks.candidates import SERVERS, App, Bare, get_bytes_on_disk, open_candidates
 from benchmarks.harness import RESULTS, ROOT, format_ms, format_table
+from benchmarks.langgraph import (
+    LangGraphPipeline,
+    LangGraphPool,
+    LangGraphPostgres,
+    LangGraphSqlite,
+)
 from benchmarks.workloads import Workload, build_workloads
 from weavegraph_checkpoints import Checkpoint, serde
 
@@ -34,6 +35,19 @@ OPERATIONS = {
     "page_of_node": "page of 25 of a node",
     "fork": "fork of 100 steps",
 }
+CANDIDATES: tuple[type[Any], ...] = (
+    *(App, Bare),
+    *(LangGraphSqlite, LangGraphPostgres, LangGraphPipeline, LangGraphPool),
+)
+
+
+def build_candidates(servers: Sequence[str]) -> dict[str, Any]:
+    """Return the candidates of each server by name."""
+    pairs = [(each, server) for server in servers for each in CANDIDATES if server in each.servers]
+    candidates = [candidate(server) for candidate, server in pairs]
+    return {each.name: each for each in candidates}
+
+
 APP_NAMES = {name: f"this app ({each.server})" for name, each in build_candidates(SERVERS).items()}
 """Per candidate the one that it is compared with."""
 

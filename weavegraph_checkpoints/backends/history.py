@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from weavegraph_checkpoints.backends.access import (
@@ -28,6 +29,7 @@ MAX_READS = 3
 
 T = TypeVar("T")
 
+_SNAPSHOT_COLUMNS = ("last_state", "last_frontier", "last_versions_seen")
 _NO_STATE = VersionedState()
 _UNREAD = dict.fromkeys(JSON_COLUMNS, "'[]'") | {"state": "NULL", "versions_seen": "'{}'"}
 
@@ -54,17 +56,30 @@ class _Step(NamedTuple):
     documents: Sequence[Any]
 
 
-def read_latest(
-    backend: Backend, session_id: str, owner: str | None, *, with_step_id: bool = False
+def read_latest(backend: Backend, session_id: str, owner: str | None) -> Checkpoint | None:
+    """Return the snapshot of a session."""
+    found = _read_snapshot(backend, session_id, owner, False)
+    return None if found is None else found[0]
+
+
+def read_latest_with_version(
+    backend: Backend, session_id: str, owner: str | None
 ) -> tuple[Checkpoint, Version] | None:
-    """Return the snapshot and version of a session, without the id from the row alone."""
+    """Return the snapshot and version of a session."""
+    found = _read_snapshot(backend, session_id, owner, True)
+    if found is None:
+        return None
+    checkpoint, row = found
+    version = Version.from_db(row.created_at, row.revision, row.updated_at, row.step_id)
+    return checkpoint, version
+
+
+def _read_snapshot(
+    backend: Backend, session_id: str, owner: str | None, with_step_id: bool
+) -> tuple[Checkpoint, _Snapshot] | None:
     condition, parameters = owner_condition(owner)
-    columns = map(backend.json_as_text, ("last_state", "last_frontier", "last_versions_seen"))
-    statement = (
-        "SELECT created_at, revision, updated_at, last_step, concurrency_limit, last_base_id,"
-        f" {', '.join(columns)}, {NEWEST_STEP_ID if with_step_id else 'NULL'} FROM {SESSION}"
-        f" WHERE id = %s AND last_state IS NOT NULL{condition}"
-    )
+    columns = tuple(map(backend.json_as_text, _SNAPSHOT_COLUMNS))
+    statement = _select_snapshot(columns, condition, with_step_id)
 
     def read() -> list[_Snapshot]:
         row = backend.fetch_one(statement, [session_id, *parameters])
@@ -74,11 +89,10 @@ def read_latest(
     if not rows:
         return None
     (row,) = rows
-    version = Version.from_db(row.created_at, row.revision, row.updated_at, row.step_id)
     checkpoint = checkpoint_from_columns(
         session_id,
         row.last_step,
-        version.updated_at,
+        from_db_timestamp(row.updated_at),
         row.concurrency_limit,
         _get_state(row, bases),
         row.frontier,
@@ -86,7 +100,16 @@ def read_latest(
     )
     newest = bases.get(row.base_id) if row.base_id in bases else None
     memory.see_newest(backend.connection.alias, session_id, newest)
-    return checkpoint, version
+    return checkpoint, row
+
+
+@cache
+def _select_snapshot(columns: tuple[str, ...], condition: str, with_step_id: bool) -> str:
+    return (
+        "SELECT created_at, revision, updated_at, last_step, concurrency_limit, last_base_id,"
+        f" {', '.join(columns)}, {NEWEST_STEP_ID if with_step_id else 'NULL'} FROM {SESSION}"
+        f" WHERE id = %s AND last_state IS NOT NULL{condition}"
+    )
 
 
 def read_step(backend: Backend, session_id: str, step: int, owner: str | None) -> Checkpoint | None:

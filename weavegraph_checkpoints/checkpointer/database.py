@@ -98,8 +98,7 @@ class DjangoCheckpointer(Checkpointer):
         """See ``Checkpointer.load_latest``. One query, or two if its keyframes are not known."""
         if not is_session_id(session_id):
             return None
-        found = history.read_latest(self._for_write(), session_id, self.owner)
-        return None if found is None else found[0]
+        return history.read_latest(self._for_write(), session_id, self.owner)
 
     def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
         """Return the checkpoint of ``load_latest`` and its version, which every save changes.
@@ -108,7 +107,7 @@ class DjangoCheckpointer(Checkpointer):
         """
         if not is_session_id(session_id):
             return None
-        return history.read_latest(self._for_write(), session_id, self.owner, with_step_id=True)
+        return history.read_latest_with_version(self._for_write(), session_id, self.owner)
 
     def load_version(self, session_id: str) -> Version | None:
         """Return the version of the latest checkpoint. One query, which reads no state."""
@@ -209,7 +208,7 @@ class DjangoCheckpointer(Checkpointer):
         latest = history.read_latest(backend, target_id, self.owner)
         if latest is None:
             raise SessionNotFound(target_id, "was deleted while it was created")
-        return latest[0]
+        return latest
 
     async def asave(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``save``."""

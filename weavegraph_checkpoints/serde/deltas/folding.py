@@ -36,7 +36,11 @@ from weavegraph_checkpoints.serde.deltas.maps import (
 )
 from weavegraph_checkpoints.serde.deltas.messages import FoldedMessages
 from weavegraph_checkpoints.serde.deltas.sequences import common_prefix_length, find_edits, rebuild
-from weavegraph_checkpoints.serde.deltas.sizes import count_items_bytes, count_state_bytes
+from weavegraph_checkpoints.serde.deltas.sizes import (
+    Versions,
+    count_items_bytes,
+    count_state_bytes,
+)
 
 PATH = "$.state"
 
@@ -83,13 +87,19 @@ class FoldedState:
 
         Only the messages are shared; all other values are new on each call.
         """
-        folded = self if document is None else self.apply(document, path)
-        return VersionedState(
-            messages=MessagesChannel(version=folded.messages_version, items=folded.messages),
-            extra=ExtrasChannel(
-                version=folded.extra_version, map=_decode_values(folded.extra, f"{path}.extra.map")
-            ),
-            errors=_decode_errors(folded.errors_version, folded.errors, f"{path}.errors"),
+        if document is not None:
+            (decoded,) = decode_links([document], path)
+            if isinstance(decoded, WholeDocument):
+                return self.apply(document, path).to_state(path=path)
+            folding = _Folding(self, path, None)
+            folding.apply(decoded)
+            return folding.to_state(path)
+        return _build_state(
+            (self.messages_version, self.extra_version, self.errors_version),
+            self.messages,
+            self.extra,
+            self.errors,
+            path,
         )
 
     def to_json(self, path: str = PATH) -> bytes:
@@ -179,6 +189,21 @@ class FoldedState:
         return sizes
 
 
+def _build_state(
+    versions: Versions,
+    messages: tuple[Message, ...],
+    values: Mapping[str, bytes],
+    errors: Sequence[bytes],
+    path: str,
+) -> VersionedState:
+    messages_version, extra_version, errors_version = versions
+    return VersionedState(
+        messages=MessagesChannel(version=messages_version, items=messages),
+        extra=ExtrasChannel(version=extra_version, map=_decode_values(values, f"{path}.extra.map")),
+        errors=_decode_errors(errors_version, errors, f"{path}.errors"),
+    )
+
+
 def _decode_values(values: Mapping[str, bytes], path: str) -> dict[str, Any]:
     try:
         return {key: _ANY.decode(value) for key, value in values.items()}
@@ -211,11 +236,11 @@ def fold(
     if isinstance(root, FoldedState) and not links:
         return root
     base = root if isinstance(root, FoldedState) else _from_document(decode_whole(root, path), root)
-    folding = _Folding(base, path)
+    folding = _Folding(base, path, base.__dict__.get("messages_bytes"))
     first = 0
     for position, document in enumerate(decode_links(links, path)):
         if isinstance(document, WholeDocument):
-            folding = _Folding(_from_document(document, links[position]), path)
+            folding = _Folding(_from_document(document, links[position]), path, None)
             first = position + 1
         else:
             folding.apply(document)
@@ -249,9 +274,9 @@ def _same_items(items: Sequence[bytes]) -> tuple[msgspec.Raw]:
 class _Folding:
     """A state while deltas are applied to it in place."""
 
-    def __init__(self, base: FoldedState, path: str) -> None:
+    def __init__(self, base: FoldedState, path: str, messages_bytes: int | None) -> None:
         self.base = base
-        self.messages = FoldedMessages(base.messages, base.__dict__.get("messages_bytes"))
+        self.messages = FoldedMessages(base.messages, messages_bytes)
         self.members = copy_members(base.members)
         self.errors = base.errors
         self.same_errors = _same_items(base.errors)
@@ -274,14 +299,19 @@ class _Folding:
         self.errors = tuple(rebuild(self.errors, items))
         self.same_errors = _same_items(self.errors)
 
+    def build_messages(self) -> tuple[Message, ...]:
+        appended = self.messages.get_appended()
+        return self.messages.build() if appended is None else self.base.append_messages(appended)
+
+    def to_state(self, path: str) -> VersionedState:
+        values = {key: join_value(value) for key, value in self.members.items()}
+        return _build_state(self.versions, self.build_messages(), values, self.errors, path)
+
     def build(self, links: Sequence[bytes | str]) -> FoldedState:
         """Return the state; these are the documents that were applied."""
         messages_version, extra_version, errors_version = self.versions
-        appended = self.messages.get_appended()
         folded = FoldedState(
-            messages=(
-                self.messages.build() if appended is None else self.base.append_messages(appended)
-            ),
+            messages=self.build_messages(),
             messages_version=messages_version,
             members={
                 key: value.copy() if isinstance(value, msgspec.Raw) else value
