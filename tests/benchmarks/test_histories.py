@@ -21,7 +21,7 @@ OPERATIONS = ("save", "load latest, warm", "load latest, cold", "page of 25, col
 def build_measured(ours: float, whole: float, *, is_short: bool = True) -> Measured:
     cells = {OURS: Cell(ours, ours), WHOLE: Cell(whole, 2 * whole), PEER: Cell(ours, ours)}
     sizes = {OURS: 3000, WHOLE: 60_000, PEER: 30_000} if is_short else {OURS: 4000}
-    return Measured({name: cells for name in OPERATIONS}, sizes)
+    return Measured(dict.fromkeys(OPERATIONS, cells), sizes)
 
 
 GROWING = {
