@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
-import resource
+import re
 import sqlite3
 import tempfile
 import textwrap
@@ -192,8 +192,13 @@ def get_resident_memory() -> int:
 
 
 def get_peak_memory() -> int:
-    """Return the most bytes of memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the most bytes of memory that this process has held since it began.
+
+    ``getrusage`` would count what the process that started it held.
+    """
+    status = Path("/proc/self/status").read_text()
+    kilobytes = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(kilobytes[1]) * 1024 if kilobytes else 0
 
 
 def time_call(call: Callable[[], Any]) -> float:

@@ -161,16 +161,20 @@ def _save_in_turns(
         calls[name] = iter(prepared)
     gc.collect()
     gc.freeze()
+    turns = 0
     while calls:
-        for name, left in list(calls.items()):
+        names = list(calls)
+        first = turns % len(names)
+        for name in names[first:] + names[:first]:
             candidate = candidates[name]
             _begin(candidate)
-            turn = list(islice(left, STEPS_PER_TURN))
+            turn = list(islice(calls[name], STEPS_PER_TURN))
             before = get_log_bytes(candidate) or 0
             seconds[name] += [time_call(partial(candidate.save, each)) for each in turn]
             logged[name] += (get_log_bytes(candidate) or 0) - before
             if len(turn) < STEPS_PER_TURN:
                 del calls[name]
+        turns += 1
     gc.unfreeze()
 
 
