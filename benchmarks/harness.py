@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from math import log
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -289,19 +290,27 @@ def plot_lines(title: str, panels: Mapping[str, Mapping[str, Mapping[int, float]
         scale_x = _log_scale([x for x, _ in points], 70, 640)
         scale_y = _log_scale([y for _, y in points], top + height, top + 20)
         parts.append(f'<text x="20" y="{top}" font-size="15">{escape(head)}</text>')
+        labels: list[tuple[float, float, str]] = []
         for name, line in lines.items():
             colour = COLOURS[name.split()[0]]
             at = [(scale_x(x), scale_y(y)) for x, y in sorted(line.items())]
             path = " ".join(f"{x:.0f},{y:.0f}" for x, y in at)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" />')
             parts += [f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3" fill="{colour}" />' for x, y in at]
-            last_x, last_y = at[-1]
-            label = f"{name}: {line[max(line)]:.1f}"
-            parts.append(f'<text x="{last_x + 10:.0f}" y="{last_y + 4:.0f}">{escape(label)}</text>')
+            labels.append((*at[-1], f"{name}: {line[max(line)]:.1f}"))
+        parts += _place_labels(labels)
         for x in sorted({x for x, _ in points}):
             parts.append(f'<text x="{scale_x(x) - 10:.0f}" y="{top + height + 20}">{x:,}</text>')
     bottom = len(panels) * (height + 50) + 20
     return _build_svg(title, bottom, parts)
+
+
+def _place_labels(labels: Sequence[tuple[float, float, str]]) -> Iterator[str]:
+    """Yield the labels at the ends of lines, none over another."""
+    lowest = 0.0
+    for x, y, text in sorted(labels, key=itemgetter(1)):
+        lowest = max(y + 4, lowest + 15)
+        yield f'<text x="{x + 10:.0f}" y="{lowest:.0f}">{escape(text)}</text>'
 
 
 def _log_scale(values: Sequence[float], start: float, stop: float) -> Callable[[float], float]:
