@@ -128,7 +128,6 @@ class TestDeletes:
             "session_id = 'a'",
             f"session_id = 'a' AND root_id = {ROOT}",
             f"id IN ({ROOT}, {SECOND}, {THIRD})",
-            "previous_id IS NOT NULL OR previous_id IS NULL",
         ],
     )
     def test_a_chain_that_no_step_needs(self, condition: str) -> None:
