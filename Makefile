@@ -150,18 +150,20 @@ test-mariadb:
 endif
 
 # The tests whose rows contain states, with every state stored as changes. On the servers, only
-# those of the service. Tests of long histories do so themselves.
+# those of the service; on SQLite in two runs. Tests of long histories do so themselves.
 DELTA_TESTS := contract service
-DELTA_TESTS_sqlite := $(DELTA_TESTS) triggers schema health pruning interchange commands api admin
-DELTA_DATABASES := $(TESTED:%=test-deltas-%)
+DELTA_TESTS_sqlite := $(DELTA_TESTS) triggers schema health pruning interchange commands
+DELTA_RUNS := $(TESTED:%=test-deltas-%) test-deltas-pages
 
-.PHONY: test-deltas $(DELTA_DATABASES)
-test-deltas: $(DELTA_DATABASES) ## Run tests with every state stored as changes, on each tested database
-$(DELTA_DATABASES): test-deltas-%: $(READY)
-	WEAVEGRAPH_TEST_CHANGES_FROM_BYTES=0 $(BIN)/python -m pytest --ds=tests.settings.$* \
+.PHONY: test-deltas $(DELTA_RUNS)
+test-deltas: $(DELTA_RUNS) ## Run tests with every state stored as changes, on each tested database
+$(DELTA_RUNS): test-deltas-%: $(READY)
+	WEAVEGRAPH_TEST_CHANGES_FROM_BYTES=0 $(BIN)/python -m pytest \
+	    --ds=tests.settings.$(if $(filter pages,$*),sqlite,$*) \
 	    --ignore-glob='*/test_long_histor*' --ignore-glob='*/test_compact*' \
 	    $(addprefix tests/,$(or $(DELTA_TESTS_$*),$(DELTA_TESTS))) \
 	    $(PYTEST_ARGS)
+test-deltas-pages: DELTA_TESTS := api admin
 
 .PHONY: test-without-api
 test-without-api: $(WITHOUT_API)/.stamp ## Run the tests on SQLite without the REST framework
