@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from asgiref.sync import sync_to_async
-from django.db import IntegrityError, connections, router
+from django.db import IntegrityError
 
 from weavegraph_checkpoints import related, retries, signals
-from weavegraph_checkpoints.backends import Backend, Version, forks, get_backend, history, saving
+from weavegraph_checkpoints.backends import Version, forks, history, saving
 from weavegraph_checkpoints.backends.access import check_follows
 from weavegraph_checkpoints.backends.drafts import Draft
 from weavegraph_checkpoints.checkpointer.base import Checkpointer
+from weavegraph_checkpoints.checkpointer.labels import LabelCalls
 from weavegraph_checkpoints.domain import (
     Checkpoint,
     PageInfo,
@@ -25,27 +26,24 @@ from weavegraph_checkpoints.domain.limits import (
     check_integer,
     check_session_id,
     is_integer,
-    is_owner,
     is_session_id,
-    safe_repr,
 )
 from weavegraph_checkpoints.exceptions import (
-    InvalidCheckpoint,
     InvalidQuery,
     SessionNotFound,
     SessionProtected,
 )
-from weavegraph_checkpoints.models import Session
 
 Fields = Collection[str] | None
 _ALL_STEPS = StepQuery()
 
 
-class DjangoCheckpointer(Checkpointer):
+class DjangoCheckpointer(LabelCalls, Checkpointer):
     """Keeps every step of every session in a database.
 
-    ``using`` is a database alias. Without it, writes, ``load_latest`` and ``load`` use the
-    router's ``db_for_write``, and ``list_sessions`` and ``query_steps`` its ``db_for_read``.
+    ``using`` is a database alias. Without it, writes, ``load_latest``, ``load`` and
+    ``get_labels`` use the router's ``db_for_write``, and ``list_sessions``, ``query_steps`` and
+    ``find_sessions`` its ``db_for_read``.
 
     With an ``owner`` (any text, including ""), the sessions of other owners do not exist for
     this checkpointer, and new sessions get this owner. With ``None`` it accesses all
@@ -54,16 +52,6 @@ class DjangoCheckpointer(Checkpointer):
     All methods work inside ``transaction.atomic()`` and are committed with it. Errors of
     ``django.db`` are not wrapped.
     """
-
-    def __init__(self, using: str | None = None, *, owner: str | None = None) -> None:
-        if owner is not None and not is_owner(owner):
-            raise InvalidCheckpoint(
-                "owner must be text of up to 255 characters without U+0000 and lone "
-                f"surrogates, not {safe_repr(owner)}",
-                "owner",
-            )
-        self.using = using
-        self.owner = owner
 
     def save(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``Checkpointer.save``.
@@ -165,7 +153,7 @@ class DjangoCheckpointer(Checkpointer):
         )
 
     def delete_session(self, session_id: str) -> bool:
-        """Delete a session with all its steps. Return whether it existed.
+        """Delete a session with all its steps and labels. Return whether it existed.
 
         Objects of other models that refer to the session are handled in the same
         transaction as their ``on_delete`` says. Raise ``SessionProtected`` if it forbids
@@ -188,7 +176,7 @@ class DjangoCheckpointer(Checkpointer):
     ) -> Checkpoint:
         """Copy a session's steps up to ``at_step`` (default: all) into a new session.
 
-        The new session gets the owner and the concurrency limit of the source, and records
+        The new session gets the owner, labels and concurrency limit of the source, and records
         its origin. ``at_step`` is 0 to 2^63−1. Return the latest checkpoint of the fork.
         Raise ``SessionExists`` for an existing target, ``SessionNotFound`` for a missing
         source, one without steps up to ``at_step``, and a target of another owner,
@@ -277,9 +265,3 @@ class DjangoCheckpointer(Checkpointer):
         signals.send_checkpoint_saved(
             type(self), session_id=draft.row.session_id, step=draft.row.step, using=alias
         )
-
-    def _for_write(self) -> Backend:
-        return get_backend(connections[self.using or router.db_for_write(Session)])
-
-    def _for_read(self) -> Backend:
-        return get_backend(connections[self.using or router.db_for_read(Session)])
