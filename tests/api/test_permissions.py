@@ -16,7 +16,7 @@ from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
-UNRELATED = {"change_session", "view_step", "delete_step"}
+UNRELATED = {"view_step", "delete_step"}
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,7 @@ from weavegraph_checkpoints.domain.limits import MAX_STEP
 OPERATIONS = {
     "list_sessions",
     "load_session",
+    "update_session",
     "delete_session",
     "load_latest",
     "fork_session",
@@ -151,6 +152,7 @@ def test_every_parameter_is_described() -> None:
             "search",
             "status",
             "owner",
+            "label",
             "updated_after",
             "updated_before",
             "ordering",
@@ -158,6 +160,7 @@ def test_every_parameter_is_described() -> None:
             "offset",
         },
         "load_session": {"session"},
+        "update_session": {"session"},
         "delete_session": {"session"},
         "load_latest": {"session", "If-None-Match"},
         "fork_session": {"session"},
@@ -185,7 +188,7 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
         statuses = {int(each) for each in operation["responses"]}
         assert {400, 401, 403, 406, 429} <= statuses, name
         assert (404 in statuses) == (name != "list_sessions")
-        assert ({413, 415} <= statuses) == (name in ("fork_session", "save_step"))
+        assert ({413, 415} <= statuses) == (name in ("fork_session", "save_step", "update_session"))
         conflicts = ("fork_session", "save_step", "delete_session")
         assert (409 in statuses) == (name in conflicts)
         for status, answer in operation["responses"].items():
@@ -204,7 +207,7 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
 
 
 def test_the_example_of_a_save_can_be_saved(db: Any) -> None:
-    from weavegraph_checkpoints.api.openapi import EXAMPLE_CHECKPOINT
+    from weavegraph_checkpoints.api.openapi_examples import EXAMPLE_CHECKPOINT
 
     saved = serde.loads_step(json.dumps(EXAMPLE_CHECKPOINT), "run-1", 1)
     DjangoCheckpointer().save(saved)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import connections, transaction
+from django.db.models import QuerySet
 
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.base import LABEL, Backend
@@ -16,9 +17,6 @@ from weavegraph_checkpoints.backends.rows import placeholders
 from weavegraph_checkpoints.domain.labels import check_label_count
 from weavegraph_checkpoints.exceptions import SessionNotFound
 from weavegraph_checkpoints.models import Label
-from weavegraph_checkpoints.querysets import SessionQuerySet
-
-S = TypeVar("S", bound=SessionQuerySet)
 
 MAX_RARE_SESSIONS = 5000
 """Sessions that a label finds by its index, to be sorted; above, sessions are read in order."""
@@ -124,9 +122,9 @@ def find_rarest_label(backend: Backend, labels: Mapping[str, str]) -> str | None
     return str(key) if fewest <= MAX_RARE_SESSIONS else None
 
 
-def filter_by_labels(sessions: S, labels: Mapping[str, str]) -> S:
+def filter_by_labels(sessions: QuerySet[Any], labels: Mapping[str, str]) -> QuerySet[Any]:
     """Return the sessions that have all of some labels. One query, if there are any."""
     if not labels:
         return sessions
     rarest = find_rarest_label(get_backend(connections[sessions.db]), labels)
-    return sessions.with_labels(labels, rarest=rarest)
+    return sessions.with_labels(labels, rarest=rarest)  # type: ignore[attr-defined, no-any-return]

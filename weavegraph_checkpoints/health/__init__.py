@@ -13,6 +13,7 @@ from django.db import DatabaseError, IntegrityError, connections, router
 
 from weavegraph_checkpoints import retries, triggers
 from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.base import KEYFRAME, LABEL
 from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.backends.chains import ChainMemory
 from weavegraph_checkpoints.backends.rows import StepKey
@@ -89,13 +90,13 @@ def verify(
 ) -> Iterator[Finding]:
     """Yield the problems of the triggers, then of the sessions, then of the steps.
 
-    ``deep`` also puts every state together and decodes it. ``repair`` installs the triggers,
-    derives stale snapshots again (``revision`` is raised, ``updated_at`` is kept) and writes
-    missing or wrong counts, each in a short transaction that locks the session and checks
-    again. States, keyframes and orphans are never changed. Sessions that are saved to, pruned
-    or deleted in the meantime cause no false findings. ``on_progress`` gets what was checked
-    so far after each page. Memory does not grow with the tables. Without ``using``, the
-    database router chooses the database to write to.
+    ``deep`` also puts every state together and decodes it, and finds labels without a session.
+    ``repair`` installs the triggers, derives stale snapshots again (``revision`` is raised,
+    ``updated_at`` is kept) and writes missing or wrong counts, each in a short transaction that
+    locks the session and checks again. States, keyframes, labels and orphans are never changed.
+    Sessions that are saved to, pruned or deleted in the meantime cause no false findings.
+    ``on_progress`` gets what was checked so far after each page. Memory does not grow with the
+    tables. Without ``using``, the database router chooses the database to write to.
     """
     alias = using or router.db_for_write(Session)
     statements = HealthStatements(get_backend(connections[alias]))
@@ -126,7 +127,9 @@ class _Verification:
         yield from self._check_triggers()
         yield from self._check_sessions()
         yield from self._check_steps()
-        yield from self._check_keyframes()
+        yield from self._check_orphans(KEYFRAME, "keyframes")
+        if self.deep:
+            yield from self._check_orphans(LABEL, "labels")
 
     def _check_triggers(self) -> Iterator[Finding]:
         found = remaining = triggers.problems(self.connection)
@@ -210,13 +213,13 @@ class _Verification:
                 _step_finding(header, "missing-counts", detail) for header in batch
             )
 
-    def _check_keyframes(self) -> Iterator[Finding]:
+    def _check_orphans(self, table: str, rows: str) -> Iterator[Finding]:
         after = ""
-        while found := self.statements.get_orphaned_keyframes(after, SESSION_PAGE_SIZE):
-            for session_id in found:
-                detail = "keyframes are left of a session that is missing"
+        while found := self.statements.get_orphans(table, after, SESSION_PAGE_SIZE):
+            for session_id, count in found:
+                detail = f"{rows} are left of a session that is missing: {count}"
                 yield Finding(session_id=session_id, problem="orphan", detail=detail)
-            after = found[-1]
+            after = found[-1][0]
 
     def _decode(
         self, after: StepKey, page: Sequence[StepHeader], reported: Collection[StepKey]

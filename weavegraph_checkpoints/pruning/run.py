@@ -215,11 +215,17 @@ class _Prune:
 
     def _lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
         """Lock sessions, and return those that the policy still applies to."""
-        return [
+        rows = [
             row
             for row in self.backend.lock(session_ids, for_delete=for_delete)
             if self.policy.applies_to(row.session_id, row.owner, row.status)
         ]
+        if not (rows and self.policy.labels):
+            return rows
+        labelled = self.statements.get_labelled(
+            [row.session_id for row in rows], self.policy.labels
+        )
+        return [row for row in rows if row.session_id in labelled]
 
     def _run(self, work: Callable[[], _Batch]) -> int | None:
         """Run a batch in its own transaction, and return its ``resume_above``."""
