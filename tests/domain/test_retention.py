@@ -170,9 +170,7 @@ class TestFromMapping:
         assert caught.value.path == path
 
     def test_an_unknown_key_is_answered_with_the_known_ones(self) -> None:
-        with pytest.raises(
-            InvalidPolicy, match="delete_inactive, keep_last, labels, older_than, owner"
-        ):
+        with pytest.raises(InvalidPolicy, match="delete_inactive, keep_last, labels, older_than"):
             RetentionPolicy.from_mapping({"keep": 5})
 
 

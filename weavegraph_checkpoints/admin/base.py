@@ -67,6 +67,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     value_template = f"{TEMPLATE_DIR}/value.html"
     compare_template = f"{TEMPLATE_DIR}/compare.html"
     fork_template = f"{TEMPLATE_DIR}/fork.html"
+    labels_template = f"{TEMPLATE_DIR}/labels.html"
     prune_template = f"{TEMPLATE_DIR}/prune.html"
     delete_confirmation_template = f"{TEMPLATE_DIR}/delete_confirmation.html"
     object_history_template = f"{TEMPLATE_DIR}/object_history.html"
@@ -112,8 +113,12 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """
         return DjangoCheckpointer(using=obj._state.db).load(obj.pk, step)
 
+    def get_labels(self, obj: Any) -> dict[str, str]:
+        """Return the labels of ``obj``, sorted by key. One query."""
+        return DjangoCheckpointer(using=obj._state.db).get_labels(obj.pk)
+
     def get_writer(self, obj: Any) -> DjangoCheckpointer:
-        """Return the service that forks and deletes ``obj``."""
+        """Return the service that forks, labels and deletes ``obj``."""
         return DjangoCheckpointer(using=router.db_for_write(self.model, instance=obj))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
@@ -149,6 +154,11 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_fork_permission(self, request: HttpRequest) -> bool:
         """Return whether the user has the add permission of the model, which forks."""
         codename = get_permission_codename("add", self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def has_label_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user has the change permission of the model, which sets labels."""
+        codename = get_permission_codename("change", self.opts)
         return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
 
     def has_prune_permission(self, request: HttpRequest) -> bool:
@@ -243,6 +253,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             **breadcrumbs,
             "subtitle": breadcrumbs["session_name"],
             "has_fork_permission": self.has_fork_permission(request),
+            "has_label_permission": self.has_label_permission(request, obj),
             "has_view_permission": self.has_view_permission(request, obj),
             "has_add_permission": self.has_add_permission(request),
             "has_change_permission": self.has_change_permission(request, obj),

@@ -20,6 +20,7 @@ from weavegraph_checkpoints.admin.formatting import (
     format_time_html,
     format_timestamp,
 )
+from weavegraph_checkpoints.admin.labels import format_label
 from weavegraph_checkpoints.admin.presenters.timeline import (
     HEIGHT,
     WIDTH,
@@ -110,7 +111,7 @@ class SessionView(BaseSessionView):
         obj, urls = self.object, self.urls
         next_nodes = truncate_names(self.model_admin.get_next_nodes(obj))
         last = obj.last_step if self.model_admin.has_steps(obj) else None
-        pages = ("compare", "fork", "download", "delete", "history")
+        pages = ("compare", "fork", "labels", "download", "delete", "history")
         return {
             "status": self.model_admin.get_status_html(obj),
             "next_nodes": next_nodes["shown"],
@@ -122,6 +123,10 @@ class SessionView(BaseSessionView):
             "created": format_age_html(obj.created_at),
             "updated": format_age_html(obj.updated_at),
             "owner": escape_control_chars(obj.owner),
+            "labels": [
+                (escape_control_chars(format_label(*label)), urls.get_label_url(*label))
+                for label in self.model_admin.get_labels(obj).items()
+            ],
             "origin": escape_control_chars(obj.forked_from),
             "origin_url": urls.get_session_url(obj.forked_from) if obj.forked_from else None,
             "origin_step_url": urls.get_step_url(obj.forked_from, obj.forked_at_step)
