@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import harness, histories, pages, peers, scale
+from benchmarks import harness, histories, labels, pages, peers, scale
 
 PARTS = {
     "peers": peers.measure_calls,
     "histories": histories.measure_histories,
     "scale": scale.measure_scale,
+    "labels": labels.measure_labels,
     "pruning": scale.measure_pruning,
     "pages": pages.measure_pages,
     "serde": pages.measure_serde,

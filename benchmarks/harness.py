@@ -131,12 +131,13 @@ def fill(
     """
     from weavegraph_checkpoints import triggers
     from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-    from weavegraph_checkpoints.models import Session, Step
+    from weavegraph_checkpoints.models import Label, Session, Step
 
     connection, service, copies = connections[alias], DjangoCheckpointer(using=alias), list(copies)
     adapt, now = connection.ops.adapt_datetimefield_value, datetime.now(UTC)
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {Step._meta.db_table}")
+        cursor.execute(f"DELETE FROM {Label._meta.db_table}")
         cursor.execute(f"DELETE FROM {Session._meta.db_table}")
     for checkpoint in template:
         service.save(checkpoint)

@@ -92,6 +92,7 @@ def get_page_urls(session_id: str, step: int) -> dict[str, str]:
         "download": session_urls.get_url("download", session_id),
         "log": session_urls.get_url("history", session_id),
         "fork": session_urls.get_url("fork", session_id),
+        "labels": session_urls.get_url("labels", session_id),
         "delete": session_urls.get_url("delete", session_id),
         "prune": session_urls.get_url("prune"),
     }

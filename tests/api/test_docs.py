@@ -216,6 +216,7 @@ def test_the_permissions_are_documented() -> None:
         permissions.ADD_STEP,
         permissions.CHANGE_STEP,
         permissions.FORK,
+        permissions.CHANGE_LABELS,
         permissions.DELETE,
     }
 

@@ -13,7 +13,7 @@ from weavegraph_checkpoints.domain.labels import (
 from weavegraph_checkpoints.exceptions import InvalidLabel
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_TERM = re.compile(rf"({LABEL_KEY_PATTERN})=({_QUOTED}|[^\s\"]\S*|)(?=\s|$)")
+_TERM = re.compile(rf"({LABEL_KEY_PATTERN})=({_QUOTED}|[^\s\"]\S*|)(?:\s+|$)")
 _LINE = re.compile(rf"\s*({LABEL_KEY_PATTERN})\s*=\s*({_QUOTED}|[^\"].*|)\s*", re.DOTALL)
 
 
@@ -25,27 +25,27 @@ def format_label(key: str, value: str) -> str:
 
 def parse_terms(text: str) -> list[tuple[str, str]] | None:
     """Return the labels of terms separated by spaces; ``None`` if the text is anything else."""
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     position = 0
     text = text.strip()
     while position < len(text):
         match = _TERM.match(text, position)
-        label = match and _read(match)
-        if not (match and label) or len(pairs) == MAX_LABELS:
+        label = None if match is None else _read(match)
+        if match is None or label is None or len(pairs) == MAX_LABELS:
             return None
         pairs.append(label)
-        position = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
+        position = match.end()
     return pairs or None
 
 
 def parse_lines(text: str) -> list[tuple[str, str]]:
     """Return the labels of lines, empty ones aside. Raise ``InvalidLabel`` with the line."""
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for line in re.split(r"\r\n|\r|\n", text):
         if line.strip():
             match = _LINE.fullmatch(line)
-            label = match and _read(match)
-            if not label:
+            label = None if match is None else _read(match)
+            if label is None:
                 raise InvalidLabel("not a label", line)
             pairs.append(label)
     return pairs
