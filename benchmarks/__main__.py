@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import harness, histories, pages, peers, scale
+from benchmarks import harness, histories, pages, peers, scale, telemetry
 
 PARTS = {
     "peers": peers.measure_calls,
@@ -18,6 +18,7 @@ PARTS = {
     "pruning": scale.measure_pruning,
     "pages": pages.measure_pages,
     "serde": pages.measure_serde,
+    "telemetry": telemetry.measure_telemetry,
 }
 
 

@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COLOURS = defaultdict(lambda: "#bc4c00", this="#0969da", bare="#8c959f", whole="#8250df")
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SERVER_URLS = {"PostgreSQL": "TEST_POSTGRES_URL", "MariaDB": "TEST_MARIADB_URL"}
-PACKAGES = ["msgspec", "psycopg", "mysqlclient", "djangorestframework", "langgraph-checkpoint"]
+PACKAGES = ["msgspec", "psycopg", "mysqlclient", "djangorestframework"]
+PACKAGES += ["langgraph-checkpoint", "opentelemetry-sdk"]
 COPY_BATCH_SIZE = 5000
 
 Databases = dict[str, dict[str, Any]]

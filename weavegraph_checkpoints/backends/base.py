@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from weavegraph_checkpoints import related
+from weavegraph_checkpoints import related, telemetry
 from weavegraph_checkpoints.backends.access import owner_condition
 from weavegraph_checkpoints.backends.batching import batched
 from weavegraph_checkpoints.backends.keyframes import KeyframeRow, KeyframeUse, split_by_need
@@ -227,6 +227,7 @@ class Backend(ABC):
             deletion = related.deletion([session_id], self.connection.alias)
             with deletion, self.connection.cursor() as cursor:
                 cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
+                telemetry.set_rows(cursor.rowcount)
                 cursor.execute(f"{self.delete_keyframes} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from django.db import transaction
 
+from weavegraph_checkpoints import telemetry
 from weavegraph_checkpoints.backends.base import (
     INSERT_SESSION,
     MAX_KEYFRAMES,
@@ -50,6 +51,7 @@ def fork(backend: Backend, source: str, target: str, at_step: int, owner: str | 
             f" {_UP_TO} ORDER BY step DESC",
             [target, source, at_step],
         )
+        telemetry.set_rows(cursor.rowcount)
 
 
 def _copy_keyframes(backend: Backend, source: str, target: str, at_step: int) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, connections, router
 
-from weavegraph_checkpoints import related, retries, signals
+from weavegraph_checkpoints import related, retries, signals, telemetry
 from weavegraph_checkpoints.backends import Backend, Version, forks, get_backend, history, saving
 from weavegraph_checkpoints.backends.access import check_follows
 from weavegraph_checkpoints.backends.drafts import Draft
@@ -30,12 +31,15 @@ from weavegraph_checkpoints.domain.limits import (
     safe_repr,
 )
 from weavegraph_checkpoints.exceptions import (
+    ConcurrencyConflict,
     InvalidCheckpoint,
     InvalidQuery,
     SessionNotFound,
     SessionProtected,
 )
 from weavegraph_checkpoints.models import Session
+
+logger = logging.getLogger("weavegraph_checkpoints.checkpointer")
 
 Fields = Collection[str] | None
 _ALL_STEPS = StepQuery()
@@ -65,6 +69,7 @@ class DjangoCheckpointer(Checkpointer):
         self.using = using
         self.owner = owner
 
+    @telemetry.traced()
     def save(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``Checkpointer.save``.
 
@@ -78,6 +83,7 @@ class DjangoCheckpointer(Checkpointer):
         """
         self._save(checkpoint, None, replace)
 
+    @telemetry.traced()
     def save_with_concurrency_check(
         self, checkpoint: Checkpoint, expected_last_step: int | None, *, replace: bool = True
     ) -> None:
@@ -94,6 +100,7 @@ class DjangoCheckpointer(Checkpointer):
             check_follows(checkpoint.step, expected_last_step)
         self._save(checkpoint, expected_last_step, replace)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``. One query, or two if its keyframes are not known."""
         if not is_session_id(session_id):
@@ -101,6 +108,7 @@ class DjangoCheckpointer(Checkpointer):
         found = history.read_latest(self._for_write(), session_id, self.owner)
         return None if found is None else found[0]
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
         """Return the checkpoint of ``load_latest`` and its version, which every save changes.
 
@@ -110,12 +118,14 @@ class DjangoCheckpointer(Checkpointer):
             return None
         return history.read_latest(self._for_write(), session_id, self.owner, with_step_id=True)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load_version(self, session_id: str) -> Version | None:
         """Return the version of the latest checkpoint. One query, which reads no state."""
         if not is_session_id(session_id):
             return None
         return self._for_write().version(session_id, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load(self, session_id: str, step: int) -> Checkpoint | None:
         """Return a step with all its fields, or ``None`` if it does not exist.
 
@@ -126,10 +136,12 @@ class DjangoCheckpointer(Checkpointer):
             return None
         return history.read_step(self._for_write(), session_id, step, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def list_sessions(self) -> list[str]:
         """See ``Checkpointer.list_sessions``. One query."""
         return self._for_read().session_ids(self.owner)
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def query_steps(
         self,
         session_id: str,
@@ -164,6 +176,7 @@ class DjangoCheckpointer(Checkpointer):
             ),
         )
 
+    @telemetry.traced()
     def delete_session(self, session_id: str) -> bool:
         """Delete a session with all its steps. Return whether it existed.
 
@@ -174,15 +187,28 @@ class DjangoCheckpointer(Checkpointer):
         if not is_session_id(session_id):
             return False
         backend = self._for_write()
+        alias = backend.connection.alias
         try:
-            return retries.run(backend.connection, lambda: backend.delete(session_id, self.owner))
+            is_deleted = retries.run(
+                backend.connection,
+                lambda: backend.delete(session_id, self.owner),
+                session_id=session_id,
+            )
         except IntegrityError as error:
-            alias = backend.connection.alias
             protected_by = related.get_protecting_models(error, [session_id], alias)
             if not protected_by:
                 raise
             raise SessionProtected(session_id, protected_by) from error
+        if is_deleted:
+            logger.info(
+                "Deleted session %r on %r",
+                session_id,
+                alias,
+                extra={"session_id": session_id, "database": alias},
+            )
+        return is_deleted
 
+    @telemetry.traced(telemetry.Call.set_fork)
     def fork_session(
         self, source_id: str, target_id: str, *, at_step: int | None = None
     ) -> Checkpoint:
@@ -205,10 +231,20 @@ class DjangoCheckpointer(Checkpointer):
         retries.run(
             backend.connection,
             lambda: forks.fork(backend, source_id, target_id, limit, self.owner),
+            session_id=source_id,
         )
         latest = history.read_latest(backend, target_id, self.owner)
         if latest is None:
             raise SessionNotFound(target_id, "was deleted while it was created")
+        alias, step = backend.connection.alias, latest[0].step
+        logger.info(
+            "Forked session %r at step %d into %r on %r",
+            source_id,
+            step,
+            target_id,
+            alias,
+            extra={"session_id": source_id, "step": step, "fork_id": target_id, "database": alias},
+        )
         return latest[0]
 
     async def asave(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
@@ -266,20 +302,46 @@ class DjangoCheckpointer(Checkpointer):
         """See ``fork_session``."""
         return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
 
-    def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> None:
+    @telemetry.observed(telemetry.Call.count_save)
+    def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> int:
+        """Save a checkpoint; return the size of its state in bytes."""
         backend = self._for_write()
         alias = backend.connection.alias
         draft = Draft(checkpoint, alias)
-        retries.run(
-            backend.connection,
-            lambda: saving.save(backend, draft, self.owner, expected, replace=replace),
-        )
+        try:
+            retries.run(
+                backend.connection,
+                lambda: saving.save(backend, draft, self.owner, expected, replace=replace),
+                session_id=draft.row.session_id,
+            )
+        except ConcurrencyConflict as conflict:
+            _log_conflict(conflict, draft.row.step, alias)
+            raise
         signals.send_checkpoint_saved(
             type(self), session_id=draft.row.session_id, step=draft.row.step, using=alias
         )
+        return draft.stored.state_bytes
 
     def _for_write(self) -> Backend:
         return get_backend(connections[self.using or router.db_for_write(Session)])
 
     def _for_read(self) -> Backend:
         return get_backend(connections[self.using or router.db_for_read(Session)])
+
+
+def _log_conflict(conflict: ConcurrencyConflict, step: int, alias: str) -> None:
+    logger.info(
+        "Refused step %d of session %r on %r: expected last step %d, but it is %d",
+        step,
+        conflict.session_id,
+        alias,
+        conflict.expected,
+        conflict.actual,
+        extra={
+            "session_id": conflict.session_id,
+            "step": step,
+            "expected": conflict.expected,
+            "actual": conflict.actual,
+            "database": alias,
+        },
+    )

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from django.db import DatabaseError, IntegrityError, connections, router
 
-from weavegraph_checkpoints import retries, triggers
+from weavegraph_checkpoints import retries, telemetry, triggers
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.backends.chains import ChainMemory
@@ -19,6 +19,7 @@ from weavegraph_checkpoints.backends.rows import StepKey
 from weavegraph_checkpoints.backends.states import StateReader, retry_changed
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.chains import find_broken_chains
+from weavegraph_checkpoints.health.reporting import report
 from weavegraph_checkpoints.health.sql import (
     COUNT_COLUMNS,
     SNAPSHOT_JSON_COLUMNS,
@@ -99,7 +100,8 @@ def verify(
     """
     alias = using or router.db_for_write(Session)
     statements = HealthStatements(get_backend(connections[alias]))
-    return _Verification(statements, deep, repair, on_progress).run()
+    findings = _Verification(statements, deep, repair, on_progress).run()
+    return report(statements.connection, findings)
 
 
 class _Verification:
@@ -274,6 +276,7 @@ class _Verification:
             self.connection,
             lambda: work() if self.backend.lock([session_id]) else [],
             has_fair_locks=self.backend.has_fair_locks,
+            session_id=session_id,
         )
 
     def _check_raw_step(self, row: RawStep) -> Finding | None:
@@ -299,6 +302,7 @@ class _Verification:
         self.checked = RowCount(
             sessions=self.checked.sessions + sessions, steps=self.checked.steps + steps
         )
+        telemetry.set_rows(self.checked.steps)
         if self.on_progress is not None:
             self.on_progress(self.checked)
 

@@ -10,7 +10,7 @@ from django.db import connections, router
 from django.db.models import BigIntegerField, CharField, Count, Func, Sum
 from django.db.models.functions import Coalesce
 
-from weavegraph_checkpoints import conf
+from weavegraph_checkpoints import conf, telemetry
 from weavegraph_checkpoints.backends import Backend, get_backend
 from weavegraph_checkpoints.backends.base import KEYFRAME, SESSION
 from weavegraph_checkpoints.backends.rows import placeholders
@@ -74,6 +74,7 @@ class Stats:
     """One for each policy of the setting ``RETENTION``."""
 
 
+@telemetry.traced()
 def collect(*, using: str | None = None) -> Stats:
     """Measure what is stored, without loading a state.
 
