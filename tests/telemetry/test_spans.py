@@ -6,12 +6,14 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
@@ -72,6 +74,15 @@ FOUND_NOTHING: dict[str, Use] = {
     "load": lambda it: it.load("unknown", 1),
     "query_steps": lambda it: it.query_steps("unknown"),
 }
+
+
+class Untraced(DjangoCheckpointer):
+    """A checkpointer without the decorators."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        wrapped = getattr(found, "__wrapped__", None)
+        return found if wrapped is None else partial(wrapped, self)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -375,3 +386,25 @@ def test_without_an_sdk_nothing_is_attached(checkpointer: DjangoCheckpointer) ->
         checkpointer.save(a_checkpoint())
     assert all(each is before for each in seen)
     assert checkpointer.load("session", 1) == a_checkpoint()
+
+
+@pytest.mark.parametrize("others", [1, 20])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_traced_call_sends_the_same_statements(
+    checkpointer: DjangoCheckpointer, recording: Recording, name: str, others: int
+) -> None:
+    call, _ = CALLS[name]
+    for number in range(others):
+        save_history(checkpointer, f"other {number}", [1, 2])
+    numbers = []
+    for saver in (checkpointer, Untraced()):
+        save_history(checkpointer, "session", [1, 2, 3])
+        recording.clear()
+        with CaptureQueriesContext(connection) as statements:
+            call(saver)
+        numbers.append((len(statements), len(recording.spans)))
+        for session_id in ("session", "fork"):
+            checkpointer.delete_session(session_id)
+    (traced, spans), (untraced, no_spans) = numbers
+    assert traced == untraced > 0
+    assert (spans, no_spans) == (1, 0)
