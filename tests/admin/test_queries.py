@@ -29,7 +29,7 @@ QUERIES = {
     "session, middle": 5,
     "session, from the oldest": 4,
     "session, one node": 6,
-    "step": 5,
+    "step": 6,
     "value": 3,
     "compare": 10,
     "raw": 2,
@@ -130,7 +130,9 @@ def test_only_pages_that_show_a_state_load_one(admin_client: Client) -> None:
             ]
             assert not reads, name
             loads = [query for query in captured if "concurrency_limit FROM" in query["sql"]]
-            assert len(loads) == {"compare": 2}.get(name, int(name in SHOWS_A_STATE)), name
+            assert len(loads) == {"compare": 2, "step": 2}.get(name, int(name in SHOWS_A_STATE)), (
+                name
+            )
 
 
 def test_a_download_loads_one_state_at_a_time(admin_client: Client) -> None:

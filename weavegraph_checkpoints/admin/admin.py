@@ -24,7 +24,11 @@ from weavegraph_checkpoints.admin.deletion import (
     format_object,
     get_forbidden_models,
 )
-from weavegraph_checkpoints.admin.formatting import format_age_html, format_number_html
+from weavegraph_checkpoints.admin.formatting import (
+    format_age_html,
+    format_labelled,
+    format_number_html,
+)
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
 from weavegraph_checkpoints.admin.views.fork import ForkView
@@ -48,6 +52,7 @@ class SessionAdmin(BaseSessionAdmin):
 
     list_display = (
         "session_id",
+        "owner_name",
         "errors",
         "status_label",
         "next_nodes",
@@ -55,7 +60,6 @@ class SessionAdmin(BaseSessionAdmin):
         "updated",
         "size",
         "messages",
-        "owner",
         "origin",
     )
     list_display_links = ("session_id",)
@@ -146,8 +150,8 @@ class SessionAdmin(BaseSessionAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Return the columns, without the owner if no session has one."""
         names = list(super().get_list_display(request))
-        if "owner" in names and not self.get_queryset(request).filter(owner__gt="").exists():
-            names.remove("owner")
+        if "owner_name" in names and not self.get_queryset(request).filter(owner__gt="").exists():
+            names.remove("owner_name")
         return names
 
     def get_search_results(
@@ -189,6 +193,16 @@ class SessionAdmin(BaseSessionAdmin):
         css_class = "weave-long-session-id" if is_long else "weave-session-id"
         return format_html('<bdi class="{}">{}</bdi>', css_class, escape_control_chars(obj.pk))
 
+    @admin.display(description=_("owner"), ordering="owner")
+    def owner_name(self, obj: Session) -> SafeString | str:
+        if not obj.owner:
+            return ""
+        owner = format_html(
+            '<bdi class="weave-truncated" title="{name}">{name}</bdi>',
+            name=escape_control_chars(obj.owner),
+        )
+        return format_labelled(_("owner"), owner)
+
     @admin.display(description=_("status"))
     def status_label(self, obj: Session) -> SafeString:
         return self.get_status_html(obj)
@@ -197,47 +211,54 @@ class SessionAdmin(BaseSessionAdmin):
     def next_nodes(self, obj: Session) -> SafeString | str:
         """Return the first next nodes, and the number of others."""
         nodes = self.get_next_nodes(obj)
+        if not nodes:
+            return ""
         shown = ", ".join(nodes[:MAX_NEXT_NODES])
         more = f" +{len(nodes) - MAX_NEXT_NODES}" if len(nodes) > MAX_NEXT_NODES else ""
-        return format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more) if nodes else ""
+        names = format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more)
+        return format_labelled(_("next"), names)
 
     @admin.display(description=_("step"))
     def step(self, obj: Session) -> SafeString | str:
-        return _format_number(obj.last_step if self.has_steps(obj) else None)
+        return _format_number(_("step"), obj.last_step if self.has_steps(obj) else None)
 
     @admin.display(description=_("messages"))
     def messages(self, obj: Session) -> SafeString | str:
-        return _format_number(obj.last_message_count)
+        return _format_number(_("messages"), obj.last_message_count)
 
     @admin.display(description=_("errors"))
     def errors(self, obj: Session) -> SafeString | str:
         if not obj.last_error_count:
             return ""
-        return format_html(
+        count = format_html(
             '<span class="weave-number weave-error"><span aria-hidden="true">!</span> {}</span>',
             intcomma(obj.last_error_count),
         )
+        return format_labelled(_("errors"), count)
 
     @admin.display(description=_("size"))
     def size(self, obj: Session) -> SafeString | str:
-        return _format_number(obj.last_state_bytes, filesizeformat)
+        return _format_number(_("size"), obj.last_state_bytes, filesizeformat)
 
     @admin.display(description=_("updated"), ordering="updated_at")
     def updated(self, obj: Session) -> SafeString:
-        return format_age_html(obj.updated_at)
+        return format_labelled(_("updated"), format_age_html(obj.updated_at))
 
     @admin.display(description=_("forked from"))
     def origin(self, obj: Session) -> SafeString | str:
         if not obj.forked_from:
             return ""
-        return format_html(
+        link = format_html(
             '<a class="weave-truncated" href="{}" title="{name}"><bdi>{name}</bdi></a>',
             self.session_urls.get_session_url(obj.forked_from),
             name=escape_control_chars(obj.forked_from),
         )
+        return format_labelled(_("forked from"), link)
 
 
 def _format_number(
-    value: int | None, format_value: Callable[[int], str] = intcomma
+    label: Any, value: int | None, format_value: Callable[[int], str] = intcomma
 ) -> SafeString | str:
-    return "" if value is None else format_number_html(format_value(value))
+    if value is None:
+        return ""
+    return format_labelled(label, format_number_html(format_value(value)))

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.formatting import (
     format_age_html,
-    format_duration,
     format_node,
-    format_signed,
     format_time_html,
     format_timestamp,
+)
+from weavegraph_checkpoints.admin.presenters.step_rows import (
+    build_step_row,
+    format_size,
+    truncate_names,
 )
 from weavegraph_checkpoints.admin.presenters.timeline import (
     HEIGHT,
     WIDTH,
-    StepDelta,
     TimelinePoint,
     build_timeline,
 )
@@ -38,9 +39,6 @@ from weavegraph_checkpoints.admin.views.base import BaseSessionView, format_miss
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_storable_text, parse_non_negative_int
 from weavegraph_checkpoints.domain.nodes import NodeKind
-
-MAX_NAMES = 8
-"""Nodes or channels shown per cell."""
 
 
 class SessionView(BaseSessionView):
@@ -178,39 +176,6 @@ def get_step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any
     for step in page.steps:
         day = format_timestamp(step.created_at)[:10]
         when = format_time_html(step.created_at, with_date=day != last_day)
-        rows.append({"url": urls[step.step], "when": when, **get_step_row(step)})
+        rows.append({"url": urls[step.step], "when": when, **build_step_row(step)})
         last_day = day
     return rows
-
-
-def get_step_row(step: StepDelta) -> dict[str, Any]:
-    """Return what a row shows of a step."""
-    return {
-        "step": step.step,
-        "since": "" if step.since is None else format_duration(step.since),
-        "is_late": step.is_late,
-        "names": [
-            truncate_names(step.ran, format_node),
-            truncate_names(step.skipped, format_node),
-            truncate_names(step.channels),
-        ],
-        "messages": "" if step.messages is None else intcomma(step.messages),
-        "message_delta": format_signed(step.message_delta),
-        "errors": "" if step.errors is None else intcomma(step.errors),
-        "error_delta": format_signed(step.error_delta),
-        "size": format_size(step.bytes),
-        "size_delta": format_signed(step.size_delta, filesizeformat),
-    }
-
-
-def truncate_names(names: Sequence[str], format_name: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return the first names, and the number of hidden ones."""
-    return {
-        "shown": [escape_control_chars(format_name(name)) for name in names[:MAX_NAMES]],
-        "hidden": max(0, len(names) - MAX_NAMES),
-    }
-
-
-def format_size(size: int | None) -> str:
-    """Return a number of bytes with its unit, nothing if it is not known."""
-    return "" if size is None else filesizeformat(size)
