@@ -46,6 +46,7 @@ CALLS = [
     Call(name="list filtered", needs="view_session", path="?id=run&search=r&owner=ann"),
     Call(name="session", needs="view_session", path="run/"),
     Call(name="latest", needs="view_session", path="run/latest/"),
+    Call(name="events", needs="view_session", path="run/events/"),
     Call(name="steps", needs="view_session", path="run/steps/"),
     Call(name="steps filtered", needs="view_session", path="run/steps/?fields=step&limit=1"),
     Call(name="step", needs="view_session", path="run/steps/1/"),

@@ -25,6 +25,8 @@ from tests.builders import save_history
 from tests.strategies import checkpoints
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.api import exceptions
+from weavegraph_checkpoints.api.event_feed import STEP_COLUMNS
+from weavegraph_checkpoints.api.openapi_events import EXAMPLE
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 
@@ -33,6 +35,7 @@ OPERATIONS = {
     "load_session",
     "delete_session",
     "load_latest",
+    "stream_events",
     "fork_session",
     "diff_steps",
     "list_steps",
@@ -160,6 +163,7 @@ def test_every_parameter_is_described() -> None:
         "load_session": {"session"},
         "delete_session": {"session"},
         "load_latest": {"session", "If-None-Match"},
+        "stream_events": {"session", "after_step", "poll", "Last-Event-ID"},
         "fork_session": {"session"},
         "diff_steps": {"session", "from", "to"},
         "list_steps": {
@@ -192,7 +196,10 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
             if status in ("204", "304"):
                 assert "content" not in answer
                 continue
-            content = answer["content"]["application/json"]
+            is_stream = (name, status) == ("stream_events", "200")
+            (media_type,) = answer["content"]
+            assert media_type == ("text/event-stream" if is_stream else "application/json")
+            content = answer["content"][media_type]
             check = validator(content["schema"])
             assert content["examples"], (name, status)
             for example in content["examples"].values():
@@ -247,7 +254,7 @@ def test_every_response_conforms_to_the_schema(call: Call, db: Any) -> None:
         answer = call.by(client)
         operation = _operation_of(call)
         described = operation["responses"][str(answer.status_code)]
-        if answer.content:
+        if not answer.streaming and answer.content:
             check = validator(described["content"][answer["Content-Type"]]["schema"])
             check.validate(answer.json())
 
@@ -263,11 +270,18 @@ def _operation_of(call: Call) -> Any:
     raise AssertionError(call)
 
 
+def test_the_example_of_a_stream() -> None:
+    data = json.loads(EXAMPLE["data"])
+    assert list(data) == ["session_id", "url", *STEP_COLUMNS]
+    assert str(data["step"]) == EXAMPLE["id"]
+
+
 def test_integer_parameters_have_the_ranges_of_the_domain() -> None:
     for operation in operations().values():
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("type") == "integer":
-                assert parameter["schema"]["minimum"] == 0
+                lowest = -1 if parameter["name"] in ("after_step", "Last-Event-ID") else 0
+                assert parameter["schema"]["minimum"] == lowest
                 assert parameter["schema"]["maximum"] == MAX_STEP
 
 
