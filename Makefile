@@ -10,6 +10,7 @@ VENV ?= .venv
 PYTHON ?=
 SERVE ?= yes
 PORT ?= 8000
+WATCH ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 1
@@ -99,8 +100,8 @@ DRIVER_mariadb := mariadb
 DRIVER := $(DRIVER_$(firstword $(subst :, ,$(DATABASE_URL))))
 
 .PHONY: demo
-demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no exits instead)
-	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve,--port $(PORT))
+demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no exits; WATCH=yes to follow it live)
+	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve,--port $(PORT)) $(if $(WATCH),--watch)
 
 # --- the tests --------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ ALLOWED_ROLES = {
     "list": VIEWERS,
     "session": VIEWERS,
     "session, one node": VIEWERS,
+    "follow": VIEWERS,
     "step": VIEWERS,
     "value": VIEWERS,
     "compare": VIEWERS,

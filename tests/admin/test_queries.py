@@ -29,6 +29,7 @@ QUERIES = {
     "session, middle": 5,
     "session, from the oldest": 4,
     "session, one node": 6,
+    "follow": 4,
     "step": 5,
     "value": 3,
     "compare": 10,

@@ -27,6 +27,7 @@ from weavegraph_checkpoints.admin.deletion import (
 from weavegraph_checkpoints.admin.formatting import format_age_html, format_number_html
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
+from weavegraph_checkpoints.admin.views.follow import FollowView
 from weavegraph_checkpoints.admin.views.fork import ForkView
 from weavegraph_checkpoints.admin.views.prune import PruneView
 from weavegraph_checkpoints.admin.views.session import SessionView
@@ -78,6 +79,7 @@ class SessionAdmin(BaseSessionAdmin):
         "value": ("<str:object_id>/steps/<int:step>/value/", ValueView),
         "raw": ("<str:object_id>/steps/<int:step>/raw/", DownloadStepView),
         "compare": ("<str:object_id>/compare/", CompareView),
+        "follow": ("<str:object_id>/follow/", FollowView),
         "fork": ("<str:object_id>/fork/", ForkView),
         "download": ("<str:object_id>/download/", DownloadSessionView),
     }

@@ -63,6 +63,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     change_list_template = f"{TEMPLATE_DIR}/change_list.html"
     session_template = f"{TEMPLATE_DIR}/session.html"
+    session_content_template = f"{TEMPLATE_DIR}/session_content.html"
     step_template = f"{TEMPLATE_DIR}/step.html"
     value_template = f"{TEMPLATE_DIR}/value.html"
     compare_template = f"{TEMPLATE_DIR}/compare.html"
@@ -93,8 +94,13 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_next_nodes(self, obj: Any) -> list[str]:
         """Return the names of the nodes to run next, none if ``obj`` is finished."""
-        is_finished = obj.status == Session.Status.FINISHED
-        return [] if is_finished else [format_node(name) for name in get_strings(obj.last_frontier)]
+        if self.is_finished(obj):
+            return []
+        return [format_node(name) for name in get_strings(obj.last_frontier)]
+
+    def is_finished(self, obj: Any) -> bool:
+        """Return whether ``obj`` has no nodes to run next."""
+        return bool(obj.status == Session.Status.FINISHED)
 
     def has_steps(self, obj: Any) -> bool:
         """Return whether ``obj`` has a step, without a query."""

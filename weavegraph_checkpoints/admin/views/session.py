@@ -50,13 +50,19 @@ class SessionView(BaseSessionView):
         redirect = self.get_step_redirect()
         if redirect is not None:
             return redirect
+        context = self.get_context() | self.get_follow_context()
+        return self.render(self.model_admin.session_template, context)
+
+    def get_context(self) -> dict[str, Any]:
+        """Return the context of the content of the page."""
+        request = self.request
         node = self.get_node()
         page = self.get_step_page(node)
         step_urls = self.urls.get_step_urls(self.session_id, (step.step for step in page.steps))
         show_all_nodes = request.GET.get("nodes") == "all"
         weave = build_weave(page.steps[::-1], max_nodes=None if show_all_nodes else MAX_NODES)
         points = queries.get_timeline_points(self.steps, self.object.last_step)
-        context = {
+        return {
             "title": escape_control_chars(self.session_id),
             "subtitle": None,
             **self.get_summary(),
@@ -73,7 +79,31 @@ class SessionView(BaseSessionView):
             "node_parameter": "" if node is None else node.encoded,
             **self.get_pagination(page, node),
         }
-        return self.render(self.model_admin.session_template, context)
+
+    def get_follow_context(self) -> dict[str, Any]:
+        """Return the context of the switch that follows the session.
+
+        There is no switch if no new step would appear: the session is finished, or the page
+        shows older steps.
+        """
+        query = self.request.GET
+        if self.model_admin.is_finished(self.object) or "before" in query or "after" in query:
+            return {"follow_url": None}
+        kept = {
+            name: query[name]
+            for name in ("node", "nodes")
+            if name in query and is_storable_text(query[name])
+        }
+        return {
+            "follow_url": self.urls.get_url("follow", self.session_id, query=kept),
+            "reload_url": self.request.get_full_path(),
+            "version": self.get_version(),
+        }
+
+    def get_version(self) -> str:
+        """Return a text that changes whenever the session does."""
+        obj = self.object
+        return f"{obj.created_at.timestamp():.6f}-{obj.revision}"
 
     def get_step_redirect(self) -> HttpResponse | None:
         """Return the redirect to the step ``go``; warn if there is no such step."""
