@@ -10,7 +10,6 @@ from weavegraph_checkpoints.domain.checkpoint import (
 )
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.domain.query import PageInfo, StepQuery, StepQueryResult
-from weavegraph_checkpoints.domain.sessions import SessionInfo, SessionPage
 from weavegraph_checkpoints.domain.state import (
     AppScope,
     ErrorEvent,
@@ -40,8 +39,6 @@ __all__ = [
     "PageInfo",
     "RunnerScope",
     "SchedulerScope",
-    "SessionInfo",
-    "SessionPage",
     "SessionState",
     "StepQuery",
     "StepQueryResult",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from weavegraph_checkpoints.domain.labels import copy_labels
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_owner, is_session_id, safe_repr
-from weavegraph_checkpoints.exceptions import InvalidLabel, InvalidPolicy
+from weavegraph_checkpoints.exceptions import InvalidPolicy
 
 STATUSES = ("empty", "resumable", "finished")
 
@@ -27,8 +26,8 @@ class RetentionPolicy:
 
     ``keep_last`` and ``older_than`` delete single steps: if both are set, a step is deleted
     only when both match. They never delete the newest step of a session. ``delete_inactive``
-    deletes whole sessions. ``session_ids``, ``status``, ``owner`` and ``labels`` limit the
-    policy to some sessions. Raises ``InvalidPolicy`` without a rule, or for an invalid value.
+    deletes whole sessions. ``session_ids``, ``status`` and ``owner`` limit the policy to
+    some sessions. Raises ``InvalidPolicy`` without a rule, or for an invalid value.
     """
 
     keep_last: int | None = None
@@ -41,8 +40,6 @@ class RetentionPolicy:
     status: str | None = None
     """``empty``, ``resumable`` or ``finished``."""
     owner: str | None = None
-    labels: Mapping[str, str] | None = field(default=None, hash=False)
-    """Only sessions that have all of these labels; ``None`` and ``{}`` mean all sessions."""
 
     def __post_init__(self) -> None:
         if not (self.has_step_rule or self.has_session_rule):
@@ -64,8 +61,6 @@ class RetentionPolicy:
             )
         if self.owner is not None and not is_owner(self.owner):
             raise InvalidPolicy(f"not an owner: {safe_repr(self.owner)}", "owner")
-        if self.labels is not None:
-            object.__setattr__(self, "labels", _normalize_labels(self.labels))
 
     @property
     def has_step_rule(self) -> bool:
@@ -83,7 +78,7 @@ class RetentionPolicy:
 
         Raises ``InvalidPolicy``, also for an unknown key.
         """
-        known = sorted(each.name for each in fields(cls))
+        known = sorted(field.name for field in fields(cls))
         values = dict(mapping)
         for key in values:
             if key not in known:
@@ -94,7 +89,7 @@ class RetentionPolicy:
         return cls(**values)
 
     def applies_to(self, session_id: str, owner: str, status: str) -> bool:
-        """Return whether the policy is not limited to other sessions, labels aside."""
+        """Return whether the policy is not limited to other sessions."""
         return (
             (self.session_ids is None or session_id in self.session_ids)
             and self.owner in (None, owner)
@@ -152,11 +147,3 @@ def _normalize_session_ids(session_ids: Collection[str]) -> tuple[str, ...]:
         if not is_session_id(session_id):
             raise InvalidPolicy(f"not a session id: {safe_repr(session_id)}", "session_ids")
     return ids
-
-
-def _normalize_labels(labels: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the labels sorted by key, or ``None`` if there are none."""
-    try:
-        return copy_labels(labels) or None
-    except InvalidLabel as error:
-        raise InvalidPolicy(error.message, error.path) from None
