@@ -230,6 +230,17 @@ def test_a_delta_that_does_not_fit_its_base_is_refused(document: bytes, path: st
         assert caught.value.path == f"$.state{path}"
 
 
+@pytest.mark.parametrize("cut", [0, 1, 30])
+def test_documents_of_a_chain_are_never_joined(cut: int) -> None:
+    root = FoldedState.from_whole(dumps_state(BASE))
+    link = build_delta(root, BASE).document.decode()
+    both = f"{link},{link}"
+    assert fold(root, [link, link]).to_state() == BASE
+    for links in ([both, link], [both[: cut or None], both[cut:]], [link[:-cut], link[-cut:]]):
+        with pytest.raises(SerializationError):
+            fold(root, links)
+
+
 def test_the_root_of_paths_may_be_another() -> None:
     root = FoldedState.from_whole(dumps_state(BASE))
     with pytest.raises(SerializationError) as caught:

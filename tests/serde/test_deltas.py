@@ -307,18 +307,6 @@ def test_a_step_that_is_read_again_shares_its_messages() -> None:
     assert root.to_state(documents[3]).messages.items is again.messages.items
 
 
-@pytest.mark.parametrize("cut", [0, 1, 30])
-def test_documents_of_a_chain_are_never_joined(cut: int) -> None:
-    base = VersionedState.new(messages=numbered(1), extra={"a": "text"})
-    root = FoldedState.from_whole(dumps_state(base))
-    delta = build_delta(root, base).document.decode()
-    both = f"{delta},{delta}"
-    assert fold(root, [delta, delta]).to_state() == base
-    for links in ([both, delta], [both[: cut or None], both[cut:]], [delta[:-cut], delta[-cut:]]):
-        with pytest.raises(SerializationError):
-            fold(root, links)
-
-
 def test_a_whole_document_needs_no_base() -> None:
     root = FoldedState.from_whole(dumps_state(VersionedState.new(messages=numbered(1, 2, 3))))
     state = VersionedState.new(messages=numbered(4), extra={"a": 1})
