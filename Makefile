@@ -10,17 +10,18 @@ VENV ?= .venv
 PYTHON ?=
 SERVE ?= yes
 PORT ?= 8000
+WATCH ?=
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 120
 FUZZ_SEED ?= 1
-WITHOUT_API_TESTS ?= tests
+WITHOUT_EXTRAS_TESTS ?= tests
 BENCH_ARGS ?=
 TORTURE_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/.stamps
-WITHOUT_API := $(VENV)-without-api
+WITHOUT_EXTRAS := $(VENV)-without-extras
 COVERAGE_DATA := .coverage-data
 
 # Test SQLite always, and a server if its URL is set. Each test target depends on the drivers of
@@ -61,14 +62,14 @@ $(STAMPS)/pip: FORCE
 FORCE:
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/pip
-	$(PIP) install --editable '.[api]' --group test --group test-api
+	$(PIP) install --editable '.[api,telemetry]' --group test --group test-api --group test-telemetry
 	@touch $@
 
-# A second virtual environment, without the optional REST framework.
-$(WITHOUT_API)/.stamp: pyproject.toml $(STAMPS)/pip
-	$(BIN)/python -m venv --clear $(WITHOUT_API)
-	$(WITHOUT_API)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
-	$(WITHOUT_API)/bin/python -m pip --quiet install --editable . --group test
+# A second virtual environment, without the optional REST framework and OpenTelemetry.
+$(WITHOUT_EXTRAS)/.stamp: pyproject.toml $(STAMPS)/pip
+	$(BIN)/python -m venv --clear $(WITHOUT_EXTRAS)
+	$(WITHOUT_EXTRAS)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
+	$(WITHOUT_EXTRAS)/bin/python -m pip --quiet install --editable . --group test
 	@touch $@
 
 $(STAMPS)/postgres $(STAMPS)/mariadb: $(STAMPS)/%: $(STAMPS)/test
@@ -99,8 +100,8 @@ DRIVER_mariadb := mariadb
 DRIVER := $(DRIVER_$(firstword $(subst :, ,$(DATABASE_URL))))
 
 .PHONY: demo
-demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no exits instead)
-	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve,--port $(PORT))
+demo: $(STAMPS)/test $(DRIVER:%=$(STAMPS)/%) ## Run the demo, then serve the admin (PORT=8000; SERVE=no exits; WATCH=yes to follow it live)
+	$(BIN)/python manage.py demo $(if $(filter no,$(SERVE)),--no-serve,--port $(PORT)) $(if $(WATCH),--watch)
 
 # --- the tests --------------------------------------------------------------------------------
 
@@ -165,10 +166,11 @@ $(DELTA_RUNS): test-deltas-%: $(READY)
 	    $(PYTEST_ARGS)
 test-deltas-pages: DELTA_TESTS := api admin
 
-.PHONY: test-without-api
-test-without-api: $(WITHOUT_API)/.stamp ## Run the tests on SQLite without the REST framework
-	@! $(WITHOUT_API)/bin/python -c 'import rest_framework' 2>/dev/null
-	$(WITHOUT_API)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS) $(WITHOUT_API_TESTS)
+.PHONY: test-without-extras
+test-without-extras: $(WITHOUT_EXTRAS)/.stamp ## Run the tests on SQLite without the REST framework and OpenTelemetry
+	@! $(WITHOUT_EXTRAS)/bin/python -c 'import rest_framework' 2>/dev/null
+	@! $(WITHOUT_EXTRAS)/bin/python -c 'import opentelemetry' 2>/dev/null
+	$(WITHOUT_EXTRAS)/bin/python -m pytest --ds=tests.settings.sqlite $(PYTEST_ARGS) $(WITHOUT_EXTRAS_TESTS)
 
 .PHONY: fuzz
 fuzz: $(STAMPS)/test ## Fuzz the REST API with its OpenAPI schema (FUZZ_SECONDS=120 FUZZ_SEED=1)

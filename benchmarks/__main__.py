@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import harness, histories, pages, peers, scale
+from benchmarks import harness, histories, labels, pages, peers, scale, telemetry
 
 PARTS = {
     "peers": peers.measure_calls,
     "histories": histories.measure_histories,
     "scale": scale.measure_scale,
+    "labels": labels.measure_labels,
     "pruning": scale.measure_pruning,
     "pages": pages.measure_pages,
     "serde": pages.measure_serde,
+    "telemetry": telemetry.measure_telemetry,
 }
 
 

@@ -35,7 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COLOURS = defaultdict(lambda: "#bc4c00", this="#0969da", bare="#8c959f", whole="#8250df")
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 SERVER_URLS = {"PostgreSQL": "TEST_POSTGRES_URL", "MariaDB": "TEST_MARIADB_URL"}
-PACKAGES = ["msgspec", "psycopg", "mysqlclient", "djangorestframework", "langgraph-checkpoint"]
+PACKAGES = ["msgspec", "psycopg", "mysqlclient", "djangorestframework"]
+PACKAGES += ["langgraph-checkpoint", "opentelemetry-sdk"]
 COPY_BATCH_SIZE = 5000
 
 Databases = dict[str, dict[str, Any]]
@@ -132,12 +133,13 @@ def fill(
     """
     from weavegraph_checkpoints import triggers
     from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-    from weavegraph_checkpoints.models import Session, Step
+    from weavegraph_checkpoints.models import Label, Session, Step
 
     connection, service, copies = connections[alias], DjangoCheckpointer(using=alias), list(copies)
     adapt, now = connection.ops.adapt_datetimefield_value, datetime.now(UTC)
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {Step._meta.db_table}")
+        cursor.execute(f"DELETE FROM {Label._meta.db_table}")
         cursor.execute(f"DELETE FROM {Session._meta.db_table}")
     for checkpoint in template:
         service.save(checkpoint)

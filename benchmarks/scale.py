@@ -72,6 +72,10 @@ class Target:
         """Return the id of a session."""
         return get_id(self._random.randrange(self.size))
 
+    def get_random_number(self) -> int:
+        """Return a number of up to four digits."""
+        return self._random.randrange(10_000)
+
     def build_next(self) -> Checkpoint:
         """Return the next step of a session."""
         session_id = self.get_random_id()
@@ -108,6 +112,10 @@ CALLS: dict[str, Callable[[Target], Callable[[], Any]]] = {
         on.service.delete_session, f"fork-{next(on.deleted_forks)}"
     ),
     "list_sessions": lambda on: on.service.list_sessions,
+    "find_sessions by status": lambda on: partial(on.service.find_sessions, status="finished"),
+    "set_labels": lambda on: partial(
+        on.service.set_labels, on.get_random_id(), {"customer": str(on.get_random_number())}
+    ),
     "sessions, newest 50": lambda on: partial(list, on.listed[:LIST_PAGE_SIZE]),
     "sessions by status": lambda on: partial(
         list, on.listed.filter(status="finished")[:LIST_PAGE_SIZE]

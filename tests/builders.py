@@ -8,7 +8,7 @@ from typing import Any
 from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import Checkpoint, VersionedState
 from weavegraph_checkpoints.checkpointer import Checkpointer
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Label, Session, Step
 
 
 def a_history(session_id: str, steps: Iterable[int], **fields: Any) -> list[Checkpoint]:
@@ -39,11 +39,12 @@ def save_history(
     return history
 
 
-def everything_stored(using: str = "default") -> tuple[list[Any], list[Any]]:
+def everything_stored(using: str = "default") -> tuple[list[Any], list[Any], list[Any]]:
     """Return all columns of all rows."""
     sessions = Session.objects.using(using).order_by("id").values_list()
     steps = Step.objects.using(using).order_by("session_id", "step").values_list()
-    return list(sessions), list(steps)
+    labels = Label.objects.using(using).order_by("session_id", "key").values_list()
+    return list(sessions), list(steps), list(labels)
 
 
 def orphans(using: str = "default") -> list[Any]:

@@ -30,8 +30,9 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-# The API is optional: do not collect its tests if its packages are not installed.
-collect_ignore = [] if find_spec("rest_framework") else ["api"]
+# These packages are optional: do not collect the tests that need them if they are not installed.
+_OPTIONAL = {"api": "rest_framework", "telemetry": "opentelemetry"}
+collect_ignore = [folder for folder, package in _OPTIONAL.items() if not find_spec(package)]
 # Code that uses no database is tested only once, with SQLite.
 if connection.vendor != "sqlite":
     collect_ignore += ["domain", "serde", "test_importable.py", "test_layers.py"]

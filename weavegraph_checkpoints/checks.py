@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
 from weavegraph_checkpoints import conf, triggers
-from weavegraph_checkpoints.models import Keyframe, Session, Step
+from weavegraph_checkpoints.models import Keyframe, Label, Session, Step
 from weavegraph_checkpoints.triggers.installation import NO_TRIGGER_PRIVILEGE_HINT
 
 APP = "weavegraph_checkpoints"
@@ -123,7 +123,7 @@ def _is_migrated(connection: BaseDatabaseWrapper) -> bool:
     if not ours.issubset(loader.applied_migrations):
         return False
     tables = connection.introspection.table_names()
-    return {model._meta.db_table for model in (Session, Step, Keyframe)}.issubset(tables)
+    return {model._meta.db_table for model in (Session, Step, Keyframe, Label)}.issubset(tables)
 
 
 _TRIGGER_PROBLEMS = {

@@ -15,6 +15,7 @@ from weavegraph_checkpoints.exceptions import InvalidPolicy
 NAME = "WEAVEGRAPH_CHECKPOINTS"
 DEFAULT_MAX_STATE_BYTES = 7 * 1024 * 1024
 DEFAULT_CHANGES_FROM_BYTES = 4096
+DEFAULT_EVENTS_MAX_SECONDS = 300
 
 
 def max_state_bytes() -> int | None:
@@ -85,9 +86,23 @@ def api_owner() -> Callable[[Any], str | None] | None:
     return function
 
 
+def events_max_seconds() -> int:
+    """Return ``EVENTS_MAX_SECONDS``, how long an event stream of the REST API stays open.
+
+    Seconds, 1 or more. Raise ``ImproperlyConfigured``.
+    """
+    value = _settings().get("EVENTS_MAX_SECONDS", DEFAULT_EVENTS_MAX_SECONDS)
+    if type(value) is int and value > 0:
+        return value
+    raise ImproperlyConfigured(
+        f"{NAME}['EVENTS_MAX_SECONDS'] must be a positive number of seconds, not {value!r}."
+    )
+
+
 READERS: Mapping[str, Callable[[], Any]] = {
     "API_OWNER": api_owner,
     "CHANGES_FROM_BYTES": changes_from_bytes,
+    "EVENTS_MAX_SECONDS": events_max_seconds,
     "MAX_STATE_BYTES": max_state_bytes,
     "RETENTION": retention,
 }

@@ -114,6 +114,10 @@ class InvalidQuery(_InvalidValue):
     """A parameter of a query is outside its range; ``path`` is its name."""
 
 
+class InvalidLabel(_InvalidValue):
+    """The key or value of a label, or their number, is outside its range; ``path`` says which."""
+
+
 class InvalidPolicy(_InvalidValue):
     """A retention policy has no rule, or a rule outside its range."""
 

@@ -13,6 +13,7 @@ from django.db.models.fields.json import KeyTransform, KeyTransformIsNull
 from django.utils.translation import gettext_lazy as _
 
 from weavegraph_checkpoints import serde
+from weavegraph_checkpoints.domain.labels import MAX_LABEL_KEY_LENGTH, is_label_key
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, is_owner
 
 
@@ -25,6 +26,15 @@ def validate_session_id(value: str) -> None:
         )
 
 
+def validate_label_key(value: str) -> None:
+    """Raise ``ValidationError`` for text that is not a valid key of a label."""
+    if not is_label_key(value):
+        raise ValidationError(
+            _("Use 1 to 63 of A-Z a-z 0-9 _ . -, of which the first is a letter or digit."),
+            code="invalid_label_key",
+        )
+
+
 class SessionIdField(models.CharField):  # type: ignore[type-arg]
     """Up to 255 characters, compared byte for byte and sorted by code point.
 
@@ -34,6 +44,7 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
 
     description = _("Session id (up to 255 characters)")
     default_validators = [validate_session_id]
+    length = MAX_SESSION_ID_LENGTH
 
     _COLLATIONS = {
         "mysql": "utf8mb4_nopad_bin",
@@ -42,7 +53,7 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["max_length"] = MAX_SESSION_ID_LENGTH
+        kwargs["max_length"] = self.length
         super().__init__(*args, **kwargs)
 
     def deconstruct(self) -> Any:
@@ -54,7 +65,7 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
         # For this spelling of the type, Django creates no _like index, which the collation C
         # does not need.
         if connection.vendor == "postgresql":
-            return f"character varying({MAX_SESSION_ID_LENGTH})"
+            return f"character varying({self.length})"
         return super().db_type(connection)
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
@@ -64,6 +75,14 @@ class SessionIdField(models.CharField):  # type: ignore[type-arg]
 
     def formfield(self, *args: Any, **kwargs: Any) -> Any:
         return super().formfield(*args, **{"strip": False, **kwargs})
+
+
+class LabelKeyField(SessionIdField):
+    """The key of a label: 1 to 63 ASCII characters, compared as session ids are."""
+
+    description = _("Key of a label (up to 63 characters)")
+    default_validators = [validate_label_key]
+    length = MAX_LABEL_KEY_LENGTH
 
 
 class TimestampField(models.DateTimeField):  # type: ignore[type-arg]

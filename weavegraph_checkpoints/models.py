@@ -1,4 +1,4 @@
-"""The models: sessions with a snapshot of their newest step, steps, and keyframes."""
+"""The models: sessions with a snapshot of their newest step, steps, keyframes and labels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from django.utils.translation import gettext_lazy as _
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.domain.escaping import escape_direction_chars
 from weavegraph_checkpoints.exceptions import SerializationError
-from weavegraph_checkpoints.fields import SessionIdField, StateField, TimestampField
-from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
+from weavegraph_checkpoints.fields import (
+    LabelKeyField,
+    SessionIdField,
+    StateField,
+    TimestampField,
+)
+from weavegraph_checkpoints.querysets import LabelQuerySet, SessionQuerySet, StepQuerySet
 from weavegraph_checkpoints.serde.deltas import FoldedState, fold, is_delta
 from weavegraph_checkpoints.serde.errors import name_step
 
@@ -138,6 +143,41 @@ class Keyframe(models.Model):
 
     def __str__(self) -> str:
         return f"{escape_direction_chars(self.session_id)} · {self.id}"
+
+
+class Label(models.Model):
+    """A label of a session: a key, and a value that says what the session is about."""
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(
+        "Session",
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        related_name="labels",
+        db_index=False,
+    )
+    key = LabelKeyField(_("key"))
+    value = SessionIdField(_("value"), blank=True)
+
+    objects = LabelQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("label")
+        verbose_name_plural = _("labels")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["session", "key"], name="weavegraph_label_unique"),
+        ]
+        indexes = [
+            models.Index(fields=["key", "value", "session"], name="weavegraph_label_value"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{escape_direction_chars(self.session_id)} · {self.key}"
+
+    def natural_key(self) -> tuple[str, str]:
+        """Return the session and the key, which identify it on every database."""
+        return self.session_id, self.key
 
 
 class Session(models.Model):

@@ -1,10 +1,10 @@
-"""Query sets of both models."""
+"""Query sets of sessions, steps and labels."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from django.db import models
@@ -25,6 +25,20 @@ _CONTAINS_PLAIN_NODE = (
     f"CASE WHEN INSTR({{column}}, CHAR(92)) THEN {_CONTAINS_NODE['mysql']}"
     """ ELSE INSTR({column}, CONCAT('"', %s, '"')) > 0 END"""
 )
+# In COALESCE no database makes a join of it, and PostgreSQL assumes that half of the rows match:
+# a sorted page is then read by the index of its order.
+_HAS_LABEL = (
+    "(SELECT label.value FROM {table} AS label"
+    " WHERE label.session_id = {session_id} AND label.key = %s) = %s"
+)
+_LABELLED = (
+    "SELECT label.session_id FROM {table} AS label WHERE label.key = %s AND label.value = %s"
+)
+# PostgreSQL reads an array first, whatever the statistics say.
+_IS_LABELLED = {
+    "postgresql": f"{{session_id}} = ANY(ARRAY({_LABELLED}))",
+    "sqlite": f"{{session_id}} IN ({_LABELLED})",
+}
 # UTF-8 has no surrogates: U+E000 follows U+D7FF.
 _AFTER_SURROGATES = {0xD800: 0xE000}
 
@@ -50,6 +64,48 @@ class ContainsNode(models.Lookup):
         return sql, (*params, *parameters)
 
 
+def match_labels(
+    vendor: str, table: str, session_id: str, labels: Mapping[str, str], rarest: str | None
+) -> tuple[str, list[str]]:
+    """Return the condition that a session has all of some labels, and its parameters.
+
+    ``session_id`` is the column of its id, and ``table`` the table of labels. With ``rarest``,
+    the key of a label that few sessions have, these sessions are found by an index. Otherwise
+    the labels of each session are looked up, in whatever order the sessions are read.
+    """
+    names = {"table": table, "session_id": session_id}
+    others = {key: value for key, value in labels.items() if key != rarest}
+    matches = " AND ".join([_HAS_LABEL.format(**names)] * len(others))
+    conditions = [f"COALESCE({matches}, FALSE)"] if others else []
+    parameters = [text for label in others.items() for text in label]
+    if rarest is not None:
+        is_among = _IS_LABELLED.get(vendor, _IS_LABELLED["sqlite"])
+        conditions.insert(0, is_among.format(**names))
+        parameters = [rarest, labels[rarest], *parameters]
+    return " AND ".join(conditions), parameters
+
+
+class HasLabels(models.Lookup):
+    """``HasLabels(F("pk"), (table, labels, rarest))``; see ``match_labels``."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        column, _params = self.process_lhs(compiler, connection)
+        table, labels, rarest = self.rhs
+        table = connection.ops.quote_name(table)
+        sql, parameters = match_labels(connection.vendor, table, column, labels, rarest)
+        return f"({sql})", tuple(parameters)
+
+
+class LabelQuerySet(models.QuerySet[Any]):
+    """Labels."""
+
+    def get_by_natural_key(self, session_id: str, key: str) -> Any:
+        """Return a label, for ``loaddata``."""
+        return self.get(session=session_id, key=key)
+
+
 class SessionQuerySet(models.QuerySet[Any]):
     """Sessions."""
 
@@ -73,6 +129,13 @@ class SessionQuerySet(models.QuerySet[Any]):
             following = ord(stem[-1]) + 1
             bounds["id__lt"] = stem[:-1] + chr(_AFTER_SURROGATES.get(following, following))
         return self.filter(**bounds) if prefix else self.all()
+
+    def with_labels(self, labels: Mapping[str, str], *, rarest: str | None = None) -> Self:
+        """Filter by labels, all of them; ``rarest`` is the key of one that few sessions have."""
+        if not labels:
+            return self.all()
+        table = self.model._meta.get_field("labels").related_model._meta.db_table
+        return self.filter(HasLabels(models.F("pk"), (table, labels, rarest)))
 
     def defer_state(self) -> Self:
         """Defer the state and ``versions_seen``, the large columns."""

@@ -15,6 +15,7 @@ PERMISSIONS = {
     "staff": (),
     "viewer": ("view_session",),
     "forker": ("view_session", "add_session"),
+    "labeller": ("view_session", "change_session"),
     "deleter": ("view_session", "delete_session"),
 }
 ROLES = ("anonymous", "member", *PERMISSIONS, "superuser")

@@ -85,6 +85,7 @@ def get_page_urls(session_id: str, step: int) -> dict[str, str]:
         "list": session_urls.get_changelist_url(),
         "session": session_urls.get_session_url(session_id),
         "session, one node": session_urls.get_session_url(session_id, node="plan"),
+        "follow": session_urls.get_url("follow", session_id),
         "step": session_urls.get_step_url(session_id, step),
         "value": session_urls.get_url("value", session_id, step),
         "compare": session_urls.get_url("compare", session_id),
@@ -92,6 +93,7 @@ def get_page_urls(session_id: str, step: int) -> dict[str, str]:
         "download": session_urls.get_url("download", session_id),
         "log": session_urls.get_url("history", session_id),
         "fork": session_urls.get_url("fork", session_id),
+        "labels": session_urls.get_url("labels", session_id),
         "delete": session_urls.get_url("delete", session_id),
         "prune": session_urls.get_url("prune"),
     }

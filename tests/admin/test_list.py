@@ -90,9 +90,9 @@ def test_search_by_prefixes_with_special_last_characters(admin_client: Client, l
 
 def test_the_owner_column_appears_if_a_session_has_an_owner(admin_client: Client) -> None:
     create_session("nobody's")
-    assert "owner" not in get_columns(admin_client)
+    assert "owner_name" not in get_columns(admin_client)
     create_session("somebody's", owner="me")
-    assert "owner" in get_columns(admin_client)
+    assert "owner_name" in get_columns(admin_client)
 
 
 def test_columns_of_a_row(admin_client: Client) -> None:

@@ -12,14 +12,16 @@ from tests.builders import everything_stored
 
 pytestmark = pytest.mark.django_db
 
-VIEWERS = {"viewer", "forker", "deleter", "superuser"}
+VIEWERS = {"viewer", "forker", "labeller", "deleter", "superuser"}
 FORKERS = {"forker", "superuser"}
+LABELLERS = {"labeller", "superuser"}
 DELETERS = {"deleter", "superuser"}
 
 ALLOWED_ROLES = {
     "list": VIEWERS,
     "session": VIEWERS,
     "session, one node": VIEWERS,
+    "follow": VIEWERS,
     "step": VIEWERS,
     "value": VIEWERS,
     "compare": VIEWERS,
@@ -27,12 +29,14 @@ ALLOWED_ROLES = {
     "download": VIEWERS,
     "log": VIEWERS,
     "fork": FORKERS,
+    "labels": LABELLERS,
     "delete": DELETERS,
     "prune": DELETERS,
 }
 
 POSTS = {
     "fork": (FORKERS, {"target": "fork", "at_step": "3"}),
+    "labels": (LABELLERS, {"labels": "env=test"}),
     "delete": (DELETERS, {"post": "yes"}),
     "prune": (DELETERS, {"keep_last": "1", "stage": "run"}),
     "list": (
@@ -89,7 +93,7 @@ def test_actions_require_a_csrf_token(action: str, make_client: MakeClient, run:
     assert everything_stored() == before
 
 
-@pytest.mark.parametrize("action", ["fork", "delete", "prune"])
+@pytest.mark.parametrize("action", ["fork", "labels", "delete", "prune"])
 def test_get_requests_change_nothing(action: str, admin_client: Client, run: str) -> None:
     before = everything_stored()
     url = get_page_urls(run, 3)[action]
@@ -122,6 +126,7 @@ def test_links_appear_only_with_permission_to_follow_them(
                 seen[target] = response.status_code
     assert set(seen.values()) <= {200, 302}
     assert (session_urls.get_url("fork", run) in seen) == (role in FORKERS)
+    assert (session_urls.get_url("labels", run) in seen) == (role in LABELLERS)
     assert (session_urls.get_url("delete", run) in seen) == (role in DELETERS)
     assert (session_urls.get_url("prune") in seen) == (role in DELETERS)
     assert session_urls.get_url("download", run) in seen

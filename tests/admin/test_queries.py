@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.admin.example_runs import body, create_session_with_steps, get_page_urls, session_urls
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.models import Label, Session
 from weavegraph_checkpoints.querysets import SessionQuerySet, StepQuerySet
 
 pytestmark = pytest.mark.django_db
@@ -22,19 +22,21 @@ SIGNED_IN = 2
 """Queries that authenticate the request: the browser session and the user."""
 
 QUERIES = {
-    "list": 3,
-    "list, filtered": 3,
-    "list, searched": 4,
-    "session": 4,
-    "session, middle": 5,
-    "session, from the oldest": 4,
-    "session, one node": 6,
-    "step": 5,
+    "list": 4,
+    "list, filtered": 4,
+    "list, searched": 5,
+    "session": 5,
+    "session, middle": 6,
+    "session, from the oldest": 5,
+    "session, one node": 7,
+    "follow": 5,
+    "step": 6,
     "value": 3,
     "compare": 10,
     "raw": 2,
     "log": 3,
     "fork": 1,
+    "labels": 2,
     "delete": 3,
     "prune": 0,
 }
@@ -93,6 +95,24 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_sessions(
     assert ("10,000+" in text) == (count > 10_000)
 
 
+def test_labels_cost_one_query_a_page_and_one_to_find_them(admin_client: Client) -> None:
+    url = session_urls.get_changelist_url()
+    for count in (2, 40):
+        ids = [f"many-{count}-{number}" for number in range(count)]
+        Session.objects.bulk_create(Session(id=session_id) for session_id in ids)
+        Label.objects.bulk_create(
+            Label(session_id=session_id, key=key, value="x")
+            for session_id in ids
+            for key in ("a", "b", "c", "d")
+        )
+        numbers = []
+        for query in ("", "?q=a%3Dx b%3Dx", "?label=a:x"):
+            with CaptureQueriesContext(connection) as captured:
+                assert admin_client.get(f"{url}{query}").status_code == 200
+            numbers.append(len(captured) - SIGNED_IN)
+        assert numbers == [5, 8, 6]
+
+
 @contextmanager
 def forbid_deferred_loading() -> Iterator[None]:
     """Raise an error when a list loads a deferred column, if Django supports it."""
@@ -130,7 +150,9 @@ def test_only_pages_that_show_a_state_load_one(admin_client: Client) -> None:
             ]
             assert not reads, name
             loads = [query for query in captured if "concurrency_limit FROM" in query["sql"]]
-            assert len(loads) == {"compare": 2}.get(name, int(name in SHOWS_A_STATE)), name
+            assert len(loads) == {"compare": 2, "step": 2}.get(name, int(name in SHOWS_A_STATE)), (
+                name
+            )
 
 
 def test_a_download_loads_one_state_at_a_time(admin_client: Client) -> None:

@@ -95,20 +95,27 @@ def test_long_chains_of_causes_are_truncated(admin_client: Client) -> None:
     assert "More causes are in the raw JSON." in body(admin_client.get(url))
 
 
+def get_conversation(response: Any) -> list[Any]:
+    return [item for group in response.context["conversation"].groups for item in group.messages]
+
+
 def test_new_messages_are_marked(admin_client: Client, run: str) -> None:
-    messages = admin_client.get(session_urls.get_step_url(run, 4)).context["conversation"].messages
-    assert [message["is_new"] for message in messages] == [False, False, False, True]
+    response = admin_client.get(session_urls.get_step_url(run, 4))
+    assert [item.kind for item in get_conversation(response)] == ["", "", "", "added"]
+    assert "<summary>3 earlier messages</summary>" in body(response)
 
 
 def test_links_to_earlier_and_later_messages(admin_client: Client) -> None:
     messages = [Message.user(f"message-{number}-") for number in range(120)]
     url = save_step(state=VersionedState.new(messages=messages))
     response = admin_client.get(url)
-    assert response.context["conversation"].messages[0]["content"] == "message-70-"
-    assert '<a href="?messages=70">70 earlier messages</a>' in body(response)
+    assert get_conversation(response)[0].text.beginning.text == "message-70-"
+    link = '<a href="?messages={}#weave-conversation-title">{}</a>'
+    assert link.format(70, "70 earlier messages") in body(response)
     response = admin_client.get(url, {"messages": "70"})
-    assert response.context["conversation"].messages[-1]["content"] == "message-69-"
-    assert '<a href="?messages=120">50 later messages</a>' in body(response)
+    assert get_conversation(response)[-1].text.beginning.text == "message-69-"
+    assert link.format(120, "50 later messages") in body(response)
+    assert '<details class="weave-earlier">' not in body(response)
 
 
 def test_a_large_state_is_shown_only_on_request(admin_client: Client) -> None:

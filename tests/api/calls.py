@@ -44,8 +44,10 @@ def _save(name: str, needs: str, path: str, status: int, step: int) -> Call:
 CALLS = [
     Call(name="list", needs="view_session", path=""),
     Call(name="list filtered", needs="view_session", path="?id=run&search=r&owner=ann"),
+    Call(name="list by labels", needs="view_session", path="?label=env:test&label=team:x"),
     Call(name="session", needs="view_session", path="run/"),
     Call(name="latest", needs="view_session", path="run/latest/"),
+    Call(name="events", needs="view_session", path="run/events/"),
     Call(name="steps", needs="view_session", path="run/steps/"),
     Call(name="steps filtered", needs="view_session", path="run/steps/?fields=step&limit=1"),
     Call(name="step", needs="view_session", path="run/steps/1/"),
@@ -60,6 +62,13 @@ CALLS = [
         method="post",
         body=b'{"target": "fork"}',
         status=201,
+    ),
+    Call(
+        name="labels",
+        needs="change_session",
+        path="run/",
+        method="patch",
+        body=b'{"labels": {"env": "test"}}',
     ),
     Call(name="delete", needs="delete_session", path="run/", method="delete", status=204),
 ]

@@ -11,7 +11,14 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 SESSIONS = "/api/sessions/"
-ALL = ("view_session", "add_session", "delete_session", "add_step", "change_step")
+ALL = (
+    "view_session",
+    "add_session",
+    "change_session",
+    "delete_session",
+    "add_step",
+    "change_step",
+)
 
 _numbers = count(1)
 

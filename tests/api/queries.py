@@ -11,4 +11,4 @@ def capture_app_queries(call: Any) -> tuple[Any, list[str]]:
     """Return the response of a call, and its queries on the tables of the app."""
     with captured() as found:
         answer = call()
-    return answer, [sql for sql in found.statements if "weavegraph_checkpoints_s" in sql]
+    return answer, [sql for sql in found.statements if "weavegraph_checkpoints_" in sql]

@@ -91,6 +91,15 @@ def test_fork_form(api: Client, checkpointer: DjangoCheckpointer) -> None:
     assert post(api, session_url("a", "fork/"), {**filled, "target": "b"}).status_code == 201
 
 
+def test_label_form(api: Client, checkpointer: DjangoCheckpointer) -> None:
+    checkpointer.save(a_checkpoint("a", 1))
+    filled = get_form_content(get_html(api, session_url("a")))
+    assert filled["labels"]
+    body = json.dumps(filled).encode()
+    answer = api.patch(session_url("a"), body, content_type="application/json")
+    assert answer.status_code == 200
+
+
 def test_errors_as_html(api: Client, checkpointer: DjangoCheckpointer) -> None:
     checkpointer.save(a_checkpoint("a", 1))
     before = everything_stored()

@@ -20,11 +20,16 @@ from tests.api.test_ids import AWKWARD, PLAIN
 from tests.api.test_schema import schema
 from tests.docs.code_blocks import run_block, run_blocks
 from tests.docs.markdown import names, page, rows
+from tests.strategies import a_checkpoint
+from weavegraph_checkpoints import VersionedState
 from weavegraph_checkpoints.api import exceptions
 from weavegraph_checkpoints.api.parsers import MAX_BYTES_BESIDES_STATE, MAX_ESCAPE_FACTOR
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 
 REST, REFERENCE = page("rest"), page("rest-reference")
+EVENTS = page("rest-events")
 TENANCY, LANGUAGES = page("rest-tenancy"), page("rest-other-languages")
+ONE_MESSAGE = VersionedState.new_with_user_message("Find it.")
 OF_EVERY_CALL = {"400", "401", "403", "406", "429"}
 SHOWN = "http://127.0.0.1:8000"
 
@@ -38,6 +43,41 @@ def test_the_python_blocks_of_the_tutorial(live_server: Any) -> None:
     }
     namespace = run_blocks(REST, given)
     assert Token.objects.get().user == namespace["runtime"]
+
+
+@pytest.fixture
+def run_of_two_steps(transactional_db: None) -> None:
+    _runtime()
+    for step, node in ((1, "plan"), (2, "act")):
+        frontier = ["act"] if step == 1 else ["End"]
+        DjangoCheckpointer().save(
+            a_checkpoint("run-1", step, ran_nodes=[node], frontier=frontier, state=ONE_MESSAGE)
+        )
+
+
+@pytest.mark.usefixtures("run_of_two_steps")
+def test_the_python_blocks_about_events(live_server: Any) -> None:
+    run_blocks(EVENTS, {"API": f"{live_server.url}/api", "LOGIN": "runtime:secret"})
+
+
+@pytest.mark.usefixtures("run_of_two_steps")
+def test_events_with_curl(live_server: Any) -> None:
+    """The page leaves out the end of each line of data."""
+    (block,) = (block for block in EVENTS.blocks if block.text.startswith("$ curl"))
+    command, shown = block.text.removeprefix("$ ").split("\n", 1)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "API": f"{live_server.url}/api", "LOGIN": "runtime:secret"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    printed = done.stdout.replace(live_server.url, SHOWN)
+    lines = printed.splitlines()
+    assert len(lines) == len(shown.splitlines())
+    for line, expected in zip(lines, shown.splitlines(), strict=True):
+        assert line.startswith(expected.removesuffix("…}"))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -216,6 +256,7 @@ def test_the_permissions_are_documented() -> None:
         permissions.ADD_STEP,
         permissions.CHANGE_STEP,
         permissions.FORK,
+        permissions.CHANGE_LABELS,
         permissions.DELETE,
     }
 

@@ -280,11 +280,13 @@ def test_lists_read_no_state_in_a_constant_number_of_queries(
     for size in (2, 40):
         for number in range(size):
             save_history(checkpointer, f"run-{size}-{number}", [1])
+            checkpointer.set_labels(f"run-{size}-{number}", {"env": "test", "team": ""})
         save_history(checkpointer, f"deep-{size}", range(size))
         asked = []
         for path in (
             SESSIONS,
             f"{SESSIONS}?search=run&status=resumable&owner=&ordering=id&limit=20",
+            f"{SESSIONS}?label=env:test&label=team:",
             session_url(f"run-{size}-0"),
             session_url(f"deep-{size}", "steps/?fields=step,ran_nodes"),
             session_url(f"deep-{size}", "steps/"),
@@ -295,9 +297,9 @@ def test_lists_read_no_state_in_a_constant_number_of_queries(
             if path != session_url(f"deep-{size}", "steps/"):
                 assert not any(_names_the_state(sql) for sql in statements)
         counts.append(asked)
-    assert counts[0] == counts[1] == [2, 2, 1, 2, 2]
+    assert counts[0] == counts[1] == [3, 3, 4, 2, 2, 2]
     described = SchemaGenerator().get_schema(request=None, public=True)["paths"][SESSIONS]["get"]
-    assert "Two queries, whatever its size." in described["description"]
+    assert "Three queries, whatever its size, and one more" in described["description"]
 
 
 def test_the_number_of_queries_of_the_other_calls(

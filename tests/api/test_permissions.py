@@ -16,7 +16,7 @@ from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Session
 
-UNRELATED = {"change_session", "view_step", "delete_step"}
+UNRELATED = {"view_step", "delete_step"}
 
 
 @pytest.fixture(autouse=True)
@@ -85,10 +85,11 @@ class TestOthers:
 def test_basic_authentication_is_challenged(call: Call, settings: Any) -> None:
     from rest_framework.authentication import BasicAuthentication
 
+    from weavegraph_checkpoints.api.events import EventViewSet
     from weavegraph_checkpoints.api.viewsets import SessionViewSet, StepViewSet
 
     patch = pytest.MonkeyPatch()
-    for view in (SessionViewSet, StepViewSet):
+    for view in (SessionViewSet, StepViewSet, EventViewSet):
         patch.setattr(view, "authentication_classes", [BasicAuthentication])
     try:
         answer = call.by(Client())

@@ -25,14 +25,18 @@ from tests.builders import save_history
 from tests.strategies import checkpoints
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.api import exceptions
+from weavegraph_checkpoints.api.event_feed import STEP_COLUMNS
+from weavegraph_checkpoints.api.openapi_events import EXAMPLE
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 
 OPERATIONS = {
     "list_sessions",
     "load_session",
+    "update_session",
     "delete_session",
     "load_latest",
+    "stream_events",
     "fork_session",
     "diff_steps",
     "list_steps",
@@ -151,6 +155,7 @@ def test_every_parameter_is_described() -> None:
             "search",
             "status",
             "owner",
+            "label",
             "updated_after",
             "updated_before",
             "ordering",
@@ -158,8 +163,10 @@ def test_every_parameter_is_described() -> None:
             "offset",
         },
         "load_session": {"session"},
+        "update_session": {"session"},
         "delete_session": {"session"},
         "load_latest": {"session", "If-None-Match"},
+        "stream_events": {"session", "after_step", "poll", "Last-Event-ID"},
         "fork_session": {"session"},
         "diff_steps": {"session", "from", "to"},
         "list_steps": {
@@ -185,14 +192,17 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
         statuses = {int(each) for each in operation["responses"]}
         assert {400, 401, 403, 406, 429} <= statuses, name
         assert (404 in statuses) == (name != "list_sessions")
-        assert ({413, 415} <= statuses) == (name in ("fork_session", "save_step"))
+        assert ({413, 415} <= statuses) == (name in ("fork_session", "save_step", "update_session"))
         conflicts = ("fork_session", "save_step", "delete_session")
         assert (409 in statuses) == (name in conflicts)
         for status, answer in operation["responses"].items():
             if status in ("204", "304"):
                 assert "content" not in answer
                 continue
-            content = answer["content"]["application/json"]
+            is_stream = (name, status) == ("stream_events", "200")
+            (media_type,) = answer["content"]
+            assert media_type == ("text/event-stream" if is_stream else "application/json")
+            content = answer["content"][media_type]
             check = validator(content["schema"])
             assert content["examples"], (name, status)
             for example in content["examples"].values():
@@ -204,7 +214,7 @@ def test_every_error_of_each_call_is_described_with_an_example() -> None:
 
 
 def test_the_example_of_a_save_can_be_saved(db: Any) -> None:
-    from weavegraph_checkpoints.api.openapi import EXAMPLE_CHECKPOINT
+    from weavegraph_checkpoints.api.openapi_examples import EXAMPLE_CHECKPOINT
 
     saved = serde.loads_step(json.dumps(EXAMPLE_CHECKPOINT), "run-1", 1)
     DjangoCheckpointer().save(saved)
@@ -247,7 +257,7 @@ def test_every_response_conforms_to_the_schema(call: Call, db: Any) -> None:
         answer = call.by(client)
         operation = _operation_of(call)
         described = operation["responses"][str(answer.status_code)]
-        if answer.content:
+        if not answer.streaming and answer.content:
             check = validator(described["content"][answer["Content-Type"]]["schema"])
             check.validate(answer.json())
 
@@ -263,11 +273,18 @@ def _operation_of(call: Call) -> Any:
     raise AssertionError(call)
 
 
+def test_the_example_of_a_stream() -> None:
+    data = json.loads(EXAMPLE["data"])
+    assert list(data) == ["session_id", "url", *STEP_COLUMNS]
+    assert str(data["step"]) == EXAMPLE["id"]
+
+
 def test_integer_parameters_have_the_ranges_of_the_domain() -> None:
     for operation in operations().values():
         for parameter in operation.get("parameters", []):
             if parameter["schema"].get("type") == "integer":
-                assert parameter["schema"]["minimum"] == 0
+                lowest = -1 if parameter["name"] in ("after_step", "Last-Event-ID") else 0
+                assert parameter["schema"]["minimum"] == lowest
                 assert parameter["schema"]["maximum"] == MAX_STEP
 
 

@@ -31,6 +31,8 @@ IS_OURS = "([target, ours]) => document.querySelector(target).closest(ours) !== 
 def runs(transactional_db: None) -> None:
     for checkpoint in a_run("run"):
         DjangoCheckpointer().save(checkpoint)
+    labels = {"customer": "4711", "env": "prod", "note": "two words", "team": "x" * 60}
+    DjangoCheckpointer().set_labels("run", labels)
     DjangoCheckpointer().fork_session("run", "fork", at_step=4)
     create_session_with_steps("long", 120)
     Session.objects.create(id="empty", owner="me")
@@ -55,6 +57,7 @@ def test_axe_finds_nothing_on_our_pages(open_page: Opener, theme: str) -> None:
     urls = [
         session_urls.get_changelist_url(),
         f"{session_urls.get_changelist_url()}?q=nothing",
+        session_urls.get_label_url("customer", "4711"),
         session_urls.get_session_url("run"),
         session_urls.get_session_url("fork"),
         session_urls.get_session_url("empty"),
@@ -68,6 +71,7 @@ def test_axe_finds_nothing_on_our_pages(open_page: Opener, theme: str) -> None:
         session_urls.get_compare_url("run", 2, 3, "fork"),
         session_urls.get_step_url("large", 1),
         session_urls.get_url("fork", "run"),
+        session_urls.get_url("labels", "run"),
         session_urls.get_url("prune"),
         session_urls.get_url("delete", "run"),
         session_urls.get_url("history", "fork"),
@@ -94,6 +98,28 @@ def test_axe_finds_nothing_in_a_form_with_errors(open_page: Opener) -> None:
     page.get_by_text("A session with this id already exists.").wait_for()
     assert page.get_by_label("New session id").get_attribute("aria-invalid") == "true"
     assert [found for found in run_axe(page) if found[0]] == []
+
+
+@pytest.mark.usefixtures("runs")
+def test_labels_are_edited_without_script(open_page: Opener) -> None:
+    page = open_page(session_urls.get_session_url("run"), script=False)
+    page.get_by_role("link", name="Edit labels").click()
+    field = page.get_by_label("Labels")
+    assert field.input_value().splitlines()[:3] == [
+        "customer=4711",
+        "env=prod",
+        'note="two words"',
+    ]
+    field.fill("customer=4711\nenv")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("'env' is not a label.").wait_for()
+    assert page.get_by_label("Labels").get_attribute("aria-invalid") == "true"
+    page.get_by_label("Labels").fill("customer=4711\nenv=test")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("The labels were changed.").wait_for()
+    assert DjangoCheckpointer().get_labels("run") == {"customer": "4711", "env": "test"}
+    page.get_by_role("link", name="env=test").click()
+    assert page.get_by_role("link", name="run", exact=True).count() == 1
 
 
 @pytest.mark.usefixtures("runs")

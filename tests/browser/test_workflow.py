@@ -98,7 +98,7 @@ def test_find_a_failed_run_read_its_error_and_fork_before_it(
     else:
         page.get_by_role("link", name="Step 3").click()
         page.get_by_role("link", name="Step 4").click()
-        page.get_by_role("link", name="What changed since the previous step").click()
+        page.get_by_role("link", name="Compare with the previous step").click()
     page.wait_for_url(f"**{filtered_urls.get_compare_url(FAILED, 3, 4)}")
     summary = page.locator(".weave-change-summary").inner_text()
     assert summary.startswith("+1 message, 1 extra changed, 1 error added, +")
@@ -168,7 +168,7 @@ def test_the_tab_order_follows_the_page(open_page: Opener) -> None:
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", names
         page.keyboard.press("Tab")
-    assert names[:6] == ["Newest step", "Compare", "Fork", "Download", "Log", "Delete"]
+    assert names[:6] == ["Newest step", "Compare", "Fork", "Download", "History", "Delete"]
     assert names[6].startswith("newest error at step 4")
     levels = page.evaluate(
         "[...document.querySelectorAll('#content :is(h1, h2, h3)')].map((h) => h.tagName)"

@@ -35,6 +35,7 @@ def test_no_settings_are_good_settings(settings: Any) -> None:
     assert check_settings() == []
     assert conf.max_state_bytes() == 7 * 1024 * 1024
     assert conf.changes_from_bytes() == 4096
+    assert conf.events_max_seconds() == 300
     assert conf.retention() == []
     assert conf.api_owner() is None
 
@@ -49,6 +50,12 @@ def test_max_state_bytes(configure: Any, value: int | None) -> None:
 def test_changes_from_bytes(configure: Any, value: int | None) -> None:
     assert configure(CHANGES_FROM_BYTES=value) == []
     assert conf.changes_from_bytes() == value
+
+
+@pytest.mark.parametrize("value", [1, 300, 2**40])
+def test_events_max_seconds(configure: Any, value: int) -> None:
+    assert configure(EVENTS_MAX_SECONDS=value) == []
+    assert conf.events_max_seconds() == value
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,7 @@ def test_api_owner(configure: Any) -> None:
 MALFORMED: dict[str, list[Any]] = {
     "MAX_STATE_BYTES": [0, -1, True, 1.5, "7", [], {}],
     "CHANGES_FROM_BYTES": [-1, True, False, 1.5, "4096", [], {}],
+    "EVENTS_MAX_SECONDS": [0, -1, None, True, 1.5, "300", [], {}],
     "RETENTION": [None, {}, "30d", 5, [1], [None], {"keep_last": 3}, [{}], [{"keep_last": 1}, "x"]],
     "API_OWNER": [
         "",
@@ -118,7 +126,10 @@ def test_unknown_keys(configure: Any) -> None:
     assert {first.id, second.id} == {"weavegraph_checkpoints.E003"}
     assert "'5'" in first.msg
     assert "'MAX_STATE_BYTE'" in second.msg
-    assert second.hint == "The keys are API_OWNER, CHANGES_FROM_BYTES, MAX_STATE_BYTES, RETENTION."
+    assert second.hint == (
+        "The keys are API_OWNER, CHANGES_FROM_BYTES, EVENTS_MAX_SECONDS, MAX_STATE_BYTES, "
+        "RETENTION."
+    )
 
 
 def test_an_unknown_key_that_is_no_text(settings: Any) -> None:

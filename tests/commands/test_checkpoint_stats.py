@@ -16,7 +16,13 @@ from tests.triggers.helpers import KEYFRAME, SESSION, STEP, create_session
 from weavegraph_checkpoints import VersionedState, serde
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
-from weavegraph_checkpoints.health.stats import DayGrowth, SessionSize, collect
+from weavegraph_checkpoints.health.stats import (
+    DayGrowth,
+    LabelSize,
+    LabelStats,
+    SessionSize,
+    collect,
+)
 from weavegraph_checkpoints.management.output import format_size
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import prune
@@ -64,6 +70,46 @@ def test_sessions_steps_and_bytes() -> None:
         SessionSize(session_id="b", steps=1, bytes=SIZE, stored_bytes=2 * SIZE),
     )
     assert stats.stored_bytes == 6 * SIZE
+
+
+@pytest.mark.usefixtures("whole_states")
+def test_sizes_by_the_values_of_a_label() -> None:
+    save("a", [1, 2, 3])
+    save("b", [1])
+    create_session("c")
+    save("d", [1])
+    for session_id, value in [("a", "4711"), ("b", "4711"), ("c", "\n")]:
+        DjangoCheckpointer().set_labels(session_id, {"customer": value, "env": "test"})
+    assert collect().by_label is None
+    assert collect(by_label="customer").by_label == LabelStats(
+        key="customer",
+        values=2,
+        largest=(
+            LabelSize(value="4711", sessions=2, steps=4, bytes=4 * SIZE),
+            LabelSize(value="\n", sessions=1, steps=0, bytes=0),
+        ),
+        sessions_without=1,
+    )
+    nothing = LabelStats(key="Customer", values=0, largest=(), sessions_without=4)
+    assert collect(by_label="Customer").by_label == nothing
+    lines = run(STATS, "--by-label", "customer").lines
+    start = lines.index("Largest of 2 values of customer; 1 session without it")
+    assert lines[start + 1].split()[-5:] == ["2", "sessions", "4", "steps", '"4711"']
+    assert lines[start + 2].endswith('0 steps  "\\n"')
+    document = json.loads(run(STATS, "--by-label", "customer", "--format", "json").out)
+    assert document["by_label"]["largest"][0]["value"] == "4711"
+    with pytest.raises(CommandError, match="a label's key"):
+        run(STATS, "--by-label", "a b")
+
+
+def test_the_twenty_largest_values_of_a_label() -> None:
+    for number in range(25):
+        create_session(f"s{number}")
+        DjangoCheckpointer().set_labels(f"s{number}", {"n": f"{number:02}"})
+    found = collect(by_label="n").by_label
+    assert found is not None
+    assert (found.values, found.sessions_without) == (25, 0)
+    assert [each.value for each in found.largest] == [f"{number:02}" for number in range(20)]
 
 
 @pytest.mark.usefixtures("changes")
@@ -206,6 +252,7 @@ def test_the_json(settings: Any) -> None:
         "session_ids": ["a"],
         "status": "resumable",
         "owner": None,
+        "labels": None,
     }
     assert effect["result"]["steps"] == 1
 

@@ -15,9 +15,10 @@ from tests.commands.processes import run_on_terminal
 from tests.commands.runner import CommandResult, Terminal, run
 from tests.pruning.histories import History, build_history, create_histories, get_stored_steps
 from weavegraph_checkpoints import pruning
+from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.management import base
 from weavegraph_checkpoints.management.commands import prune_checkpoints
-from weavegraph_checkpoints.models import Step
+from weavegraph_checkpoints.models import Label, Step
 from weavegraph_checkpoints.pruning import PruneResult
 
 COMMAND = "prune_checkpoints"
@@ -54,6 +55,43 @@ def run_lines(*arguments: str) -> list[str]:
 
 def sizes() -> dict[str, int]:
     return {session_id: len(steps) for session_id, steps in get_stored_steps().items()}
+
+
+@pytest.mark.usefixtures("histories")
+def test_labels_narrow() -> None:
+    for session_id, labels in {
+        "fresh": {"env": "test", "team": "a=b"},
+        "done": {"env": "test"},
+        "old": {"env": "prod"},
+    }.items():
+        DjangoCheckpointer().set_labels(session_id, labels)
+    options = ("--keep-last", "1", "--label", "env=test")
+    both = run_lines(COMMAND, *options, "--label", "team=a=b", "--dry-run")
+    assert both[-1] == "would prune 5 steps and 0 sessions"
+    assert '(keep_last=1, labels="env=test" "team=a=b")' in both[0]
+    assert run_lines(COMMAND, *options)[-1] == "pruned 8 steps and 0 sessions"
+    assert sizes() == {"fresh": 1, "done": 1, "old": 3, "nothing": 0}
+    gone = run_lines(COMMAND, "--delete-inactive", "0d", "--label", "env=prod")
+    assert gone[-1] == "pruned 3 steps and 1 session"
+    assert set(sizes()) == {"fresh", "done", "nothing"}
+    assert Label.objects.count() == 3
+
+
+@pytest.mark.usefixtures("histories")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--keep-last", "1", "--label", "env"), "expected key=value"),
+        (("--keep-last", "1", "--label", "=test"), "a label's key"),
+        (("--keep-last", "1", "--label", "env=" + "x" * 256), "a label's value"),
+        (("--keep-last", "1", "--label", "a=1", "--label", "a=2"), "two values for the same key"),
+        (("--label", "env=test"), "only filter sessions"),
+    ],
+)
+def test_labels_that_are_refused(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        call_command(COMMAND, *arguments)
+    assert sizes() == WHOLE
 
 
 WHOLE = {"fresh": 6, "done": 4, "old": 3, "nothing": 0}

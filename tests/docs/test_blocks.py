@@ -17,14 +17,17 @@ LANGUAGES = {
     "ini",
     "javascript",
     "json",
+    "promql",
     "python",
     "rust",
     "sql",
     "text",
+    "yaml",
 }
 COMMENTS = {"", "checkpoint", "output", "segment", "session"}
-# Those of the REST API need a server: tests/api runs them.
-HERE = [page for page in PAGES if not page.path.name.startswith("rest")]
+# Those of the REST API need a server, and those of telemetry processes of their own: tests/api and
+# tests/telemetry run them.
+HERE = [page for page in PAGES if not page.path.name.startswith(("observability", "rest"))]
 
 
 @pytest.mark.parametrize("page", HERE, ids=lambda page: page.name)

@@ -269,12 +269,13 @@ def test_the_functions_of_triggers_are_documented() -> None:
 
 
 def test_the_querysets_are_documented() -> None:
-    documented: dict[str, set[str]] = {"Session": set(), "Step": set()}
+    documented: dict[str, set[str]] = {"Label": set(), "Session": set(), "Step": set()}
     for row in rows(page("models").section("Queries")):
         for manager in names(row[0]):
             found = {code.partition("(")[0] for code in names(row[1])}
             documented[manager.removesuffix(".objects")] |= found
     own = {
+        "Label": vars(querysets.LabelQuerySet),
         "Session": vars(querysets.SessionQuerySet),
         "Step": vars(querysets.StepQuerySet),
     }

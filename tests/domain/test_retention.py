@@ -170,7 +170,7 @@ class TestFromMapping:
         assert caught.value.path == path
 
     def test_an_unknown_key_is_answered_with_the_known_ones(self) -> None:
-        with pytest.raises(InvalidPolicy, match="delete_inactive, keep_last, older_than, owner"):
+        with pytest.raises(InvalidPolicy, match="delete_inactive, keep_last, labels, older_than"):
             RetentionPolicy.from_mapping({"keep": 5})
 
 
@@ -268,3 +268,23 @@ class TestRule:
     def test_a_rule_on_sessions_takes_no_step(self, history: History) -> None:
         policy = RetentionPolicy(delete_inactive=timedelta(0))
         assert prunable_steps(policy, history.items(), NOW) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "labels", ["env=test", ["env"], {"a b": "c"}, {"env": None}, {"env": 1}, {1: "a"}, 1]
+)
+def test_labels_that_are_refused(labels: Any) -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        RetentionPolicy.from_mapping({"keep_last": 1, "labels": labels})
+    assert caught.value.path.startswith("labels")
+
+
+def test_labels_are_copied_and_none_means_all_sessions() -> None:
+    labels = {"b": "2", "a": "1"}
+    policy = RetentionPolicy(keep_last=1, labels=labels)
+    labels.clear()
+    assert list((policy.labels or {}).items()) == [("a", "1"), ("b", "2")]
+    assert RetentionPolicy(keep_last=1, labels={}).labels is None
+    assert hash(policy) == hash(RetentionPolicy(keep_last=1, labels={"a": "1", "b": "2"}))
+    with pytest.raises(InvalidPolicy):
+        RetentionPolicy(labels={"a": "1"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from django.conf import settings as django_settings
@@ -207,6 +209,37 @@ class TestDemo:
             ("demo-2", "finished", ""),
             ("demo-2-fork", "finished", "demo-2"),
         ]
+
+    @pytest.mark.vendor("sqlite")
+    def test_its_second_part_can_be_watched(self, tmp_path: Path) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+            port = probe.getsockname()[1]
+        environment = os.environ | {
+            "DATABASE_URL": f"sqlite:///{tmp_path}/demo.sqlite3",
+            "DJANGO_SETTINGS_MODULE": "example_project.settings",
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, str(BASE_DIR / "manage.py"), "demo", "--watch"]
+        with subprocess.Popen(
+            [*command, f"--port={port}"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                text = ""
+                while "2. Audit demo-1 again" not in text:
+                    text += process.stdout.readline()
+                page = re.search(r"Switch on Follow at (\S+)", text)
+                assert page is not None
+                with urlopen(page[1], timeout=60) as response:
+                    assert "/admin/login/" in response.url
+                assert re.search(r"Sign in at \S+/admin/ as demo, password \S+", text)
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=60)
 
     def test_a_port_in_use_is_told_before_the_work(self, settings: Any) -> None:
         settings.DEBUG = True

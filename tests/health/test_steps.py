@@ -16,13 +16,14 @@ from tests.health.damage import (
     get_problems,
     set_session,
     set_step,
+    without_foreign_keys,
 )
 from tests.scratch import execute
 from tests.strategies import a_checkpoint, an_error_event
 from tests.triggers.helpers import STEP, forget_updates, moved, revision
 from weavegraph_checkpoints import Message, VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Label, Session, Step
 
 STATE = VersionedState.new(
     messages=[Message.user("ä" * 10), Message.assistant("😀")], errors=[an_error_event()]
@@ -213,6 +214,27 @@ def test_orphans_are_reported_and_left(deep: bool, repair: bool) -> None:
         ("c", 2**63 - 1, "orphan", False),
     ]
     assert list(Step.objects.order_by("pk").values_list()) == before
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_orphaned_labels_are_counted_by_a_deep_check(committed: None, repair: bool) -> None:
+    save_history(DjangoCheckpointer(), "b", [1])
+    DjangoCheckpointer().set_labels("b", {"env": "test"})
+    with without_foreign_keys():
+        for session_id, key in [("a", "env"), ("a", "customer"), ("c", "env")]:
+            Label.objects.create(session_id=session_id, key=key, value="")
+    assert get_findings(repair=repair) == []
+    found = get_findings(deep=True, repair=repair)
+    assert [(each.session_id, each.step, each.problem, each.repaired) for each in found] == [
+        ("a", None, "orphan", False),
+        ("c", None, "orphan", False),
+    ]
+    assert [each.detail for each in found] == [
+        "labels are left of a session that is missing: 2",
+        "labels are left of a session that is missing: 1",
+    ]
+    assert Label.objects.count() == 4
+    execute(connection, f"DELETE FROM {Label._meta.db_table} WHERE session_id IN ('a', 'c')")
 
 
 @pytest.mark.django_db

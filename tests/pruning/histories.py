@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from weavegraph_checkpoints.domain.retention import RetentionPolicy, get_cutoff
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Label, Session, Step
 from weavegraph_checkpoints.pruning import PruneResult, SessionLoss
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -31,6 +31,7 @@ class History:
     owner: str = ""
     finished: bool = False
     updated_at: datetime = NOW
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -68,6 +69,11 @@ def create_histories(histories: Mapping[str, History], using: str = "default") -
             for step, (created_at, size) in one.steps.items()
         ],
         batch_size=200,
+    )
+    Label.objects.using(using).bulk_create(
+        Label(session_id=session_id, key=key, value=value)
+        for session_id, one in histories.items()
+        for key, value in one.labels.items()
     )
     for session_id, one in histories.items():
         Session.objects.using(using).filter(id=session_id).update(updated_at=one.updated_at)
@@ -118,6 +124,8 @@ class Model:
         removed = 0
         for session_id, one in list(self.histories.items()):
             if not policy.applies_to(session_id, one.owner, one.status):
+                continue
+            if not (policy.labels or {}).items() <= one.labels.items():
                 continue
             if policy.is_inactive(one.updated_at, self.now):
                 removed += 1

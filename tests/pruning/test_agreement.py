@@ -44,6 +44,11 @@ def ages() -> st.SearchStrategy[datetime]:
     return st.sampled_from(edges) | st.integers(-4, 4).map(lambda days: NOW + days * DAY)
 
 
+def labels() -> st.SearchStrategy[dict[str, str]]:
+    """Return labels of few keys and values."""
+    return st.dictionaries(st.sampled_from(["env", "Env"]), st.sampled_from(["", "a", "A", "a "]))
+
+
 def histories() -> st.SearchStrategy[History]:
     """Return histories of every kind."""
     steps = st.integers(0, 8) | st.sampled_from([0, MAX_STEP - 1, MAX_STEP])
@@ -54,6 +59,7 @@ def histories() -> st.SearchStrategy[History]:
         owner=st.sampled_from(OWNERS),
         finished=st.booleans(),
         updated_at=ages(),
+        labels=labels(),
     )
 
 
@@ -67,6 +73,7 @@ def policies() -> st.SearchStrategy[RetentionPolicy]:
         "session_ids": st.none() | st.lists(st.sampled_from([*SESSIONS, "none such"])),
         "status": st.none() | st.sampled_from(["empty", "resumable", "finished"]),
         "owner": st.none() | st.sampled_from([*OWNERS, "nobody"]),
+        "labels": st.none() | labels(),
     }
     rules = list(fields)[:3]
     return (

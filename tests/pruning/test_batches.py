@@ -168,7 +168,7 @@ def test_step_pruning_leaves_the_session_row_alone() -> None:
             "t": build_history(range(3)),
         }
     )
-    sessions, _ = everything_stored()
+    sessions, *_ = everything_stored()
     latest = DjangoCheckpointer().load_latest("s")
     prune(RetentionPolicy(keep_last=1))
     assert everything_stored()[0] == sessions

@@ -10,8 +10,8 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 
 from tests.scratch import query
-from tests.triggers.helpers import KEYFRAME, SESSION, STEP
-from weavegraph_checkpoints.models import Keyframe, Session, Step
+from tests.triggers.helpers import KEYFRAME, LABEL, SESSION, STEP
+from weavegraph_checkpoints.models import Keyframe, Label, Session, Step
 
 pytestmark = pytest.mark.django_db
 
@@ -21,6 +21,8 @@ IDS = {
     (SESSION, "forked_from"),
     (STEP, "session_id"),
     (KEYFRAME, "session_id"),
+    (LABEL, "session_id"),
+    (LABEL, "value"),
 }
 STATES = {(SESSION, "last_state"), (STEP, "state"), (KEYFRAME, "state")}
 BIG = {
@@ -71,7 +73,7 @@ def test_session_ids_hold_255_characters_on_postgresql() -> None:
         " FROM information_schema.columns"
         " WHERE table_schema = current_schema() AND collation_name = 'C'",
     )
-    assert set(lengths) == {(table, name, 255) for table, name in IDS}
+    assert set(lengths) == {(table, name, 255) for table, name in IDS} | {(LABEL, "key", 63)}
 
 
 @pytest.mark.vendor("sqlite")
@@ -79,6 +81,15 @@ def test_session_ids_have_the_collation_binary_on_sqlite() -> None:
     for table, name in IDS:
         (sql,) = query(connection, "SELECT sql FROM sqlite_master WHERE name = %s", table)[0]
         assert re.search(f'"{name}" varchar\\(255\\)[^,]* COLLATE "?BINARY"?', sql)
+
+
+def test_the_keys_of_labels_are_63_characters_compared_byte_for_byte() -> None:
+    expected = {
+        "mysql": ("varchar(63)", "utf8mb4_nopad_bin"),
+        "postgresql": ("character varying", "C"),
+        "sqlite": ("varchar(63)", None),
+    }[connection.vendor]
+    assert columns(LABEL)["key"][:2] == expected
 
 
 def test_states_are_stored_without_a_check() -> None:
@@ -140,7 +151,7 @@ def test_the_big_columns_come_last(table: str) -> None:
 def test_which_columns_may_be_null() -> None:
     nullable = {
         (table, name)
-        for table in (SESSION, STEP, KEYFRAME)
+        for table in (SESSION, STEP, KEYFRAME, LABEL)
         for name, kind in columns(table).items()
         if kind[2]
     }
@@ -213,16 +224,24 @@ def test_the_indexes_of_keyframes_and_none_beyond() -> None:
     assert all(kind[2] for kind in found.values())
 
 
+def test_the_indexes_of_labels_and_none_beyond() -> None:
+    found = indexes(LABEL)
+    assert found.pop("weavegraph_label_unique")[::2] == (("session_id", "key"), True)
+    assert found.pop("weavegraph_label_value")[::2] == (("key", "value", "session_id"), False)
+    assert [kind[::2] for kind in found.values()] == [(("id",), True)]
+
+
 @pytest.mark.vendor("postgresql")
 def test_there_is_no_index_for_like() -> None:
     rows = query(
         connection,
-        "SELECT indexdef FROM pg_indexes WHERE tablename IN (%s, %s, %s)",
+        "SELECT indexdef FROM pg_indexes WHERE tablename IN (%s, %s, %s, %s)",
         SESSION,
         STEP,
         KEYFRAME,
+        LABEL,
     )
-    assert len(rows) == 13
+    assert len(rows) == 16
     assert not any("_like" in definition or "_pattern_ops" in definition for (definition,) in rows)
 
 
@@ -230,24 +249,28 @@ def test_the_foreign_keys() -> None:
     with connection.cursor() as cursor:
         relations = connection.introspection.get_relations(cursor, STEP)
         keyframe_relations = connection.introspection.get_relations(cursor, KEYFRAME)
+        label_relations = connection.introspection.get_relations(cursor, LABEL)
     assert relations["session_id"][:2] == ("id", SESSION)
     assert relations["base_id"][:2] == ("id", KEYFRAME)
     assert keyframe_relations["session_id"][:2] == ("id", SESSION)
     assert keyframe_relations["previous_id"][:2] == ("id", KEYFRAME)
+    assert label_relations["session_id"][:2] == ("id", SESSION)
 
 
-def test_keyframes_have_no_permissions() -> None:
-    assert not Permission.objects.filter(content_type__model="keyframe").exists()
+def test_keyframes_and_labels_have_no_permissions() -> None:
+    assert not Permission.objects.filter(content_type__model__in=["keyframe", "label"]).exists()
 
 
 def test_tables_and_models_have_django_s_default_names() -> None:
-    assert (SESSION, STEP, KEYFRAME) == (
+    assert (SESSION, STEP, KEYFRAME, LABEL) == (
         "weavegraph_checkpoints_session",
         "weavegraph_checkpoints_step",
         "weavegraph_checkpoints_keyframe",
+        "weavegraph_checkpoints_label",
     )
     assert list(columns(SESSION)) == [field.column for field in Session._meta.concrete_fields]
     assert list(columns(KEYFRAME)) == [field.column for field in Keyframe._meta.concrete_fields]
+    assert list(columns(LABEL)) == [field.column for field in Label._meta.concrete_fields]
     assert list(columns(STEP)) == [field.column for field in Step._meta.concrete_fields]
 
 

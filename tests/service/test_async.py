@@ -33,6 +33,9 @@ CALLS = [
     "load",
     "delete_session",
     "fork_session",
+    "get_labels",
+    "set_labels",
+    "find_sessions",
 ]
 
 
@@ -71,6 +74,11 @@ def test_each_twin_does_what_its_call_does(checkpointer: DjangoCheckpointer) -> 
         assert fork.step == 1
         assert (await checkpointer.afork_session("session", "whole")).step == 2
         assert sorted(await checkpointer.alist_sessions()) == ["fork", "session", "whole"]
+        assert await checkpointer.aset_labels("fork", {"a": "1", "b": "2"}) == {"a": "1", "b": "2"}
+        assert await checkpointer.aset_labels("fork", {"a": "1"}, replace=True) == {"a": "1"}
+        assert await checkpointer.aget_labels("fork") == {"a": "1"}
+        (found,) = (await checkpointer.afind_sessions(labels={"a": "1"}, limit=1)).sessions
+        assert found.session_id == "fork"
         assert await checkpointer.adelete_session("fork") is True
         assert await checkpointer.adelete_session("fork") is False
 

@@ -16,7 +16,7 @@ from tests.strategies import a_checkpoint
 from weavegraph_checkpoints import CheckpointerError, StepQuery
 from weavegraph_checkpoints.backends.rows import COLUMNS
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Label, Session, Step
 
 SESSION = Session._meta.db_table
 STEP = Step._meta.db_table
@@ -43,6 +43,9 @@ WRITES: dict[str, Call] = {
     "fork of no step": lambda kept, last: kept.fork_session("session", "fork", at_step=0),
     "delete": lambda kept, last: kept.delete_session("session"),
     "delete nothing": lambda kept, last: kept.delete_session("unknown"),
+    "set_labels": lambda kept, last: kept.set_labels("session", {"env": "prod", "new": ""}),
+    "set the same labels": lambda kept, last: kept.set_labels("session", {"env": "test"}),
+    "set labels of nothing": lambda kept, last: kept.set_labels("unknown", {"env": "test"}),
 }
 READS: dict[str, Call] = {
     "load_latest": lambda kept, last: kept.load_latest("session"),
@@ -56,6 +59,13 @@ READS: dict[str, Call] = {
         "session", StepQuery(ran_node="odd", skipped_node="review", min_step=2, offset=1)
     ),
     "a page of nothing": lambda kept, last: kept.query_steps("unknown"),
+    "get_labels": lambda kept, last: kept.get_labels("session"),
+    "get_labels of nothing": lambda kept, last: kept.get_labels("unknown"),
+    "find_sessions": lambda kept, last: kept.find_sessions(limit=last),
+    "find_sessions by status": lambda kept, last: kept.find_sessions(status="empty", limit=last),
+    "a labelled page": lambda kept, last: kept.find_sessions(
+        labels={"env": "test", "customer": "1"}, limit=last
+    ),
 }
 STATEMENTS: dict[str, dict[str, int]] = {
     "sqlite": {
@@ -67,13 +77,16 @@ STATEMENTS: dict[str, dict[str, int]] = {
         "checked birth": 4,
         "conflict": 3,
         "conflict at birth": 3,
-        "fork": 6,
-        "fork at a step": 6,
+        "fork": 7,
+        "fork at a step": 7,
         "fork onto another": 5,
         "fork of nothing": 2,
         "fork of no step": 4,
-        "delete": 5,
+        "delete": 6,
         "delete nothing": 2,
+        "set_labels": 5,
+        "set the same labels": 3,
+        "set labels of nothing": 2,
     },
     "postgresql": {
         "save": 1,
@@ -84,13 +97,16 @@ STATEMENTS: dict[str, dict[str, int]] = {
         "checked birth": 3,
         "conflict": 1,
         "conflict at birth": 1,
-        "fork": 5,
-        "fork at a step": 5,
+        "fork": 6,
+        "fork at a step": 6,
         "fork onto another": 4,
         "fork of nothing": 1,
         "fork of no step": 3,
-        "delete": 4,
+        "delete": 5,
         "delete nothing": 1,
+        "set_labels": 4,
+        "set the same labels": 2,
+        "set labels of nothing": 1,
     },
     "mysql": {
         "save": 2,
@@ -101,13 +117,16 @@ STATEMENTS: dict[str, dict[str, int]] = {
         "checked birth": 3,
         "conflict": 1,
         "conflict at birth": 1,
-        "fork": 5,
-        "fork at a step": 5,
+        "fork": 6,
+        "fork at a step": 6,
         "fork onto another": 4,
         "fork of nothing": 1,
         "fork of no step": 3,
-        "delete": 4,
+        "delete": 5,
         "delete nothing": 1,
+        "set_labels": 4,
+        "set the same labels": 2,
+        "set labels of nothing": 1,
     },
 }
 BY_ITSELF = {
@@ -137,6 +156,11 @@ def a_world(owner: str | None, size: int) -> DjangoCheckpointer:
     )
     Session.objects.bulk_create(
         Session(id=f"other {number}", owner=owner or "") for number in range(size)
+    )
+    Label.objects.bulk_create(
+        Label(session=session, key=key, value=value)
+        for session in Session.objects.all()
+        for key, value in [("env", "test"), ("customer", "1")]
     )
     return checkpointer
 

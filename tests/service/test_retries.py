@@ -100,7 +100,7 @@ def test_up_to_three_times_it_is_tried_again(
     assert retries.run(connection, operation) == failures + 1
     assert len(pauses) == len(warnings) == failures
     for record in warnings:
-        assert (record.levelname, record.name) == ("WARNING", "weavegraph_checkpoints")
+        assert (record.levelname, record.name) == ("WARNING", "weavegraph_checkpoints.retries")
         assert "'default'" in record.getMessage()
         assert "given up" in record.getMessage()
 

@@ -10,11 +10,12 @@ from typing import Any
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from weavegraph_checkpoints.models import Keyframe, Session, Step
+from weavegraph_checkpoints.models import Keyframe, Label, Session, Step
 
 SESSION = Session._meta.db_table
 STEP = Step._meta.db_table
 KEYFRAME = Keyframe._meta.db_table
+LABEL = Label._meta.db_table
 MAX_STEP = 2**63 - 1
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -24,20 +24,32 @@ from weavegraph_checkpoints.admin.deletion import (
     format_object,
     get_forbidden_models,
 )
-from weavegraph_checkpoints.admin.formatting import format_age_html, format_number_html
+from weavegraph_checkpoints.admin.formatting import (
+    format_age_html,
+    format_labelled,
+    format_number_html,
+)
+from weavegraph_checkpoints.admin.labels import format_label, parse_terms
 from weavegraph_checkpoints.admin.views.compare import CompareView
 from weavegraph_checkpoints.admin.views.download import DownloadSessionView, DownloadStepView
+from weavegraph_checkpoints.admin.views.follow import FollowView
 from weavegraph_checkpoints.admin.views.fork import ForkView
+from weavegraph_checkpoints.admin.views.labels import LabelsView
 from weavegraph_checkpoints.admin.views.prune import PruneView
 from weavegraph_checkpoints.admin.views.session import SessionView
 from weavegraph_checkpoints.admin.views.step import StepView, ValueView
+from weavegraph_checkpoints.backends.labels import filter_by_labels
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.labels import merge_labels
 from weavegraph_checkpoints.domain.limits import is_session_id
 from weavegraph_checkpoints.exceptions import SessionProtected
-from weavegraph_checkpoints.models import Session, Step
+from weavegraph_checkpoints.models import Label, Session, Step
 
 MAX_NEXT_NODES = 3
 """Next nodes shown per row."""
+MAX_LABELS_SHOWN = 3
+"""Labels shown per row."""
+LABEL_LINK = '<a class="weave-label" href="{}"><bdi>{}</bdi></a>'
 MAX_UNBROKEN_ID_LENGTH = 40
 """Longer ids may break across lines."""
 
@@ -48,6 +60,7 @@ class SessionAdmin(BaseSessionAdmin):
 
     list_display = (
         "session_id",
+        "owner_name",
         "errors",
         "status_label",
         "next_nodes",
@@ -55,7 +68,7 @@ class SessionAdmin(BaseSessionAdmin):
         "updated",
         "size",
         "messages",
-        "owner",
+        "labels",
         "origin",
     )
     list_display_links = ("session_id",)
@@ -66,7 +79,10 @@ class SessionAdmin(BaseSessionAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("id",)
-    search_help_text = _("A complete session id, or the beginning of one; case-sensitive.")
+    search_help_text = _(
+        "A complete session id, the beginning of one, or labels such as customer=4711 env=prod; "
+        "case-sensitive."
+    )
     ordering = ("-updated_at", "id")
     sortable_by = ("updated",)
     empty_value_display = ""
@@ -78,7 +94,9 @@ class SessionAdmin(BaseSessionAdmin):
         "value": ("<str:object_id>/steps/<int:step>/value/", ValueView),
         "raw": ("<str:object_id>/steps/<int:step>/raw/", DownloadStepView),
         "compare": ("<str:object_id>/compare/", CompareView),
+        "follow": ("<str:object_id>/follow/", FollowView),
         "fork": ("<str:object_id>/fork/", ForkView),
+        "labels": ("<str:object_id>/labels/", LabelsView),
         "download": ("<str:object_id>/download/", DownloadSessionView),
     }
 
@@ -144,16 +162,19 @@ class SessionAdmin(BaseSessionAdmin):
         return type("SessionChangeList", (SessionChangeList, base), {})
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Return the columns, without the owner if no session has one."""
+        """Return the columns, without owner and labels if no session has any."""
         names = list(super().get_list_display(request))
-        if "owner" in names and not self.get_queryset(request).filter(owner__gt="").exists():
-            names.remove("owner")
+        if "owner_name" in names and not self.get_queryset(request).filter(owner__gt="").exists():
+            names.remove("owner_name")
+        sessions = self.get_queryset(request)
+        if "labels" in names and not Label.objects.using(sessions.db).exists():
+            names.remove("labels")
         return names
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Session], search_term: str
     ) -> tuple[QuerySet[Session], bool]:
-        """Return the session with this id, or else those whose id begins with it.
+        """Return the session with this id, those with labels, or those whose id begins with it.
 
         If a subclass searches other fields, search as Django does.
         """
@@ -164,6 +185,12 @@ class SessionAdmin(BaseSessionAdmin):
         exact = queryset.filter(pk=search_term)
         if exact.exists():
             return exact, False
+        pairs = parse_terms(search_term)
+        if pairs is not None:
+            labels = merge_labels(pairs)
+            found = queryset.none() if labels is None else filter_by_labels(queryset, labels)
+            if found.exists():
+                return found, False
         return queryset.with_id_prefix(search_term), False  # type: ignore[attr-defined]
 
     def changelist_view(
@@ -189,6 +216,16 @@ class SessionAdmin(BaseSessionAdmin):
         css_class = "weave-long-session-id" if is_long else "weave-session-id"
         return format_html('<bdi class="{}">{}</bdi>', css_class, escape_control_chars(obj.pk))
 
+    @admin.display(description=_("owner"), ordering="owner")
+    def owner_name(self, obj: Session) -> SafeString | str:
+        if not obj.owner:
+            return ""
+        owner = format_html(
+            '<bdi class="weave-truncated" title="{name}">{name}</bdi>',
+            name=escape_control_chars(obj.owner),
+        )
+        return format_labelled(_("owner"), owner)
+
     @admin.display(description=_("status"))
     def status_label(self, obj: Session) -> SafeString:
         return self.get_status_html(obj)
@@ -197,47 +234,68 @@ class SessionAdmin(BaseSessionAdmin):
     def next_nodes(self, obj: Session) -> SafeString | str:
         """Return the first next nodes, and the number of others."""
         nodes = self.get_next_nodes(obj)
+        if not nodes:
+            return ""
         shown = ", ".join(nodes[:MAX_NEXT_NODES])
         more = f" +{len(nodes) - MAX_NEXT_NODES}" if len(nodes) > MAX_NEXT_NODES else ""
-        return format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more) if nodes else ""
+        names = format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more)
+        return format_labelled(_("next"), names)
 
     @admin.display(description=_("step"))
     def step(self, obj: Session) -> SafeString | str:
-        return _format_number(obj.last_step if self.has_steps(obj) else None)
+        return _format_number(_("step"), obj.last_step if self.has_steps(obj) else None)
 
     @admin.display(description=_("messages"))
     def messages(self, obj: Session) -> SafeString | str:
-        return _format_number(obj.last_message_count)
+        return _format_number(_("messages"), obj.last_message_count)
 
     @admin.display(description=_("errors"))
     def errors(self, obj: Session) -> SafeString | str:
         if not obj.last_error_count:
             return ""
-        return format_html(
+        count = format_html(
             '<span class="weave-number weave-error"><span aria-hidden="true">!</span> {}</span>',
             intcomma(obj.last_error_count),
         )
+        return format_labelled(_("errors"), count)
 
     @admin.display(description=_("size"))
     def size(self, obj: Session) -> SafeString | str:
-        return _format_number(obj.last_state_bytes, filesizeformat)
+        return _format_number(_("size"), obj.last_state_bytes, filesizeformat)
 
     @admin.display(description=_("updated"), ordering="updated_at")
     def updated(self, obj: Session) -> SafeString:
-        return format_age_html(obj.updated_at)
+        return format_labelled(_("updated"), format_age_html(obj.updated_at))
+
+    @admin.display(description=_("labels"))
+    def labels(self, obj: Session) -> SafeString | str:
+        """Return the first labels as links to the sessions that have them."""
+        labels = [(label.key, label.value) for label in obj.labels.all()]
+        urls = self.session_urls
+        shown = [
+            (urls.get_label_url(*label), escape_control_chars(format_label(*label)))
+            for label in labels[:MAX_LABELS_SHOWN]
+        ]
+        links = format_html_join(" ", LABEL_LINK, shown)
+        more = len(labels) - MAX_LABELS_SHOWN
+        text = format_html("{} +{}", links, more) if more > 0 else links
+        return format_labelled(_("labels"), text)
 
     @admin.display(description=_("forked from"))
     def origin(self, obj: Session) -> SafeString | str:
         if not obj.forked_from:
             return ""
-        return format_html(
+        link = format_html(
             '<a class="weave-truncated" href="{}" title="{name}"><bdi>{name}</bdi></a>',
             self.session_urls.get_session_url(obj.forked_from),
             name=escape_control_chars(obj.forked_from),
         )
+        return format_labelled(_("forked from"), link)
 
 
 def _format_number(
-    value: int | None, format_value: Callable[[int], str] = intcomma
+    label: Any, value: int | None, format_value: Callable[[int], str] = intcomma
 ) -> SafeString | str:
-    return "" if value is None else format_number_html(format_value(value))
+    if value is None:
+        return ""
+    return format_labelled(label, format_number_html(format_value(value)))

@@ -63,10 +63,12 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     change_list_template = f"{TEMPLATE_DIR}/change_list.html"
     session_template = f"{TEMPLATE_DIR}/session.html"
+    session_content_template = f"{TEMPLATE_DIR}/session_content.html"
     step_template = f"{TEMPLATE_DIR}/step.html"
     value_template = f"{TEMPLATE_DIR}/value.html"
     compare_template = f"{TEMPLATE_DIR}/compare.html"
     fork_template = f"{TEMPLATE_DIR}/fork.html"
+    labels_template = f"{TEMPLATE_DIR}/labels.html"
     prune_template = f"{TEMPLATE_DIR}/prune.html"
     delete_confirmation_template = f"{TEMPLATE_DIR}/delete_confirmation.html"
     object_history_template = f"{TEMPLATE_DIR}/object_history.html"
@@ -93,8 +95,13 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_next_nodes(self, obj: Any) -> list[str]:
         """Return the names of the nodes to run next, none if ``obj`` is finished."""
-        is_finished = obj.status == Session.Status.FINISHED
-        return [] if is_finished else [format_node(name) for name in get_strings(obj.last_frontier)]
+        if self.is_finished(obj):
+            return []
+        return [format_node(name) for name in get_strings(obj.last_frontier)]
+
+    def is_finished(self, obj: Any) -> bool:
+        """Return whether ``obj`` has no nodes to run next."""
+        return bool(obj.status == Session.Status.FINISHED)
 
     def has_steps(self, obj: Any) -> bool:
         """Return whether ``obj`` has a step, without a query."""
@@ -112,8 +119,12 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """
         return DjangoCheckpointer(using=obj._state.db).load(obj.pk, step)
 
+    def get_labels(self, obj: Any) -> dict[str, str]:
+        """Return the labels of ``obj``, sorted by key. One query."""
+        return DjangoCheckpointer(using=obj._state.db).get_labels(obj.pk)
+
     def get_writer(self, obj: Any) -> DjangoCheckpointer:
-        """Return the service that forks and deletes ``obj``."""
+        """Return the service that forks, labels and deletes ``obj``."""
         return DjangoCheckpointer(using=router.db_for_write(self.model, instance=obj))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
@@ -149,6 +160,11 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_fork_permission(self, request: HttpRequest) -> bool:
         """Return whether the user has the add permission of the model, which forks."""
         codename = get_permission_codename("add", self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def has_label_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user has the change permission of the model, which sets labels."""
+        codename = get_permission_codename("change", self.opts)
         return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
 
     def has_prune_permission(self, request: HttpRequest) -> bool:
@@ -243,6 +259,7 @@ class BaseSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             **breadcrumbs,
             "subtitle": breadcrumbs["session_name"],
             "has_fork_permission": self.has_fork_permission(request),
+            "has_label_permission": self.has_label_permission(request, obj),
             "has_view_permission": self.has_view_permission(request, obj),
             "has_add_permission": self.has_add_permission(request),
             "has_change_permission": self.has_change_permission(request, obj),

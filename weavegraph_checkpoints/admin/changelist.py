@@ -11,7 +11,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.paginator import Paginator
-from django.db.models import Count, QuerySet, Value
+from django.db.models import Count, Prefetch, QuerySet, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
@@ -20,7 +20,13 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.admin.labels import format_label
+from weavegraph_checkpoints.admin.urls import LABEL_VAR
+from weavegraph_checkpoints.backends.labels import filter_by_labels
+from weavegraph_checkpoints.domain.escaping import escape_control_chars
+from weavegraph_checkpoints.domain.labels import parse_label
+from weavegraph_checkpoints.exceptions import InvalidLabel
+from weavegraph_checkpoints.models import Label, Session
 
 MAX_COUNTED = 10_000
 
@@ -107,6 +113,14 @@ class SessionChangeList(ChangeList):
             self.page_num = 1
             self.params.pop(PAGE_VAR, None)
             super().get_results(request)
+
+    def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        """Return the sessions, and read the labels of a page at once if a column shows them."""
+        sessions: QuerySet[Any] = super().get_queryset(*args, **kwargs)
+        if "labels" in self.list_display:
+            labels = Label._default_manager.order_by("key")
+            sessions = sessions.prefetch_related(Prefetch("labels", labels))
+        return sessions
 
     def url_for_result(self, result: Any) -> str:
         """Return the URL of a session, quoted for browsers too."""
@@ -211,5 +225,31 @@ class ForkedFilter(PartialIndexFilter):
     labels = (pgettext_lazy("sessions", "forked"), _("not forked"))
 
 
+class LabelFilter(admin.SimpleListFilter):
+    """Filter by a label, which links elsewhere in the pages select."""
+
+    title = _("label")
+    parameter_name = LABEL_VAR
+
+    def get_label(self) -> tuple[str, str] | None:
+        """Return the selected label, ``None`` without one."""
+        try:
+            return parse_label(self.value() or "", ":")
+        except InvalidLabel:
+            return None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the selected label only: there may be any number of them."""
+        label = self.get_label()
+        if label is None:
+            return []
+        return [(str(self.value()), escape_control_chars(format_label(*label)))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        """Return the sessions that have the selected label."""
+        label = self.get_label()
+        return queryset if label is None else filter_by_labels(queryset, dict([label]))
+
+
 PARTIAL_INDEX_FILTERS = (ErrorsFilter, ForkedFilter)
-FILTERS = (StatusFilter, ErrorsFilter, UpdatedFilter, ForkedFilter)
+FILTERS = (LabelFilter, StatusFilter, ErrorsFilter, UpdatedFilter, ForkedFilter)

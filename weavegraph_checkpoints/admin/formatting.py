@@ -147,3 +147,8 @@ def format_status(status: str, label: str) -> SafeString:
 def format_number_html(text: str) -> SafeString:
     """Return a number in digits of equal width, to align it in a column."""
     return format_html('<span class="weave-number">{}</span>', text)
+
+
+def format_labelled(label: Any, content: SafeString) -> SafeString:
+    """Return a cell with its label, which only cards show: they have no column heads."""
+    return format_html('<span class="weave-card-label">{}</span> {}', label, content)

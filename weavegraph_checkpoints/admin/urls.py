@@ -16,6 +16,8 @@ DOT_SEGMENTS = {"_2E": ".", "_2E_2E": ".."}
 
 PRESERVED_FILTERS_VAR = "_changelist_filters"
 """Django's name of the parameter that preserves the filters of a list."""
+LABEL_VAR = "label"
+"""The parameter of the list that filters by a label."""
 PAGES_WITHOUT_FILTERS = ("raw", "download", "value")
 """Downloads do not link to the list; templates add the query of ``value``."""
 
@@ -76,6 +78,11 @@ class SessionURLs:
     def get_changelist_url(self) -> str:
         """Return the URL of the list of sessions."""
         return self.get_url("changelist")
+
+    def get_label_url(self, key: str, value: str) -> str:
+        """Return the URL of the list of the sessions that have a label."""
+        url = reverse(f"admin:{self.url_prefix}_changelist", current_app=self.site_name)
+        return f"{url}?{urlencode({LABEL_VAR: f'{key}:{value}'})}"
 
     def get_session_url(self, session_id: str, **query: object) -> str:
         """Return the URL of one session."""

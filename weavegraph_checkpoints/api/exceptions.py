@@ -87,6 +87,8 @@ def _to_api_exception(error: Exception) -> Exception:
             return TooLarge(error.message, path=error.path)
         case service.InvalidCheckpoint() | service.InvalidQuery():
             return InvalidRequest(error.message, path=error.path)
+        case service.InvalidLabel():
+            return InvalidRequest(error.message, path=f"$.{error.path}")
         case service.SessionNotFound():
             return NotFound(str(error))
         case service.SessionExists():

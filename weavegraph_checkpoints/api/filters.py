@@ -13,9 +13,18 @@ from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from weavegraph_checkpoints.backends.labels import filter_by_labels
 from weavegraph_checkpoints.domain import Checkpoint, timestamps
+from weavegraph_checkpoints.domain.labels import (
+    LABEL_KEY_PATTERN,
+    MAX_LABEL_VALUE_LENGTH,
+    MAX_LABELS,
+    merge_labels,
+    parse_label,
+)
 from weavegraph_checkpoints.domain.limits import MAX_STEP, parse_non_negative_int
 from weavegraph_checkpoints.domain.query import DEFAULT_LIMIT, MAX_LIMIT
+from weavegraph_checkpoints.exceptions import InvalidLabel
 from weavegraph_checkpoints.models import Session
 
 if TYPE_CHECKING:
@@ -80,6 +89,30 @@ class FieldsField(serializers.Field):  # type: ignore[type-arg]
         return names
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "type": "string",
+            "pattern": f"^{LABEL_KEY_PATTERN}:[^\\u0000]{{0,{MAX_LABEL_VALUE_LENGTH}}}$",
+        },
+        "maxItems": MAX_LABELS,
+    }
+)
+class LabelsField(serializers.Field):  # type: ignore[type-arg]
+    """Labels as ``key:value``, each a parameter of its own."""
+
+    default_error_messages = {"max_length": f"expected up to {MAX_LABELS} labels"}
+
+    def to_internal_value(self, data: list[str]) -> list[tuple[str, str]]:
+        if len(data) > MAX_LABELS:
+            self.fail("max_length")
+        try:
+            return [parse_label(text, ":") for text in data]
+        except InvalidLabel as error:
+            raise serializers.ValidationError(error.message) from None
+
+
 class Parameters(serializers.Serializer):  # type: ignore[type-arg]
     """The query parameters of an action. Unknown parameters are ignored."""
 
@@ -87,7 +120,10 @@ class Parameters(serializers.Serializer):  # type: ignore[type-arg]
     def parse(cls, request: Request) -> dict[str, Any]:
         """Return the values of the parameters that are present. Raises ``ValidationError``."""
         # A plain dict: of a QueryDict, DRF would ignore empty values as those of an HTML form.
-        serializer = cls(data=request.query_params.dict())
+        data: dict[str, Any] = request.query_params.dict()
+        if "label" in data:
+            data["label"] = request.query_params.getlist("label")
+        serializer = cls(data=data)
         serializer.is_valid(raise_exception=True)
         values: dict[str, Any] = serializer.validated_data
         return values
@@ -127,6 +163,14 @@ class SessionParameters(Parameters):
         required=False,
         help_text="The order, ties by id; `-updated_at` by default.",
     )
+
+    def get_fields(self) -> dict[str, Field]:
+        # Not a class attribute: a field has an attribute called `label`.
+        help_text = (
+            "Sessions with this label, as `key:value`. Repeat the parameter for sessions that "
+            "have all of several labels."
+        )
+        return {**super().get_fields(), "label": LabelsField(required=False, help_text=help_text)}
 
 
 class StepParameters(PageParameters):
@@ -185,5 +229,9 @@ class SessionFilter(BaseFilterBackend):
         conditions = SessionParameters.parse(request)
         ordering = conditions.pop("ordering", "-updated_at")
         prefix = conditions.pop("search", "")
-        queryset = queryset.filter(**conditions).order_by(ordering, "id")
+        labels = merge_labels(conditions.pop("label", ()))
+        if labels is None:
+            return queryset.none()
+        queryset = filter_by_labels(queryset.filter(**conditions), labels)
+        queryset = queryset.order_by(ordering, "id")
         return queryset.with_id_prefix(prefix)  # type: ignore[attr-defined, no-any-return]

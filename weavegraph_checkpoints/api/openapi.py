@@ -22,56 +22,19 @@ from weavegraph_checkpoints.api.filters import (
     SessionParameters,
     StepParameters,
 )
+from weavegraph_checkpoints.api.openapi_examples import (
+    EXAMPLE_CHECKPOINT,
+    EXAMPLE_FORK,
+    EXAMPLE_LOADED_CHECKPOINT,
+    EXAMPLE_PATCH,
+    EXAMPLE_SAVED,
+    EXAMPLE_SESSION,
+)
 from weavegraph_checkpoints.api.serializers import SessionSerializer
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.url_ids import ENCODED, PLAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_URL = "https://example.com/api/sessions/"
-
-EXAMPLE_CHECKPOINT: dict[str, Any] = {
-    "state": {
-        "messages": {"version": 1, "items": [{"role": "user", "content": "Find the bug."}]},
-        "extra": {"version": 1, "map": {"budget": 0.25}},
-        "errors": {"version": 1, "items": []},
-    },
-    "frontier": ["Custom:search"],
-    "versions_seen": {"Start": {"messages": 1}},
-    "concurrency_limit": 4,
-    "created_at": "2026-05-04T10:00:01Z",
-    "ran_nodes": ["Start"],
-    "skipped_nodes": [],
-    "updated_channels": ["messages"],
-}
-"""An example of the request body of a save."""
-
-_SAVED = {"session_id": "run-1", "step": 1, "url": f"{_URL}run-1/steps/1/"}
-_CHECKPOINT = {**_SAVED, **EXAMPLE_CHECKPOINT}
-_SESSION = {
-    "id": "run-1",
-    "url": f"{_URL}run-1/",
-    "owner": "",
-    "status": "resumable",
-    "concurrency_limit": 4,
-    "created_at": "2026-05-04T10:00:01.250000Z",
-    "updated_at": "2026-05-04T10:00:01.250000Z",
-    "last_step": 1,
-    "revision": 1,
-    "last_message_count": 1,
-    "last_error_count": 0,
-    "last_state_bytes": 160,
-    "last_frontier": ["Custom:search"],
-    "forked_from": "",
-    "forked_at_step": None,
-}
-_FORK = {
-    **_SESSION,
-    "id": "fork",
-    "url": f"{_URL}fork/",
-    "forked_from": "run-1",
-    "forked_at_step": 1,
-}
 
 # By status: when it is returned, and the code and the detail of an example.
 _ERRORS: dict[int, tuple[str, str, str]] = {
@@ -183,11 +146,11 @@ sessions = extend_schema_view(
     list=_action(
         "list_sessions",
         summary="List sessions",
-        description="Return a page of sessions without their states. Two queries, whatever its "
-        "size.",
+        description="Return a page of sessions without their states. Three queries, whatever "
+        "its size, and one more to find sessions by labels.",
         parameters=[SessionParameters, PageParameters],
         responses={
-            200: _response(SessionSerializer(many=True), "A page of sessions.", _SESSION),
+            200: _response(SessionSerializer(many=True), "A page of sessions.", EXAMPLE_SESSION),
             **_errors(),
         },
     ),
@@ -196,12 +159,32 @@ sessions = extend_schema_view(
         summary="Get a session",
         description="Return a session without its state.",
         parameters=[_SESSION_PARAMETER],
-        responses={200: _response(SessionSerializer, "The session.", _SESSION), **_errors(404)},
+        responses={
+            200: _response(SessionSerializer, "The session.", EXAMPLE_SESSION),
+            **_errors(404),
+        },
+    ),
+    partial_update=_action(
+        "update_session",
+        summary="Change the labels of a session",
+        description="Change the labels of a session by a merge patch (RFC 7396): labels in it are "
+        "set, those that are null are removed, and all others are kept. `updated_at` and "
+        "`revision` do not change. Nothing else of a session can be changed.",
+        parameters=[_SESSION_PARAMETER],
+        request=dict.fromkeys(
+            ("application/json", "application/merge-patch+json"),
+            components.build_inline_schema(components.SessionPatch),
+        ),
+        examples=[OpenApiExample("Example", value=EXAMPLE_PATCH, request_only=True)],
+        responses={
+            200: _response(SessionSerializer, "The session.", EXAMPLE_SESSION),
+            **_errors(404, *_BODY_ERRORS),
+        },
     ),
     destroy=_action(
         "delete_session",
         summary="Delete a session",
-        description="Delete a session with all its steps.",
+        description="Delete a session with all its steps and labels.",
         parameters=[_SESSION_PARAMETER],
         responses={
             204: OpenApiResponse(None, "The session was deleted."),
@@ -229,7 +212,7 @@ sessions = extend_schema_view(
             _header("ETag", "Changes on every save.", 200, 304),
         ],
         responses={
-            200: _response(components.Checkpoint, "The checkpoint.", _CHECKPOINT),
+            200: _response(components.Checkpoint, "The checkpoint.", EXAMPLE_LOADED_CHECKPOINT),
             304: OpenApiResponse(None, "Nothing was saved since."),
             **_errors(404),
         },
@@ -237,14 +220,15 @@ sessions = extend_schema_view(
     fork=_action(
         "fork_session",
         summary="Fork a session",
-        description="Copy the steps up to `at_step` into a new session with the same owner.",
+        description="Copy the labels, and the steps up to `at_step`, into a new session with the "
+        "same owner.",
         parameters=[_SESSION_PARAMETER, _LOCATION],
         request=components.Fork,
         examples=[
             OpenApiExample("Example", value={"target": "fork", "at_step": 1}, request_only=True)
         ],
         responses={
-            201: _response(SessionSerializer, "The new session.", _FORK),
+            201: _response(SessionSerializer, "The new session.", EXAMPLE_FORK),
             **_errors(404, *_BODY_ERRORS),
             409: _response(
                 components.Error,
@@ -286,7 +270,7 @@ steps = extend_schema_view(
                 components.StepPage,
                 "A page of steps.",
                 {
-                    "checkpoints": [_CHECKPOINT],
+                    "checkpoints": [EXAMPLE_LOADED_CHECKPOINT],
                     "page_info": {
                         "total_count": 1,
                         "page_size": 1,
@@ -304,7 +288,7 @@ steps = extend_schema_view(
         description="Return the complete record of one step.",
         parameters=[_SESSION_PARAMETER, _STEP_PARAMETER],
         responses={
-            200: _response(components.Checkpoint, "The checkpoint.", _CHECKPOINT),
+            200: _response(components.Checkpoint, "The checkpoint.", EXAMPLE_LOADED_CHECKPOINT),
             **_errors(404),
         },
     ),
@@ -318,8 +302,8 @@ steps = extend_schema_view(
         request=components.CheckpointToSave,
         examples=[OpenApiExample("Example", value=EXAMPLE_CHECKPOINT, request_only=True)],
         responses={
-            201: _response(components.SavedCheckpoint, "The step is new.", _SAVED),
-            200: _response(components.SavedCheckpoint, "The step was replaced.", _SAVED),
+            201: _response(components.SavedCheckpoint, "The step is new.", EXAMPLE_SAVED),
+            200: _response(components.SavedCheckpoint, "The step was replaced.", EXAMPLE_SAVED),
             **_errors(404, *_BODY_ERRORS),
             409: _response(
                 components.Conflict,

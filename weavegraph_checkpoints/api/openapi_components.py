@@ -13,12 +13,21 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.domain import PageInfo
+from weavegraph_checkpoints.domain.labels import MAX_LABEL_VALUE_LENGTH
 from weavegraph_checkpoints.domain.limits import MAX_SESSION_ID_LENGTH, MAX_STEP
 
 _REF = "#/components/schemas/Weavegraph{name}"
 
 StepNumber = Annotated[int, Meta(ge=0, le=MAX_STEP)]
 Url = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+
+LabelValue = Annotated[str, Meta(pattern="^[^\\u0000]*$", max_length=MAX_LABEL_VALUE_LENGTH)]
+
+Labels = dict[str, LabelValue | None]
+
+_LABELS = (
+    "Labels to set, by key; null removes one. Others are kept. Null instead of all removes all."
+)
 
 
 # drf-spectacular would describe every response of an action named "list" as an array.
@@ -54,6 +63,12 @@ class Fork(Document, frozen=True, kw_only=True):
     at_step: Annotated[
         StepNumber | None, Meta(description="The last step to copy; all steps by default.")
     ] = None
+
+
+class SessionPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change of a session: a merge patch of RFC 7396, in which null removes a label."""
+
+    labels: Annotated[Labels, Meta(description=_LABELS)] | UnsetType | None = UNSET
 
 
 class StepPage(Document, frozen=True, kw_only=True):
@@ -130,6 +145,16 @@ class DocumentExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-
             )
             auto_schema.registry.register_on_missing(component)
         return schema
+
+
+def build_inline_schema(kind: type[Struct]) -> dict[str, Any]:
+    """Return the schema of a document that refers to no other, for a request body.
+
+    drf-spectacular would call the component of a PATCH another name.
+    """
+    _, components = msgspec.json.schema_components([kind])
+    schema: dict[str, Any] = _to_openapi(components[kind.__name__])
+    return {key: value for key, value in schema.items() if key != "required" or value}
 
 
 def _to_openapi(schema: Any) -> Any:

@@ -12,6 +12,8 @@ from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.api.exceptions import InvalidRequest, TooLarge
 
 MAX_FORK_BYTES = 64 * 1024
+MAX_PATCH_BYTES = 256 * 1024
+"""Fits 64 labels with every character escaped."""
 MAX_ESCAPE_FACTOR = 3
 """How many times longer a text gets if a client escapes every non-ASCII character."""
 MAX_BYTES_BESIDES_STATE = 1024 * 1024
@@ -72,3 +74,16 @@ class ForkParser(CheckpointParser):
 
     def get_max_bytes(self) -> int:
         return MAX_FORK_BYTES
+
+
+class PatchParser(CheckpointParser):
+    """Read the JSON of a change of a session."""
+
+    def get_max_bytes(self) -> int:
+        return MAX_PATCH_BYTES
+
+
+class MergePatchParser(PatchParser):
+    """Read a merge patch of RFC 7396."""
+
+    media_type = "application/merge-patch+json"

@@ -12,11 +12,13 @@ VIEW = "weavegraph_checkpoints.view_session"
 ADD_STEP = "weavegraph_checkpoints.add_step"
 CHANGE_STEP = "weavegraph_checkpoints.change_step"
 FORK = "weavegraph_checkpoints.add_session"
+CHANGE_LABELS = "weavegraph_checkpoints.change_session"
 DELETE = "weavegraph_checkpoints.delete_session"
 
 _PERMISSIONS_BY_ACTION = {
     "destroy": [DELETE],
     "fork": [FORK],
+    "partial_update": [CHANGE_LABELS],
     "update": [ADD_STEP, CHANGE_STEP],
 }
 """One of these permissions is required; every other action requires ``VIEW``."""

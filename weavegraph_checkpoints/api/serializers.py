@@ -48,13 +48,19 @@ class SessionSerializer(serializers.ModelSerializer):  # type: ignore[type-arg]
         help_text="The nodes to resume from; null before the first step.",
     )
 
+    labels = serializers.DictField(
+        child=serializers.CharField(allow_blank=True),
+        read_only=True,
+        help_text="What the session is about: text by key.",
+    )
+
     class Meta:
         model = Session
-        fields = ("id", "url", *SESSION_COLUMNS[1:])
+        fields = ("id", "url", *SESSION_COLUMNS[1:], "labels")
         read_only_fields = fields
 
     def to_representation(self, session: dict[str, Any]) -> dict[str, Any]:
-        """Return the response data of a row of ``SESSION_COLUMNS``, with timestamps in UTC.
+        """Return the response data of a row of ``SESSION_COLUMNS`` and ``labels``.
 
         DRF's own loop over the fields would take most of the time of a page.
         """

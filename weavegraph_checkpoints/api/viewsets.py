@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from django.db import connections, router, transaction
 from django.db.models import F, QuerySet
 from django.utils.crypto import salted_hmac
 from django.utils.http import parse_etags
+from msgspec import UNSET
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
@@ -27,14 +29,21 @@ from weavegraph_checkpoints.api.filters import (
     SessionFilter,
     StepParameters,
 )
-from weavegraph_checkpoints.api.openapi_components import Fork
+from weavegraph_checkpoints.api.openapi_components import Fork, SessionPatch
+from weavegraph_checkpoints.api.openapi_examples import EXAMPLE_CHECKPOINT, EXAMPLE_PATCH
 from weavegraph_checkpoints.api.pagination import SessionPagination
-from weavegraph_checkpoints.api.parsers import CheckpointParser, ForkParser
+from weavegraph_checkpoints.api.parsers import (
+    CheckpointParser,
+    ForkParser,
+    MergePatchParser,
+    PatchParser,
+)
 from weavegraph_checkpoints.api.permissions import ADD_STEP, CHANGE_STEP, VIEW
 from weavegraph_checkpoints.api.renderers import CheckpointData, JSONRenderer
 from weavegraph_checkpoints.api.serializers import SessionSerializer
 from weavegraph_checkpoints.api.views import BaseView
-from weavegraph_checkpoints.backends import Version
+from weavegraph_checkpoints.backends import Version, get_backend
+from weavegraph_checkpoints.backends.labels import read_labels
 from weavegraph_checkpoints.domain import Checkpoint, StepQuery
 from weavegraph_checkpoints.domain.limits import MAX_STEP, parse_non_negative_int
 from weavegraph_checkpoints.exceptions import SessionNotFound, StepExists
@@ -57,7 +66,7 @@ class SessionViewSet(
 
     queryset = Session.objects.all()
     serializer_class = SessionSerializer
-    parser_classes = [ForkParser]
+    parser_classes = [PatchParser, MergePatchParser]
     filter_backends = [SessionFilter]
     pagination_class = SessionPagination
     lookup_url_kwarg = "session"
@@ -67,7 +76,27 @@ class SessionViewSet(
         return self.get_sessions()
 
     def get_object(self) -> Any:
-        return self.get_session()
+        session = self.get_session()
+        self._add_labels([session], router.db_for_read(Session))
+        return session
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        self._add_labels(page or (), queryset.db)
+        return page
+
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change the labels of a session by a merge patch."""
+        # DRF does not call the parser for an empty body.
+        body: Any = request.data or b""
+        with refuse_invalid_json():
+            patch = serde.loads_as(SessionPatch, body)
+        changes = {} if patch.labels is UNSET else patch.labels
+        labels = self.checkpointer.set_labels(
+            self.session_id, changes or {}, replace=changes is None
+        )
+        session = self._get_written_session(self.session_id)
+        return Response(self.get_serializer({**session, "labels": labels}).data)
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Delete a session with all its steps."""
@@ -90,19 +119,16 @@ class SessionViewSet(
         data = CheckpointData(checkpoint, self.build_step_url(checkpoint.step))
         return self._add_etag(Response(data), version)
 
-    @action(detail=True, methods=["post"])
+    @action(detail=True, methods=["post"], parser_classes=[ForkParser])
     def fork(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Copy the steps of a session into a new session."""
+        """Copy the labels and steps of a session into a new session."""
         # DRF does not call the parser for an empty body.
         body: Any = request.data or b"{}"
         with refuse_invalid_json():
             fork = serde.loads_as(Fork, body)
         self.checkpointer.fork_session(self.session_id, fork.target, at_step=fork.at_step)
-        # A read replica may not have the new session yet.
-        sessions = self.get_sessions().using(router.db_for_write(Session))
-        session = sessions.filter(pk=fork.target).first()
-        if session is None:
-            raise SessionNotFound(fork.target)
+        session = self._get_written_session(fork.target)
+        self._add_labels([session], router.db_for_write(Session))
         data = self.get_serializer(session).data
         return Response(data, status.HTTP_201_CREATED, headers={"Location": data["url"]})
 
@@ -115,7 +141,24 @@ class SessionViewSet(
 
     def example_body(self) -> Any:
         """Return the body that prefills the form of the browsable API."""
-        return {"target": "", "at_step": None}
+        is_fork = "post" in (self.action_map or {})
+        return {"target": "", "at_step": None} if is_fork else EXAMPLE_PATCH
+
+    def _get_written_session(self, session_id: str) -> dict[str, Any]:
+        """Return a session from the database that it was written to. A replica may lag."""
+        sessions = self.get_sessions().using(router.db_for_write(Session))
+        session: dict[str, Any] | None = sessions.filter(pk=session_id).first()
+        if session is None:
+            raise SessionNotFound(session_id)
+        return session
+
+    def _add_labels(self, sessions: Sequence[dict[str, Any]], using: str) -> None:
+        """Add the labels to rows of sessions. One query, if there are any."""
+        if sessions:
+            backend = get_backend(connections[using])
+            labels = read_labels(backend, [session["id"] for session in sessions])
+            for session in sessions:
+                session["labels"] = labels.get(session["id"], {})
 
     def _renders_json(self) -> bool:
         return isinstance(self.request.accepted_renderer, JSONRenderer)
@@ -245,4 +288,4 @@ class StepViewSet(BaseView, GenericViewSet[Step]):
             with suppress(APIException):
                 _, step = self.get_session_and_step()
                 return CheckpointData(self.get_checkpoint(step), self.build_step_url(step))
-        return openapi.EXAMPLE_CHECKPOINT
+        return EXAMPLE_CHECKPOINT

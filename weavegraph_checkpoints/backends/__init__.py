@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import NotSupportedError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from weavegraph_checkpoints import triggers
+from weavegraph_checkpoints import telemetry, triggers
 from weavegraph_checkpoints.backends.base import Backend
 from weavegraph_checkpoints.backends.mariadb import MariaDBBackend
 from weavegraph_checkpoints.backends.postgresql import PostgreSQLBackend
@@ -21,6 +21,11 @@ _BACKENDS: dict[str, type[Backend]] = {
 }
 
 
+def _note_database(call: telemetry.Call, backend: Backend) -> None:
+    call.set_database(backend.connection)
+
+
+@telemetry.observed(_note_database)
 def get_backend(connection: BaseDatabaseWrapper) -> Backend:
     """Return the backend for a connection.
 

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal
 
 from django.db import transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from weavegraph_checkpoints import related
+from weavegraph_checkpoints import related, telemetry
 from weavegraph_checkpoints.backends.access import owner_condition
 from weavegraph_checkpoints.backends.batching import batched
+from weavegraph_checkpoints.backends.expressions import Expressions
 from weavegraph_checkpoints.backends.keyframes import KeyframeRow, KeyframeUse, split_by_need
 from weavegraph_checkpoints.backends.rows import (
     COLUMNS,
     LOCKED_SESSION,
     LockedSession,
     SessionRow,
-    StepKey,
     StepRow,
     Version,
     placeholders,
 )
 from weavegraph_checkpoints.backends.updates import StateUpdate
 from weavegraph_checkpoints.domain.limits import MAX_STEP
-from weavegraph_checkpoints.models import Keyframe, Session, Step
+from weavegraph_checkpoints.models import Keyframe, Label, Session, Step
 
 SESSION = Session._meta.db_table
 STEP = Step._meta.db_table
 KEYFRAME = Keyframe._meta.db_table
+LABEL = Label._meta.db_table
 
 INSERT_SESSION = (
     f"INSERT INTO {SESSION} (id, owner, concurrency_limit, created_at, updated_at,"
@@ -52,15 +52,13 @@ Attempt = Literal["saved", "no session", "refused"]
 """What came of a save that was attempted without a transaction."""
 
 
-class Backend(ABC):
+class Backend(Expressions):
     """The statements of the service on one connection.
 
     Every writing transaction locks its session row before it reads or writes anything
     else, and every statement names its session.
     """
 
-    now: str
-    """The current time in UTC, in the format of the database's columns."""
     on_session_conflict = "ON CONFLICT (id) DO NOTHING"
     """Suffix of an INSERT of a session; the row count is 1 only if the session is new."""
     on_session_conflict_lock = f"ON CONFLICT (id) DO UPDATE SET revision = {SESSION}.revision"
@@ -85,17 +83,14 @@ class Backend(ABC):
     """Start of a DELETE of steps by session, or by session and step number."""
     delete_keyframes = f"DELETE FROM {KEYFRAME}"
     """Start of a DELETE of keyframes by session, or by session and id."""
+    delete_labels = f"DELETE FROM {LABEL}"
+    """Start of a DELETE of labels by session, or by session and key."""
     has_arrays = False
     """Whether a parameter may be an array. Such a database has DELETE … RETURNING too."""
-    has_row_values = True
-    """Whether an index serves ``(session_id, step) > (%s, %s)``."""
     space_hint: str
     """How to return the space of deleted rows to the disk."""
     has_fair_locks = True
     """Whether transactions get a lock in the order in which they asked for it."""
-
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self.connection = connection
 
     def cursor(self) -> CursorWrapper:
         """Return a cursor for statements that carry states or run most often."""
@@ -112,50 +107,6 @@ class Backend(ABC):
         with self.cursor() as cursor:
             cursor.execute(sql, parameters)
             return cursor.fetchone()
-
-    # Expressions
-
-    def json_as_text(self, column: str) -> str:
-        """Return a JSON column as text."""
-        return column
-
-    def json_as_stored(self, column: str) -> str:
-        """Return a JSON column as text, or as bytes where the database allows bad UTF-8."""
-        return self.json_as_text(column)
-
-    def octet_length(self, column: str) -> str:
-        """Return the number of bytes of a JSON column, as UTF-8."""
-        return f"OCTET_LENGTH({self.json_as_text(column)})"
-
-    @abstractmethod
-    def timestamp_as_text(self, column: str) -> str:
-        """Return a timestamp as text that the database reads back exactly."""
-
-    def utc_date(self, column: str) -> str:
-        """Return the date of a timestamp, in UTC."""
-        return f"DATE({column})"
-
-    @abstractmethod
-    def is_distinct(self, left: str, right: str) -> str:
-        """Return the condition that two columns differ; two NULLs do not differ."""
-
-    def without_index(self, column: str) -> str:
-        """Return a column for a condition that no index may serve."""
-        return column
-
-    def get_read_lock(self) -> str:
-        """Return the suffix of a SELECT that must not read from an older snapshot."""
-        return ""
-
-    def compare_key(self, operator: str, key: StepKey) -> tuple[str, list[Any]]:
-        """Return the condition that a step is ``>`` or ``<=`` a key, and its parameters."""
-        session_id, step = key
-        if self.has_row_values:
-            return f"(session_id, step) {operator} (%s, %s)", [session_id, step]
-        return (
-            f"(session_id {operator[0]} %s OR (session_id = %s AND step {operator} %s))",
-            [session_id, session_id, step],
-        )
 
     # Writes
 
@@ -227,18 +178,21 @@ class Backend(ABC):
             deletion = related.deletion([session_id], self.connection.alias)
             with deletion, self.connection.cursor() as cursor:
                 cursor.execute(f"{self.delete_steps} WHERE session_id = %s", [session_id])
-                cursor.execute(f"{self.delete_keyframes} WHERE session_id = %s", [session_id])
+                telemetry.set_rows(cursor.rowcount)
+                for delete in (self.delete_keyframes, self.delete_labels):
+                    cursor.execute(f"{delete} WHERE session_id = %s", [session_id])
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
 
-    def prepare_deletion(self, session_ids: Sequence[str]) -> None:  # noqa: B027
+    def prepare_deletion(self, session_ids: Sequence[str]) -> None:
         """Prepare locked sessions right before their last steps and rows are deleted."""
 
     def delete_sessions(self, session_ids: Sequence[str]) -> None:
-        """Delete locked sessions whose steps are deleted already, with their keyframes."""
+        """Delete locked sessions whose steps are deleted already, with all that is left of them."""
         ids = placeholders(session_ids)
         with self.connection.cursor() as cursor:
-            cursor.execute(f"{self.delete_keyframes} WHERE session_id IN ({ids})", session_ids)
+            for delete in (self.delete_keyframes, self.delete_labels):
+                cursor.execute(f"{delete} WHERE session_id IN ({ids})", session_ids)
             cursor.execute(f"DELETE FROM {SESSION} WHERE id IN ({ids})", session_ids)
 
     def delete_unneeded_keyframes(self, session_ids: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Fork a session: copy its steps, and the keyframes that they need, inside the database."""
+"""Fork a session: copy its labels, steps and the keyframes that they need in the database."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from django.db import transaction
 
+from weavegraph_checkpoints import telemetry
 from weavegraph_checkpoints.backends.base import (
     INSERT_SESSION,
     MAX_KEYFRAMES,
@@ -15,6 +16,7 @@ from weavegraph_checkpoints.backends.base import (
 )
 from weavegraph_checkpoints.backends.batching import batched
 from weavegraph_checkpoints.backends.keyframes import generate_shift, split_by_need
+from weavegraph_checkpoints.backends.labels import copy_labels
 from weavegraph_checkpoints.backends.rows import DATA_COLUMNS
 from weavegraph_checkpoints.exceptions import SessionExists, SessionNotFound
 
@@ -23,7 +25,7 @@ _UP_TO = f"FROM {STEP} WHERE session_id = %s AND step <= %s"
 
 
 def fork(backend: Backend, source: str, target: str, at_step: int, owner: str | None) -> None:
-    """Copy the steps of ``source`` up to ``at_step`` into a new session.
+    """Copy the labels of ``source``, and its steps up to ``at_step``, into a new session.
 
     Raise ``SessionExists`` or ``SessionNotFound``.
     """
@@ -50,6 +52,8 @@ def fork(backend: Backend, source: str, target: str, at_step: int, owner: str | 
             f" {_UP_TO} ORDER BY step DESC",
             [target, source, at_step],
         )
+        telemetry.set_rows(cursor.rowcount)
+        copy_labels(backend, source, target)
 
 
 def _copy_keyframes(backend: Backend, source: str, target: str, at_step: int) -> int:

@@ -10,6 +10,7 @@ from weavegraph_checkpoints.backends.base import (
     INSERT_KEYFRAME,
     INSERT_STEP,
     KEYFRAME,
+    LABEL,
     SESSION,
     STEP,
     Backend,
@@ -51,6 +52,11 @@ class MariaDBBackend(Backend):
         f"SET STATEMENT sql_safe_updates = 0 FOR DELETE {KEYFRAME} FROM {KEYFRAME}"
         " FORCE INDEX (weavegraph_keyframe_unique)"
     )
+    delete_labels = (
+        f"SET STATEMENT sql_safe_updates = 0 FOR DELETE {LABEL} FROM {LABEL}"
+        " FORCE INDEX (weavegraph_label_unique)"
+    )
+    labels_as_json = "JSON_OBJECTAGG(label.key, label.value)"
     join_steps = f"STRAIGHT_JOIN {steps_by_key} WHERE session_id = %s AND step = number"
     # Following the index would fetch each row separately, which takes twice the time.
     all_steps = f"{STEP} IGNORE INDEX (weavegraph_step_unique)"
@@ -175,7 +181,8 @@ class MariaDBBackend(Backend):
 
     def delete_sessions(self, session_ids: Sequence[str]) -> None:
         """See ``Backend.delete_sessions``; one by one, which never reads another row."""
-        self._execute_for_each(f"{self.delete_keyframes} WHERE session_id = %s", session_ids)
+        for delete in (self.delete_keyframes, self.delete_labels):
+            self._execute_for_each(f"{delete} WHERE session_id = %s", session_ids)
         self._execute_for_each(f"DELETE FROM {SESSION} WHERE id = %s", session_ids)
 
     def _execute_for_each(self, statement: str, session_ids: Sequence[str]) -> None:

@@ -67,6 +67,14 @@ class PostgreSQLBackend(Backend):
         """See ``Backend.timestamp_as_text``."""
         return f"{column}::text"
 
+    def utc_as_text(self, column: str) -> str:
+        """See ``Backend.utc_as_text``."""
+        return f"({column} AT TIME ZONE 'UTC')::text"
+
+    def from_utc_text(self, text: str) -> str:
+        """See ``Backend.from_utc_text``."""
+        return f"{text}+00"
+
     def utc_date(self, column: str) -> str:
         """See ``Backend.utc_date``."""
         return f"({column} AT TIME ZONE 'UTC')::date"

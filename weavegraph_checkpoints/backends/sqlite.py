@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError
@@ -39,6 +40,7 @@ class SQLiteBackend(Backend):
     write_lock = delete_lock = ""
     on_step_conflict = _REPLACE
     streams_rows = True
+    labels_as_json = "json_group_object(label.key, label.value)"
     has_fair_locks = False
     space_hint = (
         "SQLite reuses the freed pages for new rows. VACUUM returns them to the disk, and needs "
@@ -56,6 +58,14 @@ class SQLiteBackend(Backend):
     def timestamp_as_text(self, column: str) -> str:
         """See ``Backend.timestamp_as_text``."""
         return f"CAST({column} AS TEXT)"
+
+    def to_bound(self, value: datetime, *, is_upper: bool) -> str:
+        """See ``Backend.to_bound``.
+
+        Timestamps are compared as text, and those of the trigger have three digits.
+        """
+        text = value.replace(tzinfo=None).isoformat(" ", "microseconds")
+        return text if is_upper else text.rstrip("0").rstrip(".")
 
     def is_distinct(self, left: str, right: str) -> str:
         """See ``Backend.is_distinct``."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from asgiref.sync import sync_to_async
-from django.db import IntegrityError, connections, router
+from django.db import IntegrityError
 
-from weavegraph_checkpoints import related, retries, signals
-from weavegraph_checkpoints.backends import Backend, Version, forks, get_backend, history, saving
+from weavegraph_checkpoints import related, retries, signals, telemetry
+from weavegraph_checkpoints.backends import Version, forks, history, saving
 from weavegraph_checkpoints.backends.access import check_follows
 from weavegraph_checkpoints.backends.drafts import Draft
 from weavegraph_checkpoints.checkpointer.base import Checkpointer
+from weavegraph_checkpoints.checkpointer.labels import LabelCalls
 from weavegraph_checkpoints.domain import (
     Checkpoint,
     PageInfo,
@@ -25,27 +27,27 @@ from weavegraph_checkpoints.domain.limits import (
     check_integer,
     check_session_id,
     is_integer,
-    is_owner,
     is_session_id,
-    safe_repr,
 )
 from weavegraph_checkpoints.exceptions import (
-    InvalidCheckpoint,
+    ConcurrencyConflict,
     InvalidQuery,
     SessionNotFound,
     SessionProtected,
 )
-from weavegraph_checkpoints.models import Session
+
+logger = logging.getLogger("weavegraph_checkpoints.checkpointer")
 
 Fields = Collection[str] | None
 _ALL_STEPS = StepQuery()
 
 
-class DjangoCheckpointer(Checkpointer):
+class DjangoCheckpointer(LabelCalls, Checkpointer):
     """Keeps every step of every session in a database.
 
-    ``using`` is a database alias. Without it, writes, ``load_latest`` and ``load`` use the
-    router's ``db_for_write``, and ``list_sessions`` and ``query_steps`` its ``db_for_read``.
+    ``using`` is a database alias. Without it, writes, ``load_latest``, ``load`` and
+    ``get_labels`` use the router's ``db_for_write``, and ``list_sessions``, ``query_steps`` and
+    ``find_sessions`` its ``db_for_read``.
 
     With an ``owner`` (any text, including ""), the sessions of other owners do not exist for
     this checkpointer, and new sessions get this owner. With ``None`` it accesses all
@@ -55,16 +57,7 @@ class DjangoCheckpointer(Checkpointer):
     ``django.db`` are not wrapped.
     """
 
-    def __init__(self, using: str | None = None, *, owner: str | None = None) -> None:
-        if owner is not None and not is_owner(owner):
-            raise InvalidCheckpoint(
-                "owner must be text of up to 255 characters without U+0000 and lone "
-                f"surrogates, not {safe_repr(owner)}",
-                "owner",
-            )
-        self.using = using
-        self.owner = owner
-
+    @telemetry.traced()
     def save(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
         """See ``Checkpointer.save``.
 
@@ -78,6 +71,7 @@ class DjangoCheckpointer(Checkpointer):
         """
         self._save(checkpoint, None, replace)
 
+    @telemetry.traced()
     def save_with_concurrency_check(
         self, checkpoint: Checkpoint, expected_last_step: int | None, *, replace: bool = True
     ) -> None:
@@ -94,12 +88,14 @@ class DjangoCheckpointer(Checkpointer):
             check_follows(checkpoint.step, expected_last_step)
         self._save(checkpoint, expected_last_step, replace)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load_latest(self, session_id: str) -> Checkpoint | None:
         """See ``Checkpointer.load_latest``. One query, or two if its keyframes are not known."""
         if not is_session_id(session_id):
             return None
         return history.read_latest(self._for_write(), session_id, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load_latest_with_version(self, session_id: str) -> tuple[Checkpoint, Version] | None:
         """Return the checkpoint of ``load_latest`` and its version, which every save changes.
 
@@ -109,12 +105,14 @@ class DjangoCheckpointer(Checkpointer):
             return None
         return history.read_latest_with_version(self._for_write(), session_id, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load_version(self, session_id: str) -> Version | None:
         """Return the version of the latest checkpoint. One query, which reads no state."""
         if not is_session_id(session_id):
             return None
         return self._for_write().version(session_id, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_found)
     def load(self, session_id: str, step: int) -> Checkpoint | None:
         """Return a step with all its fields, or ``None`` if it does not exist.
 
@@ -125,10 +123,12 @@ class DjangoCheckpointer(Checkpointer):
             return None
         return history.read_step(self._for_write(), session_id, step, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def list_sessions(self) -> list[str]:
         """See ``Checkpointer.list_sessions``. One query."""
         return self._for_read().session_ids(self.owner)
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def query_steps(
         self,
         session_id: str,
@@ -163,8 +163,9 @@ class DjangoCheckpointer(Checkpointer):
             ),
         )
 
+    @telemetry.traced()
     def delete_session(self, session_id: str) -> bool:
-        """Delete a session with all its steps. Return whether it existed.
+        """Delete a session with all its steps and labels. Return whether it existed.
 
         Objects of other models that refer to the session are handled in the same
         transaction as their ``on_delete`` says. Raise ``SessionProtected`` if it forbids
@@ -173,21 +174,34 @@ class DjangoCheckpointer(Checkpointer):
         if not is_session_id(session_id):
             return False
         backend = self._for_write()
+        alias = backend.connection.alias
         try:
-            return retries.run(backend.connection, lambda: backend.delete(session_id, self.owner))
+            is_deleted = retries.run(
+                backend.connection,
+                lambda: backend.delete(session_id, self.owner),
+                session_id=session_id,
+            )
         except IntegrityError as error:
-            alias = backend.connection.alias
             protected_by = related.get_protecting_models(error, [session_id], alias)
             if not protected_by:
                 raise
             raise SessionProtected(session_id, protected_by) from error
+        if is_deleted:
+            logger.info(
+                "Deleted session %r on %r",
+                session_id,
+                alias,
+                extra={"session_id": session_id, "database": alias},
+            )
+        return is_deleted
 
+    @telemetry.traced(telemetry.Call.set_fork)
     def fork_session(
         self, source_id: str, target_id: str, *, at_step: int | None = None
     ) -> Checkpoint:
         """Copy a session's steps up to ``at_step`` (default: all) into a new session.
 
-        The new session gets the owner and the concurrency limit of the source, and records
+        The new session gets the owner, labels and concurrency limit of the source, and records
         its origin. ``at_step`` is 0 to 2^63−1. Return the latest checkpoint of the fork.
         Raise ``SessionExists`` for an existing target, ``SessionNotFound`` for a missing
         source, one without steps up to ``at_step``, and a target of another owner,
@@ -204,10 +218,20 @@ class DjangoCheckpointer(Checkpointer):
         retries.run(
             backend.connection,
             lambda: forks.fork(backend, source_id, target_id, limit, self.owner),
+            session_id=source_id,
         )
         latest = history.read_latest(backend, target_id, self.owner)
         if latest is None:
             raise SessionNotFound(target_id, "was deleted while it was created")
+        alias, step = backend.connection.alias, latest.step
+        logger.info(
+            "Forked session %r at step %d into %r on %r",
+            source_id,
+            step,
+            target_id,
+            alias,
+            extra={"session_id": source_id, "step": step, "fork_id": target_id, "database": alias},
+        )
         return latest
 
     async def asave(self, checkpoint: Checkpoint, *, replace: bool = True) -> None:
@@ -265,20 +289,40 @@ class DjangoCheckpointer(Checkpointer):
         """See ``fork_session``."""
         return await sync_to_async(self.fork_session)(source_id, target_id, at_step=at_step)
 
-    def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> None:
+    @telemetry.observed(telemetry.Call.count_save)
+    def _save(self, checkpoint: Checkpoint, expected: int | None, replace: bool) -> int:
+        """Save a checkpoint; return the size of its state in bytes."""
         backend = self._for_write()
         alias = backend.connection.alias
         draft = Draft(checkpoint, alias)
-        retries.run(
-            backend.connection,
-            lambda: saving.save(backend, draft, self.owner, expected, replace=replace),
-        )
+        try:
+            retries.run(
+                backend.connection,
+                lambda: saving.save(backend, draft, self.owner, expected, replace=replace),
+                session_id=draft.row.session_id,
+            )
+        except ConcurrencyConflict as conflict:
+            _log_conflict(conflict, draft.row.step, alias)
+            raise
         signals.send_checkpoint_saved(
             type(self), session_id=draft.row.session_id, step=draft.row.step, using=alias
         )
+        return draft.stored.state_bytes
 
-    def _for_write(self) -> Backend:
-        return get_backend(connections[self.using or router.db_for_write(Session)])
 
-    def _for_read(self) -> Backend:
-        return get_backend(connections[self.using or router.db_for_read(Session)])
+def _log_conflict(conflict: ConcurrencyConflict, step: int, alias: str) -> None:
+    logger.info(
+        "Refused step %d of session %r on %r: expected last step %d, but it is %d",
+        step,
+        conflict.session_id,
+        alias,
+        conflict.expected,
+        conflict.actual,
+        extra={
+            "session_id": conflict.session_id,
+            "step": step,
+            "expected": conflict.expected,
+            "actual": conflict.actual,
+            "database": alias,
+        },
+    )

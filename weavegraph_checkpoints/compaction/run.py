@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from django.db import connections, router
 
-from weavegraph_checkpoints import conf, retries
+from weavegraph_checkpoints import conf, retries, telemetry
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.backends.chains import read_bases
@@ -28,6 +29,8 @@ from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.serde.deltas import is_delta
 
+logger = logging.getLogger("weavegraph_checkpoints.compaction")
+
 T = TypeVar("T")
 
 DEFAULT_BATCH_SIZE = 1000
@@ -37,6 +40,7 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 OnProgress = Callable[[CompactionResult], None]
 
 
+@telemetry.traced()
 def compact(
     session_ids: Collection[str] | None = None,
     *,
@@ -69,6 +73,8 @@ def compact(
             else:
                 run.compact(session_id)
         after = page[-1]
+    if not dry_run:
+        run.log()
     return run.result
 
 
@@ -248,13 +254,34 @@ class _Compaction:
             return work()
 
         return retries.run_batch(
-            self.backend.connection, run_locked, has_fair_locks=self.backend.has_fair_locks
+            self.backend.connection,
+            run_locked,
+            has_fair_locks=self.backend.has_fair_locks,
+            session_id=session_id,
         )
 
     def _add(self, result: CompactionResult) -> None:
         self.result += result
+        telemetry.set_rows(self.result.rewritten)
         if self.on_progress is not None:
             self.on_progress(self.result)
+
+    def log(self) -> None:
+        """Log the result."""
+        result, alias = self.result, self.backend.connection.alias
+        logger.info(
+            "Compacted %d of %d steps on %r",
+            result.rewritten,
+            result.checked,
+            alias,
+            extra={
+                "steps": result.rewritten,
+                "checked": result.checked,
+                "refused": result.refused,
+                "bytes": result.saved_bytes,
+                "database": alias,
+            },
+        )
 
 
 def _read_whole(step: int, documents: Mapping[int, StoredDocument]) -> WholeStep | None:

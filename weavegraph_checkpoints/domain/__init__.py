@@ -10,6 +10,7 @@ from weavegraph_checkpoints.domain.checkpoint import (
 )
 from weavegraph_checkpoints.domain.nodes import NodeKind
 from weavegraph_checkpoints.domain.query import PageInfo, StepQuery, StepQueryResult
+from weavegraph_checkpoints.domain.sessions import SessionInfo, SessionPage
 from weavegraph_checkpoints.domain.state import (
     AppScope,
     ErrorEvent,
@@ -39,6 +40,8 @@ __all__ = [
     "PageInfo",
     "RunnerScope",
     "SchedulerScope",
+    "SessionInfo",
+    "SessionPage",
     "SessionState",
     "StepQuery",
     "StepQueryResult",

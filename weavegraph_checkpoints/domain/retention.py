@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from weavegraph_checkpoints.domain.labels import copy_labels
 from weavegraph_checkpoints.domain.limits import MAX_STEP, is_owner, is_session_id, safe_repr
-from weavegraph_checkpoints.exceptions import InvalidPolicy
+from weavegraph_checkpoints.exceptions import InvalidLabel, InvalidPolicy
 
 STATUSES = ("empty", "resumable", "finished")
 
@@ -26,8 +27,8 @@ class RetentionPolicy:
 
     ``keep_last`` and ``older_than`` delete single steps: if both are set, a step is deleted
     only when both match. They never delete the newest step of a session. ``delete_inactive``
-    deletes whole sessions. ``session_ids``, ``status`` and ``owner`` limit the policy to
-    some sessions. Raises ``InvalidPolicy`` without a rule, or for an invalid value.
+    deletes whole sessions. ``session_ids``, ``status``, ``owner`` and ``labels`` limit the
+    policy to some sessions. Raises ``InvalidPolicy`` without a rule, or for an invalid value.
     """
 
     keep_last: int | None = None
@@ -40,6 +41,8 @@ class RetentionPolicy:
     status: str | None = None
     """``empty``, ``resumable`` or ``finished``."""
     owner: str | None = None
+    labels: Mapping[str, str] | None = field(default=None, hash=False)
+    """Only sessions that have all of these labels; ``None`` and ``{}`` mean all sessions."""
 
     def __post_init__(self) -> None:
         if not (self.has_step_rule or self.has_session_rule):
@@ -61,6 +64,8 @@ class RetentionPolicy:
             )
         if self.owner is not None and not is_owner(self.owner):
             raise InvalidPolicy(f"not an owner: {safe_repr(self.owner)}", "owner")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _normalize_labels(self.labels))
 
     @property
     def has_step_rule(self) -> bool:
@@ -78,7 +83,7 @@ class RetentionPolicy:
 
         Raises ``InvalidPolicy``, also for an unknown key.
         """
-        known = sorted(field.name for field in fields(cls))
+        known = sorted(each.name for each in fields(cls))
         values = dict(mapping)
         for key in values:
             if key not in known:
@@ -89,7 +94,7 @@ class RetentionPolicy:
         return cls(**values)
 
     def applies_to(self, session_id: str, owner: str, status: str) -> bool:
-        """Return whether the policy is not limited to other sessions."""
+        """Return whether the policy is not limited to other sessions, labels aside."""
         return (
             (self.session_ids is None or session_id in self.session_ids)
             and self.owner in (None, owner)
@@ -147,3 +152,11 @@ def _normalize_session_ids(session_ids: Collection[str]) -> tuple[str, ...]:
         if not is_session_id(session_id):
             raise InvalidPolicy(f"not a session id: {safe_repr(session_id)}", "session_ids")
     return ids
+
+
+def _normalize_labels(labels: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the labels sorted by key, or ``None`` if there are none."""
+    try:
+        return copy_labels(labels) or None
+    except InvalidLabel as error:
+        raise InvalidPolicy(error.message, error.path) from None

@@ -11,14 +11,16 @@ from operator import attrgetter
 
 from django.db import DatabaseError, IntegrityError, connections, router
 
-from weavegraph_checkpoints import retries, triggers
+from weavegraph_checkpoints import retries, telemetry, triggers
 from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.backends.base import KEYFRAME, LABEL
 from weavegraph_checkpoints.backends.batching import batched_by_weight
 from weavegraph_checkpoints.backends.chains import ChainMemory
 from weavegraph_checkpoints.backends.rows import StepKey
 from weavegraph_checkpoints.backends.states import StateReader, retry_changed
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.chains import find_broken_chains
+from weavegraph_checkpoints.health.reporting import report
 from weavegraph_checkpoints.health.sql import (
     COUNT_COLUMNS,
     SNAPSHOT_JSON_COLUMNS,
@@ -89,17 +91,18 @@ def verify(
 ) -> Iterator[Finding]:
     """Yield the problems of the triggers, then of the sessions, then of the steps.
 
-    ``deep`` also puts every state together and decodes it. ``repair`` installs the triggers,
-    derives stale snapshots again (``revision`` is raised, ``updated_at`` is kept) and writes
-    missing or wrong counts, each in a short transaction that locks the session and checks
-    again. States, keyframes and orphans are never changed. Sessions that are saved to, pruned
-    or deleted in the meantime cause no false findings. ``on_progress`` gets what was checked
-    so far after each page. Memory does not grow with the tables. Without ``using``, the
-    database router chooses the database to write to.
+    ``deep`` also puts every state together and decodes it, and finds labels without a session.
+    ``repair`` installs the triggers, derives stale snapshots again (``revision`` is raised,
+    ``updated_at`` is kept) and writes missing or wrong counts, each in a short transaction that
+    locks the session and checks again. States, keyframes, labels and orphans are never changed.
+    Sessions that are saved to, pruned or deleted in the meantime cause no false findings.
+    ``on_progress`` gets what was checked so far after each page. Memory does not grow with the
+    tables. Without ``using``, the database router chooses the database to write to.
     """
     alias = using or router.db_for_write(Session)
     statements = HealthStatements(get_backend(connections[alias]))
-    return _Verification(statements, deep, repair, on_progress).run()
+    findings = _Verification(statements, deep, repair, on_progress).run()
+    return report(statements.connection, findings)
 
 
 class _Verification:
@@ -126,7 +129,9 @@ class _Verification:
         yield from self._check_triggers()
         yield from self._check_sessions()
         yield from self._check_steps()
-        yield from self._check_keyframes()
+        yield from self._check_orphans(KEYFRAME, "keyframes")
+        if self.deep:
+            yield from self._check_orphans(LABEL, "labels")
 
     def _check_triggers(self) -> Iterator[Finding]:
         found = remaining = triggers.problems(self.connection)
@@ -210,13 +215,13 @@ class _Verification:
                 _step_finding(header, "missing-counts", detail) for header in batch
             )
 
-    def _check_keyframes(self) -> Iterator[Finding]:
+    def _check_orphans(self, table: str, rows: str) -> Iterator[Finding]:
         after = ""
-        while found := self.statements.get_orphaned_keyframes(after, SESSION_PAGE_SIZE):
-            for session_id in found:
-                detail = "keyframes are left of a session that is missing"
+        while found := self.statements.get_orphans(table, after, SESSION_PAGE_SIZE):
+            for session_id, count in found:
+                detail = f"{rows} are left of a session that is missing: {count}"
                 yield Finding(session_id=session_id, problem="orphan", detail=detail)
-            after = found[-1]
+            after = found[-1][0]
 
     def _decode(
         self, after: StepKey, page: Sequence[StepHeader], reported: Collection[StepKey]
@@ -274,6 +279,7 @@ class _Verification:
             self.connection,
             lambda: work() if self.backend.lock([session_id]) else [],
             has_fair_locks=self.backend.has_fair_locks,
+            session_id=session_id,
         )
 
     def _check_raw_step(self, row: RawStep) -> Finding | None:
@@ -299,6 +305,7 @@ class _Verification:
         self.checked = RowCount(
             sessions=self.checked.sessions + sessions, steps=self.checked.steps + steps
         )
+        telemetry.set_rows(self.checked.steps)
         if self.on_progress is not None:
             self.on_progress(self.checked)
 

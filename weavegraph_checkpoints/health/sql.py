@@ -233,15 +233,15 @@ class HealthStatements:
         )
         return list(map(KeyframeLink._make, rows))
 
-    def get_orphaned_keyframes(self, after: str, limit: int) -> list[str]:
-        """Return the next ids of missing sessions that keyframes belong to."""
+    def get_orphans(self, table: str, after: str, limit: int) -> list[tuple[str, int]]:
+        """Return the next ids of missing sessions that rows of a table refer to, and how many."""
         rows = self.backend.fetch_all(
-            f"SELECT DISTINCT session_id FROM {KEYFRAME} WHERE session_id > %s AND NOT EXISTS"
-            f" (SELECT 1 FROM {SESSION} WHERE {SESSION}.id = {KEYFRAME}.session_id)"
-            " ORDER BY session_id LIMIT %s",
+            f"SELECT session_id, COUNT(*) FROM {table} WHERE session_id > %s AND NOT EXISTS"
+            f" (SELECT 1 FROM {SESSION} WHERE {SESSION}.id = {table}.session_id)"
+            " GROUP BY session_id ORDER BY session_id LIMIT %s",
             [after, limit],
         )
-        return [session_id for (session_id,) in rows]
+        return [(session_id, count) for session_id, count in rows]
 
     def set_counts(self, session_id: str, counts: Mapping[int, Counts]) -> None:
         """Write the counts of steps of a locked session, and keep its ``updated_at``."""

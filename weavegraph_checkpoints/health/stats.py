@@ -10,11 +10,12 @@ from django.db import connections, router
 from django.db.models import BigIntegerField, CharField, Count, Func, Sum
 from django.db.models.functions import Coalesce
 
-from weavegraph_checkpoints import conf
+from weavegraph_checkpoints import conf, telemetry
 from weavegraph_checkpoints.backends import Backend, get_backend
-from weavegraph_checkpoints.backends.base import KEYFRAME, SESSION
+from weavegraph_checkpoints.backends.base import KEYFRAME, LABEL, SESSION, STEP
 from weavegraph_checkpoints.backends.rows import placeholders
 from weavegraph_checkpoints.domain import timestamps
+from weavegraph_checkpoints.domain.labels import check_label
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.pruning import PruneResult, prune
@@ -41,6 +42,29 @@ class DayGrowth:
     day: date
     steps: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSize:
+    """What the sessions with one value of a label have: steps, and the bytes of their states."""
+
+    value: str
+    sessions: int
+    steps: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelStats:
+    """What is stored by the values of a label."""
+
+    key: str
+    values: int
+    """The number of different values."""
+    largest: tuple[LabelSize, ...]
+    """The twenty largest values by bytes."""
+    sessions_without: int
+    """The number of sessions that do not have the label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +96,20 @@ class Stats:
     """The last 30 days, ending today."""
     retention: tuple[PolicyEffect, ...]
     """One for each policy of the setting ``RETENTION``."""
+    by_label: LabelStats | None = None
+    """The values of the label that was asked for."""
 
 
-def collect(*, using: str | None = None) -> Stats:
+@telemetry.traced()
+def collect(*, using: str | None = None, by_label: str | None = None) -> Stats:
     """Measure what is stored, without loading a state.
 
-    Without ``using``, the database router chooses the database to read. Raises
-    ``ImproperlyConfigured`` if the setting ``RETENTION`` is malformed.
+    ``by_label`` is the key of a label by whose values sessions are added up too. Without
+    ``using``, the database router chooses the database to read. Raises ``ImproperlyConfigured``
+    if the setting ``RETENTION`` is malformed, and ``InvalidLabel`` for an invalid key.
     """
+    if by_label is not None:
+        check_label(by_label, "", "by_label")
     policies = conf.retention()
     alias = using or router.db_for_read(Session)
     backend = get_backend(connections[alias])
@@ -98,6 +128,32 @@ def collect(*, using: str | None = None) -> Stats:
             PolicyEffect(policy=policy, result=prune(policy, using=alias, dry_run=True))
             for policy in policies
         ),
+        by_label=None
+        if by_label is None
+        else _get_label_stats(backend, by_label, sum(sessions.values())),
+    )
+
+
+def _get_label_stats(backend: Backend, key: str, sessions: int) -> LabelStats:
+    size = f"COALESCE(step.state_bytes, {backend.octet_length('step.state')})"
+    rows = backend.fetch_all(
+        "SELECT label.value, COUNT(*), COALESCE(SUM(own.steps), 0) AS steps,"
+        " COALESCE(SUM(own.size), 0) AS size, COUNT(*) OVER (), SUM(COUNT(*)) OVER ()"
+        f" FROM {LABEL} AS label LEFT JOIN (SELECT step.session_id, COUNT(*) AS steps,"
+        f" SUM({size}) AS size FROM {STEP} AS step GROUP BY step.session_id) AS own"
+        " ON own.session_id = label.session_id WHERE label.key = %s"
+        " GROUP BY label.value ORDER BY size DESC, label.value LIMIT %s",
+        [key, MAX_LARGEST],
+    )
+    values, labelled = rows[0][4:] if rows else (0, 0)
+    return LabelStats(
+        key=key,
+        values=values,
+        largest=tuple(
+            LabelSize(value=value, sessions=count, steps=int(steps), bytes=int(bytes_))
+            for value, count, steps, bytes_, *_ in rows
+        ),
+        sessions_without=max(0, sessions - int(labelled)),
     )
 
 

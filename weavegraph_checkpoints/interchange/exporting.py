@@ -8,6 +8,7 @@ from itertools import chain
 
 from django.db import connections, router
 
+from weavegraph_checkpoints import telemetry
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.rows import SessionRow
 from weavegraph_checkpoints.domain.limits import is_session_id
@@ -41,6 +42,7 @@ class ExportResult:
         return self.added + self.unchanged
 
 
+@telemetry.traced()
 def export_history(
     target: str,
     *,
@@ -92,6 +94,7 @@ def _get_statements(using: str | None) -> InterchangeStatements:
 
 
 class _Export(Transfer[SessionRow, CrateStep, ExportResult]):
+    title = "Export finished"
     result_type = ExportResult
 
     def __init__(
@@ -101,7 +104,7 @@ class _Export(Transfer[SessionRow, CrateStep, ExportResult]):
         on_invalid: Callable[[InvalidRow], None] | None,
         on_progress: Callable[[ExportResult], None] | None,
     ) -> None:
-        super().__init__(on_invalid, on_progress)
+        super().__init__(statements.connection.alias, on_invalid, on_progress)
         self.statements = statements
         self.target = target
 

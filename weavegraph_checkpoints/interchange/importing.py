@@ -9,7 +9,7 @@ from itertools import chain
 
 from django.db import connections, router
 
-from weavegraph_checkpoints import conf
+from weavegraph_checkpoints import conf, telemetry
 from weavegraph_checkpoints.backends import StepRow, get_backend
 from weavegraph_checkpoints.domain.limits import is_owner, is_session_id, safe_repr
 from weavegraph_checkpoints.exceptions import InterchangeError
@@ -59,6 +59,7 @@ class ImportResult:
         return self.added + self.replaced + self.kept + self.unchanged
 
 
+@telemetry.traced()
 def import_history(
     source: Source,
     *,
@@ -97,6 +98,7 @@ def import_history(
 
 
 class _Import(Transfer[str, StepRow, ImportResult]):
+    title = "Import finished"
     result_type = ImportResult
 
     def __init__(
@@ -107,7 +109,7 @@ class _Import(Transfer[str, StepRow, ImportResult]):
         on_invalid: Callable[[InvalidRow], None] | None,
         on_progress: Callable[[ImportResult], None] | None,
     ) -> None:
-        super().__init__(on_invalid, on_progress)
+        super().__init__(writer.statements.connection.alias, on_invalid, on_progress)
         self.source = source
         self.writer = writer
         self.dry_run = dry_run

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from weavegraph_checkpoints import telemetry
 from weavegraph_checkpoints.backends import StepRow
 from weavegraph_checkpoints.exceptions import (
     InterchangeError,
@@ -15,6 +17,8 @@ from weavegraph_checkpoints.exceptions import (
     SerializationError,
 )
 from weavegraph_checkpoints.interchange.crate import CrateStep
+
+logger = logging.getLogger("weavegraph_checkpoints.interchange")
 
 STEPS_BATCH_SIZE = 1000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -60,14 +64,19 @@ class Transfer(ABC, Generic[Key, Row, Result]):
     raises ``InterchangeError``; the sessions before it are written.
     """
 
+    title: str
+    """What the log says has finished."""
     result_type: Callable[..., Result]
     error_prefix = ""
+    dry_run = False
 
     def __init__(
         self,
+        alias: str,
         on_invalid: Callable[[InvalidRow], None] | None,
         on_progress: Callable[[Result], None] | None,
     ) -> None:
+        self.alias = alias
         self.on_invalid = on_invalid
         self.on_progress = on_progress
         self.counts: Counter[str] = Counter()
@@ -106,7 +115,20 @@ class Transfer(ABC, Generic[Key, Row, Result]):
     def finish(self) -> Result:
         """Write the last batch, and return the result."""
         self.flush()
+        if not self.dry_run:
+            self._log()
         return self.result_type(**self.counts)
+
+    def _log(self) -> None:
+        counts = self.counts
+        logger.info(
+            "%s: %d sessions, %d steps added, %d replaced",
+            self.title,
+            counts["sessions"],
+            counts["added"],
+            counts["replaced"],
+            extra={"database": self.alias, **counts},
+        )
 
     def move_session(self, key: Key) -> None:
         """Move a session, or add it to the batch; may raise ``SkipSession``."""
@@ -153,5 +175,6 @@ class Transfer(ABC, Generic[Key, Row, Result]):
     def count(self, counts: Mapping[str, int]) -> None:
         """Add to the result, and report the progress."""
         self.counts.update(counts)
+        telemetry.set_rows(self.counts["added"] + self.counts["replaced"])
         if self.on_progress is not None:
             self.on_progress(self.result_type(**self.counts))

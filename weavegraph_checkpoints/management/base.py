@@ -24,7 +24,7 @@ from weavegraph_checkpoints.management.streams import (
     SafeOutput,
     discard_unwritable_output,
 )
-from weavegraph_checkpoints.models import Keyframe, Session, Step
+from weavegraph_checkpoints.models import Keyframe, Label, Session, Step
 
 EXIT_INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 5.0
@@ -74,7 +74,9 @@ class CheckpointCommand(BaseCommand):
         except OperationalError as error:
             message = f"The database {database!r} cannot be used: {error}"
             raise CommandError(escape_unprintable(message.strip())) from error
-        if not {model._meta.db_table for model in (Session, Step, Keyframe)}.issubset(tables):
+        if not {model._meta.db_table for model in (Session, Step, Keyframe, Label)}.issubset(
+            tables
+        ):
             raise CommandError(
                 f"The database {database!r} does not have the tables of weavegraph_checkpoints: "
                 f"run manage.py migrate weavegraph_checkpoints --database {database}."

@@ -52,4 +52,6 @@ def format_policy(policy: RetentionPolicy) -> str:
 def _format_value(value: object) -> str:
     if isinstance(value, tuple):
         return quote(value[0]) if len(value) == 1 else f"{len(value)} ids"
+    if isinstance(value, dict):
+        return " ".join(quote(f"{key}={text}") for key, text in value.items())
     return quote(value) if isinstance(value, str) else str(value)

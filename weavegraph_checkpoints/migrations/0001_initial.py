@@ -1,4 +1,4 @@
-"""The tables of sessions, keyframes and steps."""
+"""The tables of sessions, keyframes, steps and labels."""
 
 from __future__ import annotations
 
@@ -242,6 +242,40 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("session", "step"), name="weavegraph_step_unique"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Label",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="labels",
+                        to="weavegraph_checkpoints.session",
+                        verbose_name="session",
+                    ),
+                ),
+                ("key", weavegraph_checkpoints.fields.LabelKeyField(verbose_name="key")),
+                (
+                    "value",
+                    weavegraph_checkpoints.fields.SessionIdField(blank=True, verbose_name="value"),
+                ),
+            ],
+            options={
+                "verbose_name": "label",
+                "verbose_name_plural": "labels",
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(fields=["key", "value", "session"], name="weavegraph_label_value")
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("session", "key"), name="weavegraph_label_unique"
                     )
                 ],
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import partial
 
 from django.db import connections, router
 
-from weavegraph_checkpoints import related, retries
+from weavegraph_checkpoints import related, retries, telemetry
 from weavegraph_checkpoints.backends import get_backend
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
 from weavegraph_checkpoints.backends.rows import SessionRow, StepKey
@@ -21,11 +22,14 @@ from weavegraph_checkpoints.models import Session
 from weavegraph_checkpoints.pruning.results import PruneResult, PruneTally, SessionLoss
 from weavegraph_checkpoints.pruning.sql import PrunedStep, PruneStatements
 
+logger = logging.getLogger("weavegraph_checkpoints.pruning")
+
 DEFAULT_BATCH_SIZE = 1000
 
 OnProgress = Callable[[PruneResult], None]
 
 
+@telemetry.traced()
 def prune(
     policy: RetentionPolicy,
     *,
@@ -127,6 +131,8 @@ class _Prune:
                 self._delete_steps()
         except _MaxBatchesReached:
             return self.tally.get_result()
+        finally:
+            self._log()
         return self.tally.get_result(finished=True)
 
     def _delete_sessions(self) -> None:
@@ -215,11 +221,17 @@ class _Prune:
 
     def _lock(self, session_ids: Sequence[str], *, for_delete: bool = False) -> list[SessionRow]:
         """Lock sessions, and return those that the policy still applies to."""
-        return [
+        rows = [
             row
             for row in self.backend.lock(session_ids, for_delete=for_delete)
             if self.policy.applies_to(row.session_id, row.owner, row.status)
         ]
+        if not (rows and self.policy.labels):
+            return rows
+        labelled = self.statements.get_labelled(
+            [row.session_id for row in rows], self.policy.labels
+        )
+        return [row for row in rows if row.session_id in labelled]
 
     def _run(self, work: Callable[[], _Batch]) -> int | None:
         """Run a batch in its own transaction, and return its ``resume_above``."""
@@ -233,9 +245,27 @@ class _Prune:
         for session_id, _, size in batch.steps:
             self.tally.add(SessionLoss(size, 1, session_id))
         self.tally.sessions += batch.sessions
+        telemetry.count_pruned_steps(len(batch.steps))
         self._report()
         return batch.resume_above
 
     def _report(self) -> None:
+        telemetry.set_rows(self.tally.steps)
         if self.on_progress is not None:
             self.on_progress(self.tally.get_result())
+
+    def _log(self) -> None:
+        tally = self.tally
+        logger.info(
+            "Pruned %d steps and %d sessions on %r",
+            tally.steps,
+            tally.sessions,
+            self.alias,
+            extra={
+                "steps": tally.steps,
+                "sessions": tally.sessions,
+                "bytes": tally.bytes,
+                "protected": tally.protected,
+                "database": self.alias,
+            },
+        )

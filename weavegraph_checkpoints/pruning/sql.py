@@ -9,12 +9,14 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from weavegraph_checkpoints.backends.base import SESSION, Backend
+from weavegraph_checkpoints.backends.base import LABEL, SESSION, Backend
 from weavegraph_checkpoints.backends.batching import batched, batched_by_weight
+from weavegraph_checkpoints.backends.labels import read_labels
 from weavegraph_checkpoints.backends.rows import SessionRow, StepKey, placeholders
 from weavegraph_checkpoints.domain.limits import MAX_STEP
 from weavegraph_checkpoints.domain.retention import RetentionPolicy
 from weavegraph_checkpoints.pruning.results import SessionLoss
+from weavegraph_checkpoints.querysets import match_labels
 
 MAX_PARAMETERS = 900
 """Parameters of a statement: every SQLite takes 999."""
@@ -50,14 +52,42 @@ class PruneStatements:
                 # SQLite would sort all rows that an index on the column finds, for each page.
                 condition += f" AND {self.backend.without_index(column)} = %s"
                 parameters.append(value)
-        if policy.session_ids is None:
-            return self._get_sessions(condition, parameters)
-        later = (session_id for session_id in policy.session_ids if session_id > after)
-        for ids in batched(later, SESSION_PAGE_SIZE):
+        if policy.labels:
+            matches, texts = match_labels(
+                self.connection.vendor, LABEL, f"{SESSION}.id", policy.labels, None
+            )
+            condition += f" AND {matches}"
+            parameters += texts
+        for ids in self._iter_ids(policy, after):
             among = f"{condition} AND id IN ({placeholders(ids)})"
             if found := self._get_sessions(among, [*parameters, *ids]):
                 return found
+        if policy.session_ids is None and not policy.labels:
+            return self._get_sessions(condition, parameters)
         return []
+
+    def _iter_ids(self, policy: RetentionPolicy, after: str) -> Iterator[list[str]]:
+        """Yield the ids of sessions that a policy may apply to, if it has ids or labels."""
+        if policy.session_ids is not None:
+            later = (session_id for session_id in policy.session_ids if session_id > after)
+            yield from batched(later, SESSION_PAGE_SIZE)
+            return
+        # The index of labels is in the order of the ids.
+        for label in list((policy.labels or {}).items())[:1]:
+            while rows := self.backend.fetch_all(
+                f"SELECT label.session_id FROM {LABEL} AS label WHERE label.key = %s"
+                " AND label.value = %s AND label.session_id > %s"
+                f" ORDER BY label.session_id LIMIT {SESSION_PAGE_SIZE}",
+                [*label, after],
+            ):
+                ids = [session_id for (session_id,) in rows]
+                yield ids
+                after = ids[-1]
+
+    def get_labelled(self, session_ids: Sequence[str], labels: Mapping[str, str]) -> set[str]:
+        """Return those of locked sessions that have all of some labels."""
+        found = read_labels(self.backend, session_ids, self.backend.get_read_lock())
+        return {key for key, own in found.items() if labels.items() <= own.items()}
 
     def _get_sessions(self, condition: str, parameters: Sequence[Any]) -> list[SessionRow]:
         return self.backend.select_sessions(

@@ -248,6 +248,14 @@ def dumps_nodes(nodes: tuple[NodeKind, ...]) -> str:
     return ENCODER.encode(_encode_nodes(nodes)).decode()
 
 
+def loads_nodes(data: bytes | str) -> tuple[NodeKind, ...]:
+    """Return the nodes of a ``frontier`` or ``ran_nodes`` column.
+
+    Raise ``SerializationError`` for anything but a list of texts.
+    """
+    return tuple(map(NodeKind.decode, _names(data, "$")))
+
+
 def dumps_json(value: object) -> str:
     """Return a JSON value as text.
 

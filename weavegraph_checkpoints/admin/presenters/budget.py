@@ -13,6 +13,8 @@ MAX_BYTES = 4_000_000
 """Bytes of text, as HTML."""
 MAX_PAIRS = 2_000_000
 """Pairs of equal words, lines or messages that ``difflib`` visits: about 0.3 s of work."""
+MAX_JSON_BYTES = 1_000_000
+"""Bytes of texts that are parsed to format them as JSON: about 0.1 s of work."""
 MAX_CHAR_BYTES = 6
 """Bytes of a character as HTML, such as ``&quot;`` or an escaped control character."""
 
@@ -33,6 +35,8 @@ class PageBudget:
         """Bytes of text that are left."""
         self.pairs = pairs
         """Pairs of equal words, lines or messages that are left."""
+        self.json_bytes = MAX_JSON_BYTES
+        """Bytes of texts that may still be formatted as JSON."""
         self.diff = DiffBudget()
         """Comparisons of values that are left."""
         self._is_exceeded = False
@@ -49,6 +53,13 @@ class PageBudget:
     def take_pairs(self, count: int) -> bool:
         """Spend pairs if that many are left; return whether they were."""
         return self._take("pairs", count)
+
+    def take_json(self, size: int) -> bool:
+        """Spend bytes to format if that many are left; nothing is left out otherwise."""
+        if size > self.json_bytes:
+            return False
+        self.json_bytes -= size
+        return True
 
     def take_text(self, text: str) -> bool:
         """Spend the bytes of a text if that many are left; return whether they were."""

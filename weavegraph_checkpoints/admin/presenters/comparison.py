@@ -105,20 +105,20 @@ def compare_checkpoints(
     budget = budget or PageBudget()
     old, new = before.state, after.state
     lists = list(_diff_lists(before, after, budget))
-    versions = _build_section(
-        _diff_values(_get_versions(before), _get_versions(after), budget), _build_value_row, budget
+    versions = build_section(
+        diff_values(_get_versions(before), _get_versions(after), budget), build_value_row, budget
     )
-    errors = _build_section(
+    errors = build_section(
         _diff_errors(old.errors.items, new.errors.items), _build_error_row, budget
     )
     start, end = count_common_ends(old.messages.items, new.messages.items)
-    messages = _build_section(
-        _diff_messages(old.messages.items, new.messages.items, start, end, budget),
+    messages = build_section(
+        diff_messages(old.messages.items, new.messages.items, start, end, budget),
         _build_message_row,
         budget,
     )
-    extras = _build_section(
-        _diff_values(old.extra.map, new.extra.map, budget), _build_value_row, budget
+    extras = build_section(
+        diff_values(old.extra.map, new.extra.map, budget), build_value_row, budget
     )
     return Comparison(
         messages=messages,
@@ -147,8 +147,11 @@ def format_summary(
     return ", ".join(parts) or _("Only nodes, channels or versions changed.")
 
 
-def _build_section(
-    changes: Iterable[tuple[Any, ...]], build_row: Callable[..., Row], budget: PageBudget
+def build_section(
+    changes: Iterable[tuple[Any, ...]],
+    build_row: Callable[..., Row],
+    budget: PageBudget,
+    max_rows: int = MAX_ROWS,
 ) -> Section:
     """Return the section of changes, which are tuples that begin with their kind."""
     counts: Counter[str] = Counter()
@@ -156,7 +159,7 @@ def _build_section(
     is_full = False
     for kind, *details in changes:
         counts[kind] += 1
-        is_full = is_full or len(rows) == MAX_ROWS or not budget.take_lines(2)
+        is_full = is_full or len(rows) == max_rows or not budget.take_lines(2)
         if not is_full:
             rows.append({"kind": kind, **build_row(*details, budget)})
     counts["total"] = counts.total()
@@ -168,13 +171,18 @@ def _build_label(text: str, budget: PageBudget) -> str:
     return f"{shown}…" if omitted else shown
 
 
-def _diff_messages(
+def diff_messages(
     before: Sequence[Message],
     after: Sequence[Message],
     start: int,
     end: int,
     budget: PageBudget,
 ) -> Iterator[tuple[str, int, Message | None, Message | None]]:
+    """Yield the kind, the number and both messages of each change.
+
+    ``start`` and ``end`` are the numbers of equal messages at the beginning and at the end. The
+    number of a removed message is that of ``before``.
+    """
     old, new = before[start : len(before) - end], after[start : len(after) - end]
     for tag, old_start, old_end, new_start, new_end in get_opcodes(old, new, budget):
         if tag == "equal":
@@ -255,14 +263,16 @@ def _get_versions(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _diff_values(before: Any, after: Any, budget: PageBudget) -> Iterator[tuple[str, Change]]:
+def diff_values(before: Any, after: Any, budget: PageBudget) -> Iterator[tuple[str, Change]]:
+    """Yield the kind of each change between two JSON values, and the change."""
     for change in diff_json(before, after, budget=budget.diff):
         for part in change.parts():
             is_added, is_removed = _is_absent(part, part.before), _is_absent(part, part.after)
             yield "added" if is_added else "removed" if is_removed else "changed", part
 
 
-def _build_value_row(change: Change, budget: PageBudget) -> Row:
+def build_value_row(change: Change, budget: PageBudget, max_length: int = MAX_TEXT_LENGTH) -> Row:
+    """Return the path of a change, and both values as JSON up to ``max_length``."""
     path = ""
     for key in change.path:
         path = join_json_path(path, key)
@@ -270,13 +280,17 @@ def _build_value_row(change: Change, budget: PageBudget) -> Row:
     is_added, is_removed = _is_absent(change, change.before), _is_absent(change, change.after)
     return {
         "path": _build_label(path.removeprefix(".") + index, budget),
-        "before": None if is_added else _build_value_run("removed", change.before, budget),
-        "after": None if is_removed else _build_value_run("added", change.after, budget),
+        "before": None
+        if is_added
+        else _build_value_run("removed", change.before, max_length, budget),
+        "after": None
+        if is_removed
+        else _build_value_run("added", change.after, max_length, budget),
     }
 
 
-def _build_value_run(kind: str, value: Any, budget: PageBudget) -> TextRun:
-    text, omitted = format_json_prefix(value, MAX_TEXT_LENGTH)
+def _build_value_run(kind: str, value: Any, max_length: int, budget: PageBudget) -> TextRun:
+    text, omitted = format_json_prefix(value, max_length)
     return build_run(kind, text, budget, omitted)
 
 

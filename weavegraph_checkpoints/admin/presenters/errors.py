@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from weavegraph_checkpoints.admin.formatting import format_scope
@@ -23,20 +23,18 @@ LINES_PER_ERROR = 5
 
 
 def build_errors(
-    events: Sequence[ErrorEvent], *, limit: int | None, known_before: int, budget: PageBudget
+    events: Sequence[ErrorEvent], *, limit: int | None, new: Container[int], budget: PageBudget
 ) -> list[dict[str, Any]]:
     """Return the last ``limit`` errors, newest first, as many as the budget allows.
 
-    ``known_before`` is the number of errors of the previous step.
+    ``new`` contains the indexes of the errors that the step added.
     """
     stop = 0 if limit is None else max(0, len(events) - limit)
     errors: list[dict[str, Any]] = []
     for index in range(len(events) - 1, stop - 1, -1):
         if not budget.take_lines(LINES_PER_ERROR):
             break
-        errors.append(
-            build_error(events[index], index, is_new=index >= known_before, budget=budget)
-        )
+        errors.append(build_error(events[index], index, is_new=index in new, budget=budget))
     return errors
 
 

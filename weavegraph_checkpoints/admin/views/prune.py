@@ -21,12 +21,14 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from weavegraph_checkpoints import pruning
 from weavegraph_checkpoints.admin.deletion import get_forbidden_cascades
+from weavegraph_checkpoints.admin.labels import parse_terms
 from weavegraph_checkpoints.admin.views.base import BaseView
 from weavegraph_checkpoints.domain.escaping import (
     escape_control_chars,
     escape_direction_chars,
     quote_shell_word,
 )
+from weavegraph_checkpoints.domain.labels import merge_labels
 from weavegraph_checkpoints.domain.limits import (
     MAX_SESSION_ID_LENGTH,
     MAX_STEP,
@@ -57,6 +59,24 @@ class IdField(forms.CharField):
         )
 
 
+class LabelTermsField(forms.CharField):
+    """Optional labels, separated by spaces; the value is a dict."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+
+    def clean(self, value: str | None) -> dict[str, str]:
+        """Return the labels. Raise ``ValidationError``."""
+        text = super().clean(value)
+        pairs = parse_terms(text) if text else []
+        labels = None if pairs is None else merge_labels(pairs)
+        if labels is None:
+            raise forms.ValidationError(
+                _("Enter labels such as customer=4711 env=test, one value for each key.")
+            )
+        return labels
+
+
 class PruneForm(forms.Form):
     """A retention policy: its rules and the sessions it applies to."""
 
@@ -84,6 +104,12 @@ class PruneForm(forms.Form):
     session = IdField(label=gettext_lazy("Only this session"))
     status = forms.ChoiceField(label=gettext_lazy("Only this status"), required=False)
     owner = IdField(label=gettext_lazy("Only this owner"))
+    labels = LabelTermsField(
+        label=gettext_lazy("Only these labels"),
+        help_text=gettext_lazy(
+            "Only sessions that have all of these labels, for example customer=4711 env=test."
+        ),
+    )
 
     def __init__(self, *args: Any, statuses: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -264,9 +290,12 @@ class PruneView(BaseView):
         values = form.get_values()
         if self.using != DEFAULT_DB_ALIAS:
             values["database"] = self.using
+        values.pop("labels", None)
         options = [
             f"--{name.replace('_', '-')}={quote_shell_word(values[name])}" for name in values
         ]
+        labels = form.cleaned_data["labels"]
+        options += [f"--label={quote_shell_word(f'{key}={labels[key]}')}" for key in labels]
         return " ".join(["manage.py prune_checkpoints", *options])
 
     def log(self, form: PruneForm, result: PruneResult) -> None:

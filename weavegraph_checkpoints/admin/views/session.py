@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.formatting import (
     format_age_html,
-    format_duration,
     format_node,
-    format_signed,
     format_time_html,
     format_timestamp,
+)
+from weavegraph_checkpoints.admin.labels import format_label
+from weavegraph_checkpoints.admin.presenters.step_rows import (
+    build_step_row,
+    format_size,
+    truncate_names,
 )
 from weavegraph_checkpoints.admin.presenters.timeline import (
     HEIGHT,
     WIDTH,
-    StepDelta,
     TimelinePoint,
     build_timeline,
 )
@@ -39,9 +41,6 @@ from weavegraph_checkpoints.domain.escaping import escape_control_chars
 from weavegraph_checkpoints.domain.limits import is_storable_text, parse_non_negative_int
 from weavegraph_checkpoints.domain.nodes import NodeKind
 
-MAX_NAMES = 8
-"""Nodes or channels shown per cell."""
-
 
 class SessionView(BaseSessionView):
     """Show a session, or redirect to the step that ``go`` asks for."""
@@ -50,13 +49,19 @@ class SessionView(BaseSessionView):
         redirect = self.get_step_redirect()
         if redirect is not None:
             return redirect
+        context = self.get_context() | self.get_follow_context()
+        return self.render(self.model_admin.session_template, context)
+
+    def get_context(self) -> dict[str, Any]:
+        """Return the context of the content of the page."""
+        request = self.request
         node = self.get_node()
         page = self.get_step_page(node)
         step_urls = self.urls.get_step_urls(self.session_id, (step.step for step in page.steps))
         show_all_nodes = request.GET.get("nodes") == "all"
         weave = build_weave(page.steps[::-1], max_nodes=None if show_all_nodes else MAX_NODES)
         points = queries.get_timeline_points(self.steps, self.object.last_step)
-        context = {
+        return {
             "title": escape_control_chars(self.session_id),
             "subtitle": None,
             **self.get_summary(),
@@ -73,7 +78,31 @@ class SessionView(BaseSessionView):
             "node_parameter": "" if node is None else node.encoded,
             **self.get_pagination(page, node),
         }
-        return self.render(self.model_admin.session_template, context)
+
+    def get_follow_context(self) -> dict[str, Any]:
+        """Return the context of the switch that follows the session.
+
+        There is no switch if no new step would appear: the session is finished, or the page
+        shows older steps.
+        """
+        query = self.request.GET
+        if self.model_admin.is_finished(self.object) or "before" in query or "after" in query:
+            return {"follow_url": None}
+        kept = {
+            name: query[name]
+            for name in ("node", "nodes")
+            if name in query and is_storable_text(query[name])
+        }
+        return {
+            "follow_url": self.urls.get_url("follow", self.session_id, query=kept),
+            "reload_url": self.request.get_full_path(),
+            "version": self.get_version(),
+        }
+
+    def get_version(self) -> str:
+        """Return a text that changes whenever the session does."""
+        obj = self.object
+        return f"{obj.created_at.timestamp():.6f}-{obj.revision}"
 
     def get_step_redirect(self) -> HttpResponse | None:
         """Return the redirect to the step ``go``; warn if there is no such step."""
@@ -110,7 +139,7 @@ class SessionView(BaseSessionView):
         obj, urls = self.object, self.urls
         next_nodes = truncate_names(self.model_admin.get_next_nodes(obj))
         last = obj.last_step if self.model_admin.has_steps(obj) else None
-        pages = ("compare", "fork", "download", "delete", "history")
+        pages = ("compare", "fork", "labels", "download", "delete", "history")
         return {
             "status": self.model_admin.get_status_html(obj),
             "next_nodes": next_nodes["shown"],
@@ -122,6 +151,10 @@ class SessionView(BaseSessionView):
             "created": format_age_html(obj.created_at),
             "updated": format_age_html(obj.updated_at),
             "owner": escape_control_chars(obj.owner),
+            "labels": [
+                (escape_control_chars(format_label(*label)), urls.get_label_url(*label))
+                for label in self.model_admin.get_labels(obj).items()
+            ],
             "origin": escape_control_chars(obj.forked_from),
             "origin_url": urls.get_session_url(obj.forked_from) if obj.forked_from else None,
             "origin_step_url": urls.get_step_url(obj.forked_from, obj.forked_at_step)
@@ -178,39 +211,6 @@ def get_step_rows(page: StepPage, urls: Mapping[int, str]) -> list[dict[str, Any
     for step in page.steps:
         day = format_timestamp(step.created_at)[:10]
         when = format_time_html(step.created_at, with_date=day != last_day)
-        rows.append({"url": urls[step.step], "when": when, **get_step_row(step)})
+        rows.append({"url": urls[step.step], "when": when, **build_step_row(step)})
         last_day = day
     return rows
-
-
-def get_step_row(step: StepDelta) -> dict[str, Any]:
-    """Return what a row shows of a step."""
-    return {
-        "step": step.step,
-        "since": "" if step.since is None else format_duration(step.since),
-        "is_late": step.is_late,
-        "names": [
-            truncate_names(step.ran, format_node),
-            truncate_names(step.skipped, format_node),
-            truncate_names(step.channels),
-        ],
-        "messages": "" if step.messages is None else intcomma(step.messages),
-        "message_delta": format_signed(step.message_delta),
-        "errors": "" if step.errors is None else intcomma(step.errors),
-        "error_delta": format_signed(step.error_delta),
-        "size": format_size(step.bytes),
-        "size_delta": format_signed(step.size_delta, filesizeformat),
-    }
-
-
-def truncate_names(names: Sequence[str], format_name: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return the first names, and the number of hidden ones."""
-    return {
-        "shown": [escape_control_chars(format_name(name)) for name in names[:MAX_NAMES]],
-        "hidden": max(0, len(names) - MAX_NAMES),
-    }
-
-
-def format_size(size: int | None) -> str:
-    """Return a number of bytes with its unit, nothing if it is not known."""
-    return "" if size is None else filesizeformat(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,14 +14,19 @@ from weavegraph_checkpoints import serde
 from weavegraph_checkpoints.admin import queries
 from weavegraph_checkpoints.admin.formatting import (
     format_age_html,
-    format_duration,
     format_node,
     format_timestamp,
 )
 from weavegraph_checkpoints.admin.presenters.budget import PageBudget
 from weavegraph_checkpoints.admin.presenters.conversation import build_conversation
 from weavegraph_checkpoints.admin.presenters.errors import build_errors
-from weavegraph_checkpoints.admin.presenters.timeline import StepSummary, build_step_delta
+from weavegraph_checkpoints.admin.presenters.step_changes import StepChanges, build_step_changes
+from weavegraph_checkpoints.admin.presenters.step_rows import build_step_row, truncate_names
+from weavegraph_checkpoints.admin.presenters.timeline import (
+    StepDelta,
+    StepSummary,
+    build_step_delta,
+)
 from weavegraph_checkpoints.admin.presenters.values import (
     MAX_ENTRIES,
     build_json_pointer,
@@ -43,6 +49,8 @@ from weavegraph_checkpoints.serde.values import state_document
 
 LARGE_STATE_BYTES = 1_000_000
 MAX_ERRORS = 50
+FIRST_STEP = 1
+"""The first step of a run; some begin with step 0."""
 
 
 class StepView(BaseStepView):
@@ -61,9 +69,8 @@ class StepView(BaseStepView):
             "title": _("Step %(step)s") % {"step": step.step},
             "when": format_age_html(step.created_at),
             "exact": format_timestamp(step.created_at),
-            "size": None if step.bytes is None else filesizeformat(step.bytes),
-            "since": "" if delta.since is None else format_duration(delta.since),
-            "is_late": delta.is_late,
+            "next_nodes": truncate_names(step.frontier, format_node),
+            "row": build_step_row(delta),
             **self.get_links(previous, following),
         }
         if not queries.is_decodable((self.steps, step)):
@@ -76,7 +83,7 @@ class StepView(BaseStepView):
         else:
             if checkpoint is None:
                 raise Http404(format_missing_step(self.steps, step.step))
-            context |= self.get_contents(checkpoint, previous)
+            context |= self.get_contents(checkpoint, delta, previous)
         return self.render(self.model_admin.step_template, context)
 
     def get_links(
@@ -102,48 +109,92 @@ class StepView(BaseStepView):
                 links[f"{name}_url"] = urls.get_step_url(session_id, adjacent.step)
         return links
 
-    def get_contents(self, checkpoint: Checkpoint, previous: StepSummary | None) -> dict[str, Any]:
+    def get_contents(
+        self, checkpoint: Checkpoint, delta: StepDelta, previous: StepSummary | None
+    ) -> dict[str, Any]:
         """Return what the state holds; of a large state only the errors, unless asked for."""
         state, query, budget = checkpoint.state, self.request.GET, PageBudget()
-        errors = state.errors.items
-        shows_all_errors = query.get("errors") == "all"
-        shown = build_errors(
-            errors,
-            limit=None if shows_all_errors else MAX_ERRORS,
-            known_before=0 if previous is None else previous.errors or 0,
-            budget=budget,
-        )
-        size = self.step.bytes
+        size = delta.bytes
         if size is None:
             size = len(serde.dumps_state(state))
+            # Another program wrote the row, without counts.
+            delta = replace(
+                delta,
+                messages=len(state.messages.items),
+                errors=len(state.errors.items),
+                bytes=size,
+            )
+        is_large = size > LARGE_STATE_BYTES
+        is_shown = not is_large or query.get("whole") == "yes"
+        changes, note = self.get_changes(state, previous, budget) if is_shown else (None, "")
         contents: dict[str, Any] = {
             "checkpoint": checkpoint,
+            "row": build_step_row(delta),
             "budget": budget,
-            "error_events": shown,
-            "errors_total": len(errors),
-            "errors_hidden": len(errors) - len(shown),
-            "all_errors_url": None
-            if shows_all_errors
-            else self.urls.get_step_url(self.session_id, self.step.step, errors="all"),
+            **self.get_errors(state, changes, previous, budget),
             "versions": state,
             "size": filesizeformat(size),
         }
-        is_large = size > LARGE_STATE_BYTES
-        if is_large and query.get("whole") != "yes":
+        if not is_shown:
             return contents | {"is_large": True}
         conversation = build_conversation(
             state.messages.items,
-            known_before=None if previous is None else previous.messages,
+            kinds=None if changes is None else changes.kinds,
+            above={item.number for item in changes.messages} if changes else (),
             up_to=parse_non_negative_int(query.get("messages")),
             budget=budget,
         )
         raw = "" if is_large else serde.dumps(checkpoint).decode()
         return contents | {
+            "changes": changes,
+            "changes_note": note,
             "conversation": conversation,
             "extras": build_value_tree(state.extra.map, ("extra", "map"), budget=budget),
             "name_lists": build_name_lists(checkpoint, budget),
             "seen": build_versions_seen(checkpoint.versions_seen, state, budget),
             "raw": raw if budget.take_text(raw) else "",
+        }
+
+    def get_changes(
+        self, state: VersionedState, previous: StepSummary | None, budget: PageBudget
+    ) -> tuple[StepChanges | None, str]:
+        """Return what the step changed, or ``None`` and why that is not known."""
+        if previous is None and self.step.step <= FIRST_STEP:
+            return build_step_changes(VersionedState.new(), state, budget), ""
+        checkpoint = None
+        if previous is not None:
+            if not queries.is_decodable((self.steps, self.step), (self.steps, previous)):
+                return None, _("The two states have too many values to compare on a page.")
+            try:
+                checkpoint = self.model_admin.load_checkpoint(self.object, previous.step)
+            except SerializationError:
+                return None, _("The previous step cannot be read, so the changes are not known.")
+        if checkpoint is None:
+            return None, _("The previous step has been deleted, so the changes are not known.")
+        return build_step_changes(checkpoint.state, state, budget), ""
+
+    def get_errors(
+        self,
+        state: VersionedState,
+        changes: StepChanges | None,
+        previous: StepSummary | None,
+        budget: PageBudget,
+    ) -> dict[str, Any]:
+        """Return the newest errors, marked as new by the changes or else by their number."""
+        events, shows_all = state.errors.items, self.request.GET.get("errors") == "all"
+        known = len(events) if previous is None else previous.errors or 0
+        shown = build_errors(
+            events,
+            limit=None if shows_all else MAX_ERRORS,
+            new=range(known, len(events)) if changes is None else changes.new_errors,
+            budget=budget,
+        )
+        all_url = self.urls.get_step_url(self.session_id, self.step.step, errors="all")
+        return {
+            "error_events": shown,
+            "errors_total": len(events),
+            "errors_hidden": len(events) - len(shown),
+            "all_errors_url": None if shows_all else all_url,
         }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from weavegraph_checkpoints.health.stats import DayGrowth, Stats, collect
+from weavegraph_checkpoints.health.stats import DayGrowth, LabelStats, Stats, collect
 from weavegraph_checkpoints.management.base import CheckpointCommand
 from weavegraph_checkpoints.management.output import (
     format_count,
@@ -39,11 +39,16 @@ class Command(CheckpointCommand):
             default="text",
             help="A table (text) or one JSON document (json).",
         )
+        parser.add_argument(
+            "--by-label",
+            metavar="KEY",
+            help="Also add up the sessions by their values of this label, such as customer.",
+        )
         super().add_arguments(parser)
 
-    def run(self, *, format: str, **options: Any) -> int:
+    def run(self, *, format: str, by_label: str | None, **options: Any) -> int:
         """Measure, and print."""
-        stats = collect(using=self.database)
+        stats = collect(using=self.database, by_label=by_label)
         if format == "json":
             document = {"database": self.database, **asdict(stats)}
             self.stdout.write(json.dumps(document, default=_to_json))
@@ -77,12 +82,25 @@ def _format_stats(stats: Stats) -> Iterator[str]:
             f"  {format_count(session.steps, 'step'):>14}  {quote(session.session_id)}"
         )
     yield ""
+    if stats.by_label is not None:
+        yield from _format_label(stats.by_label)
+        yield ""
     yield "Growth per day, in UTC"
     largest = max(day.bytes for day in stats.growth)
     for day in stats.growth:
         yield _format_day(day, largest)
     yield ""
     yield from _format_retention(stats)
+
+
+def _format_label(stats: LabelStats) -> Iterator[str]:
+    without = format_count(stats.sessions_without, "session")
+    yield f"Largest of {format_count(stats.values, 'value')} of {stats.key}; {without} without it"
+    for each in stats.largest:
+        yield (
+            f"  {format_size(each.bytes):>10}  {format_count(each.sessions, 'session'):>17}"
+            f"  {format_count(each.steps, 'step'):>14}  {quote(each.value)}"
+        )
 
 
 def _format_day(day: DayGrowth, largest: int) -> str:

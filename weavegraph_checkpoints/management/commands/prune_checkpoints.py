@@ -10,6 +10,7 @@ from django.db import connections
 
 from weavegraph_checkpoints import conf, pruning
 from weavegraph_checkpoints.backends import get_backend
+from weavegraph_checkpoints.domain.labels import merge_labels, parse_label
 from weavegraph_checkpoints.domain.retention import STATUSES, RetentionPolicy
 from weavegraph_checkpoints.management.base import EXIT_INTERRUPTED, CheckpointCommand
 from weavegraph_checkpoints.management.output import (
@@ -23,7 +24,7 @@ from weavegraph_checkpoints.management.output import (
 from weavegraph_checkpoints.pruning import PruneResult
 
 RULES = ("keep_last", "older_than", "delete_inactive")
-FILTERS = ("session_ids", "status", "owner")
+FILTERS = ("session_ids", "status", "owner", "labels")
 
 MIN_STEPS_FOR_SPACE_HINT = 10_000
 
@@ -64,6 +65,13 @@ class Command(CheckpointCommand):
         parser.add_argument("--status", choices=STATUSES, help="Only sessions of this status.")
         parser.add_argument(
             "--owner", help='Only sessions of this owner; "" selects those without an owner.'
+        )
+        parser.add_argument(
+            "--label",
+            action="append",
+            dest="labels",
+            metavar="KEY=VALUE",
+            help="Only sessions with this label. If given several times, with all of them.",
         )
         parser.add_argument(
             "--batch-size",
@@ -135,11 +143,13 @@ class Command(CheckpointCommand):
 def _get_policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
     """Return the policy of the options, or those of the setting ``RETENTION``."""
     given = {key: options[key] for key in (*RULES, *FILTERS) if options[key] is not None}
+    if "labels" in given:
+        given["labels"] = _parse_labels(given["labels"])
     if any(key in given for key in RULES):
         return [RetentionPolicy.from_mapping(given)]
     if given:
         raise CommandError(
-            "--session, --status and --owner only filter sessions: add --keep-last, "
+            "--session, --status, --owner and --label only filter sessions: add --keep-last, "
             "--older-than or --delete-inactive."
         )
     policies = conf.retention()
@@ -149,3 +159,10 @@ def _get_policies(options: Mapping[str, Any]) -> Sequence[RetentionPolicy]:
             f"{conf.NAME}['RETENTION']."
         )
     return policies
+
+
+def _parse_labels(texts: Sequence[str]) -> dict[str, str]:
+    labels = merge_labels(parse_label(text, "=") for text in texts)
+    if labels is None:
+        raise CommandError("--label has two values for the same key: no session has both.")
+    return labels

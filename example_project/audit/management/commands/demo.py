@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from typing import Any
 
@@ -39,8 +41,12 @@ from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 HOST = "127.0.0.1"
 USER = "demo"
 PAUSE = "--pause=0.03"
-"""Slow the audit down so that you can watch it."""
+"""Slow the audit down so that you can see its progress."""
+WATCHED_PAUSE = "--pause=1"
+"""Slow the audit down so that you can sign in and follow it."""
 KEEP_LAST = 5
+LIVE = "live-1"
+"""The session that you can watch after the demo."""
 
 
 class Command(BaseCommand):
@@ -58,6 +64,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--port", type=int, default=8000, help="port of the admin (default: 8000)"
         )
+        parser.add_argument(
+            "--watch",
+            action="store_true",
+            help="serve the admin from the start, and resume slowly, so that you can follow it",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         serve, port = not options["no_serve"], options["port"]
@@ -65,10 +76,14 @@ class Command(BaseCommand):
             raise CommandError("The demo creates a superuser, so it runs only with DEBUG=True.")
         if serve:
             check_port(port)
+        server = f"http://{HOST}:{port}" if serve else ""
+        is_watched = serve and options["watch"]
         began = time.monotonic()
         try:
             password = self.prepare()
-            session, page = self.perform()
+            login = f"Sign in at {server}/admin/ as {USER}, password {password}."
+            with run_server(port) if is_watched else nullcontext():
+                session, page = self.perform(server, login if is_watched else "")
         except AuditFailed as error:
             raise CommandError(str(error)) from error
         except CheckpointerError as error:
@@ -85,9 +100,10 @@ class Command(BaseCommand):
             self.stdout.write("  admin     not running; start it with: python manage.py runserver")
             self.stdout.write(f"  the run   {page}")
         else:
-            self.stdout.write(f"  admin     http://{HOST}:{port}/admin/   (Ctrl-C to stop)")
-            self.stdout.write(f"  the run   http://{HOST}:{port}{page}")
-            self.show_api(f"http://{HOST}:{port}", password, session)
+            self.stdout.write(f"  admin     {server}/admin/   (Ctrl-C to stop)")
+            self.stdout.write(f"  the run   {server}{page}")
+            self.show_api(server, password, session)
+            self.show_live(server, password)
             self.stdout.flush()
             call_command("runserver", f"{HOST}:{port}", use_reloader=False, verbosity=0)
 
@@ -109,10 +125,23 @@ class Command(BaseCommand):
             url = f"{server}/api/sessions/{session}/steps/?fields=step,ran_nodes&limit=3"
             self.stdout.write(f"  API       {server}/api/")
             self.stdout.write(f"  try       curl -u {USER}:{password} '{url}'")
+
+    def show_live(self, server: str, password: str) -> None:
+        """Print how to watch a run live."""
+        page = reverse("admin:weavegraph_checkpoints_session_change", args=[LIVE])
+        self.stdout.write(
+            f"\n  watch one live: python manage.py audit {LIVE} {WATCHED_PAUSE}"
+            f"\n  admin     {server}{page}   (switch on Follow)"
+        )
+        if apps.is_installed("rest_framework"):
+            url = f"{server}/api/sessions/{LIVE}/events/?after_step=-1"
+            self.stdout.write(f"  events    curl -N -u {USER}:{password} '{url}'")
         self.stdout.write("\n")
 
-    def perform(self) -> tuple[str, str]:
+    def perform(self, server: str, login: str) -> tuple[str, str]:
         """Run, kill, resume and fork an audit, print what is stored, prune the fork.
+
+        With a ``login`` to print, resume so slowly that you can follow it in the admin.
 
         Return the id of the session, and the admin URL of the page of steps that shows the
         kill.
@@ -133,9 +162,12 @@ class Command(BaseCommand):
         self.stdout.write(f"   Killed with SIGKILL before it could save step {kill_after + 1}.")
         before = history(checkpointer, session)
 
+        page = reverse("admin:weavegraph_checkpoints_session_change", args=[quote(session)])
+        if login:
+            self.stdout.write(f"\n   {login}\n   Switch on Follow at {server}{page}\n\n")
         with (
             self.step(2, f"Audit {session} again", last) as on_step,
-            AuditProcess(session, PAUSE) as audit,
+            AuditProcess(session, WATCHED_PAUSE if login else PAUSE) as audit,
         ):
             audit.wait(on_step)
         whole = history(checkpointer, session)
@@ -159,7 +191,6 @@ class Command(BaseCommand):
             and history(checkpointer, session) == whole
         )
         self.verify(claims)
-        page = reverse("admin:weavegraph_checkpoints_session_change", args=[quote(session)])
         return session, f"{page}?before={kill_after + 25}"
 
     @contextmanager
@@ -263,6 +294,22 @@ class Command(BaseCommand):
             self.stdout.write(f"  {'ok' if holds else 'NOT TRUE':8}  {claim}")
         if not all(claims.values()):
             raise CommandError("The demo found an error.")
+
+
+@contextmanager
+def run_server(port: int) -> Iterator[None]:
+    """Serve the admin from another process during the block."""
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "runserver", "--noreload"]
+    with subprocess.Popen(  # noqa: S603
+        [*command, "--verbosity=0", f"{HOST}:{port}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def fresh_ids(taken: set[str]) -> tuple[str, str]:
