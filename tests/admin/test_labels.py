@@ -215,7 +215,7 @@ class TestSessionPage:
         self, admin_client: Client, service: DjangoCheckpointer
     ) -> None:
         html = body(admin_client.get(session_urls.get_session_url("c")))
-        assert "weave-label" not in html
+        assert 'class="weave-label' not in html
         assert "Edit labels" in html
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import count
 from typing import Any
@@ -43,6 +43,15 @@ POINTERS = {
     "many_errors": ("/errors/items",),
 }
 """The values of each state that have pages worth a visit."""
+
+
+@pytest.fixture(autouse=True)
+def frozen_objects() -> Iterator[None]:
+    """Do not search what all tests before left in memory at each of hundreds of collections."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

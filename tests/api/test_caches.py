@@ -31,7 +31,7 @@ OTHERS = [
     Call(name="no slash", needs="", path="run", status=404),
     Call(name="no session", needs="", path="missing/", status=404),
     Call(name="not a segment", needs="", path="~/", status=404),
-    Call(name="not allowed", needs="", path="run/", method="patch", status=405),
+    Call(name="not allowed", needs="", path="run/latest/", method="patch", status=405),
     Call(name="options", needs="", path="run/steps/", method="options"),
     Call(name="head", needs="", path="run/latest/", method="head"),
     Call(name="invalid", needs="", path="?limit=x", status=400),

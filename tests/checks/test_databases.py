@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.builders import save_history
 from tests.scratch import execute, migrate
-from tests.triggers.helpers import KEYFRAME, SESSION, STEP
+from tests.triggers.helpers import KEYFRAME, LABEL, SESSION, STEP
 from weavegraph_checkpoints import triggers
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.checks import check_databases, check_settings, check_vendors
@@ -103,7 +103,7 @@ class TestSilence:
         assert warnings() == {}
 
     def test_while_a_table_is_missing(self, scratch: BaseDatabaseWrapper) -> None:
-        for table in (STEP, KEYFRAME, SESSION):
+        for table in (LABEL, STEP, KEYFRAME, SESSION):
             execute(scratch, f"DROP TABLE {table}")
             assert warnings() == {}
 

@@ -38,7 +38,7 @@ from weavegraph_checkpoints.checkpointer import (
     InMemoryCheckpointer,
 )
 from weavegraph_checkpoints.domain import query
-from weavegraph_checkpoints.models import Keyframe, Session, Step
+from weavegraph_checkpoints.models import Keyframe, Label, Session, Step
 
 Shape = list[tuple[str, Any, bool]]
 
@@ -211,9 +211,12 @@ def test_every_column_is_documented(model: type[models.Model]) -> None:
     assert nullable == [field.column for field in model._meta.concrete_fields if field.null]
 
 
-def columns_of(index: models.Index) -> list[str]:
+def columns_of(model: type[models.Model], index: models.Index) -> list[str]:
     """Return the columns of an index, of fields or of expressions, with ``-`` if descending."""
-    return list(index.fields) or [
+    return [
+        f"{'-' if order else ''}{model._meta.get_field(name).column}"
+        for name, order in index.fields_orders
+    ] or [
         f"-{each.expression.name}" if isinstance(each, OrderBy) else each.name  # type: ignore[attr-defined]
         for each in index.expressions
     ]
@@ -229,13 +232,16 @@ def test_every_index_is_documented() -> None:
         if "`" in row[1]
     }
     indexes = {
-        index.name: columns_of(index) for model in (Session, Step) for index in model._meta.indexes
+        index.name: columns_of(model, index)
+        for model in (Session, Step, Label)
+        for index in model._meta.indexes
     }
     unique = {
         constraint.name: columns
         for model, columns in (
             (Step, ["session_id", "step"]),
             (Keyframe, ["session_id", "root_id", "id"]),
+            (Label, ["session_id", "key"]),
         )
         for constraint in model._meta.constraints
     }

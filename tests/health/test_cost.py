@@ -38,8 +38,8 @@ def test_a_page_takes_one_statement() -> None:
             save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
         assert statements() == 5
         assert statements(repair=True) == 5
-        assert statements(deep=True) == 6
-        assert statements(deep=True, repair=True) == 6
+        assert statements(deep=True) == 7
+        assert statements(deep=True, repair=True) == 7
 
 
 @pytest.mark.usefixtures("whole_states")
@@ -50,7 +50,7 @@ def test_statements_grow_with_the_pages_alone(monkeypatch: pytest.MonkeyPatch) -
     for number in range(20):
         save_history(DjangoCheckpointer(), f"s{number}", [1, 2])
     assert statements() == (4 + 1) + (2 + 1) + 1
-    assert statements(deep=True) == (4 + 1) + (2 + 1) + 4 + 1
+    assert statements(deep=True) == (4 + 1) + (2 + 1) + 4 + 2
 
 
 @pytest.mark.usefixtures("changes")
@@ -59,7 +59,7 @@ def test_keyframes_take_one_statement_for_a_page_and_one_for_each_when_deep() ->
         for number in range(count):
             save_history(DjangoCheckpointer(), f"s{number}", [1])
         assert statements() == 6
-        assert statements(deep=True) == 7 + count
+        assert statements(deep=True) == 8 + count
 
 
 def test_a_check_reads_no_state() -> None:

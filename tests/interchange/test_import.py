@@ -65,7 +65,7 @@ def test_only_the_sessions_named(source: Path) -> None:
 def test_a_session_named_that_is_not_there(source: Path, named: str) -> None:
     with pytest.raises(CommandError, match="has no session"):
         run("import_weavegraph", str(source), "--session", "one", "--session", named)
-    assert everything_stored() == ([], [])
+    assert everything_stored() == ([], [], [])
 
 
 def test_the_owner_of_new_sessions(source: Path) -> None:
@@ -292,7 +292,7 @@ def test_channels_that_are_null_stay_null(source: Path) -> None:
 def test_another_database(source: Path) -> None:
     run("import_weavegraph", str(source), "--database", "other")
     assert_stored(group_by_session(build_two_sessions()), "other")
-    assert everything_stored() == ([], [])
+    assert everything_stored() == ([], [], [])
 
 
 @override_settings(WEAVEGRAPH_CHECKPOINTS={"MAX_STATE_BYTES": 130})
@@ -314,7 +314,7 @@ def test_a_column_beyond_its_limit_is_refused(source: Path) -> None:
         run("import_weavegraph", str(source), "--session", "big")
     ran = run("import_weavegraph", str(source), "--session", "big", "--skip-invalid")
     assert "$.frontier" in ran.err
-    assert everything_stored() == ([], [])
+    assert everything_stored() == ([], [], [])
 
 
 def test_an_unknown_policy_is_refused(source: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_row_that_cannot_be_read(source: Path, change: str) -> None:
     message = get_import_error(source)
     assert "session 'bad', " in message
     assert re.search(INVALID_VALUES[change], message), message
-    assert everything_stored() == ([], [])
+    assert everything_stored() == ([], [], [])
     ran = run("import_weavegraph", str(source), "--skip-invalid")
     assert ran.status == 0
     assert ran.err.startswith("left out: session 'bad', ")
@@ -263,7 +263,7 @@ def test_a_file_that_lost_its_writer_in_a_transaction(source: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(source)], check=False)
     assert source.with_name("crate.sqlite3-journal").exists()
     assert "cannot be opened" in get_import_error(source)
-    assert everything_stored() == ([], [])
+    assert everything_stored() == ([], [], [])
     assert len(get_rows(source, "steps")) == 8
     run("import_weavegraph", str(source))
     assert_stored(group_by_session(build_two_sessions()))
@@ -293,7 +293,7 @@ def test_a_damaged_file_says_how_to_save_it(source: Path) -> None:
     content[start + size - 200 : start + size] = bytes(200)
     source.write_bytes(content)
     assert ".recover" in get_import_error(source)
-    assert everything_stored() == ([], [])
+    assert everything_stored() == ([], [], [])
 
 
 def test_the_session_is_gone_when_its_row_is_read(

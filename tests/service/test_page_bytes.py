@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -68,7 +69,8 @@ def test_twelve_large_steps_take_three_pages(checkpointer: DjangoCheckpointer) -
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DjangoCheckpointer.query_steps.__kwdefaults__, "max_bytes", 10_000)
+    query_steps = inspect.unwrap(DjangoCheckpointer.query_steps)
+    monkeypatch.setitem(query_steps.__kwdefaults__, "max_bytes", 10_000)
     monkeypatch.setattr(history, "MAX_PAGE_COLUMN_BYTES", 10_000)
 
 

@@ -61,6 +61,12 @@ CALLS: dict[str, tuple[Use, dict[str, Any]]] = {
         lambda it: it.fork_session("session", "fork", at_step=2),
         {SESSION: "session", "weavegraph.fork.session.id": "fork", STEP: 2, ROWS: 2},
     ),
+    "set_labels": (
+        lambda it: it.set_labels("session", {"customer": "4711", "env": "prod"}),
+        {SESSION: "session", ROWS: 2},
+    ),
+    "get_labels": (lambda it: it.get_labels("session"), {SESSION: "session", ROWS: 0}),
+    "find_sessions": (lambda it: it.find_sessions(status="resumable"), {ROWS: 1}),
 }
 OTHER_CALLS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "prune": (lambda: prune(RetentionPolicy(keep_last=1)), {ROWS: 2}),

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from asgiref.sync import sync_to_async
 
-from weavegraph_checkpoints import retries
+from weavegraph_checkpoints import retries, telemetry
 from weavegraph_checkpoints.backends import catalogue
 from weavegraph_checkpoints.backends import labels as statements
 from weavegraph_checkpoints.checkpointer.access import DatabaseAccess
@@ -23,12 +23,14 @@ from weavegraph_checkpoints.exceptions import InvalidLabel, InvalidQuery, Sessio
 class LabelCalls(DatabaseAccess):
     """Set and get the labels of a session, and find sessions."""
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def get_labels(self, session_id: str) -> dict[str, str]:
         """Return the labels of a session, sorted by key; none if it does not exist. One query."""
         if not is_session_id(session_id):
             return {}
         return statements.get_labels(self._for_write(), session_id, self.owner)
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def set_labels(
         self, session_id: str, labels: Mapping[str, str | None], *, replace: bool = False
     ) -> dict[str, str]:
@@ -52,6 +54,7 @@ class LabelCalls(DatabaseAccess):
             ),
         )
 
+    @telemetry.traced(telemetry.Call.set_listed)
     def find_sessions(
         self,
         *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -20,6 +20,7 @@ from weavegraph_checkpoints.backends.rows import StepKey
 from weavegraph_checkpoints.backends.states import StateReader, retry_changed
 from weavegraph_checkpoints.exceptions import SerializationError
 from weavegraph_checkpoints.health.chains import find_broken_chains
+from weavegraph_checkpoints.health.findings import Finding, RowCount
 from weavegraph_checkpoints.health.reporting import report
 from weavegraph_checkpoints.health.sql import (
     COUNT_COLUMNS,
@@ -32,46 +33,12 @@ from weavegraph_checkpoints.health.sql import (
 from weavegraph_checkpoints.models import Session, Step
 from weavegraph_checkpoints.serde import loads_json
 
+__all__ = ["Finding", "RowCount", "count_rows", "verify"]
+
 SESSION_PAGE_SIZE = 500
 STEP_PAGE_SIZE = 2000
 DECODE_BATCH_SIZE = 500
 MAX_DECODE_BATCH_BYTES = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A problem of a trigger, a session or a step."""
-
-    problem: str
-    """A stable code.
-
-    ``trigger-missing``, ``trigger-altered``, ``trigger-disabled``: snapshots become stale.
-    ``trigger-orphaned``: MariaDB cannot run it as the account that it names, and saves fail.
-    ``trigger-unverifiable``: the user may not read it; this is a note, not a problem.
-    ``snapshot``, ``status``, ``session-counts``: columns of a session differ from its newest
-    step. ``missing-counts``, ``wrong-counts``: counts of a step are null or differ from its
-    state. ``broken-chain``: a keyframe that its state needs is missing, or of another session.
-    ``undecodable``: a step cannot be decoded. ``orphan``: its session is missing.
-    """
-    detail: str
-    session_id: str | None = None
-    """``None`` for a trigger."""
-    step: int | None = None
-    """For a problem of a session, its newest step; ``None`` if it has no steps."""
-    repaired: bool = False
-
-    @property
-    def is_note(self) -> bool:
-        """Whether it says what could not be verified, instead of a problem."""
-        return self.problem == "trigger-unverifiable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowCount:
-    """A number of sessions and steps."""
-
-    sessions: int = 0
-    steps: int = 0
 
 
 def count_rows(*, using: str | None = None) -> RowCount:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints import telemetry
-
-if TYPE_CHECKING:
-    from weavegraph_checkpoints.health import Finding
+from weavegraph_checkpoints.health.findings import Finding
 
 logger = logging.getLogger("weavegraph_checkpoints.health")
 

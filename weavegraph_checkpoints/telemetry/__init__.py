@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from weavegraph_checkpoints.domain import Checkpoint, StepQueryResult
+from weavegraph_checkpoints.domain import Checkpoint, SessionPage, StepQueryResult
 from weavegraph_checkpoints.exceptions import ConcurrencyConflict
 from weavegraph_checkpoints.telemetry.attributes import (
     ERROR_TYPE,
@@ -107,7 +107,7 @@ class Call:
         self.attributes.update(database)
 
     def set_rows(self, rows: int) -> None:
-        """Set how many steps, or sessions of a list, the call has read, written or deleted."""
+        """Set how many steps, sessions or labels the call has read, written or deleted."""
         self.attributes[ROWS] = rows
 
     def set_found(self, found: object) -> None:
@@ -122,9 +122,14 @@ class Call:
         """Set the newest step of a fork."""
         self.attributes[STEP] = latest.step
 
-    def set_listed(self, found: list[Any] | StepQueryResult) -> None:
-        """Set the number of rows on a page, or in a list."""
-        self.set_rows(len(found.checkpoints if isinstance(found, StepQueryResult) else found))
+    def set_listed(self, found: list[Any] | dict[str, str] | SessionPage | StepQueryResult) -> None:
+        """Set the number of steps, sessions or labels on a page, in a list or in a dict."""
+        if isinstance(found, StepQueryResult):
+            self.set_rows(len(found.checkpoints))
+        elif isinstance(found, SessionPage):
+            self.set_rows(len(found.sessions))
+        else:
+            self.set_rows(len(found))
 
     def count_save(self, state_bytes: int) -> None:
         """Count a save of a state of ``state_bytes``."""
