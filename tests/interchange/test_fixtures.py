@@ -107,6 +107,8 @@ def store_all_kinds() -> None:
     checkpointer = DjangoCheckpointer(owner="ada ✓")
     checkpointer.save(a_full_checkpoint(session_id="full"))
     save_history(checkpointer, "awkward", [0, 3], state=build_awkward_state(), concurrency_limit=9)
+    checkpointer.set_labels("awkward", {"customer": "\u2028👩‍👩‍👧\t'", "empty": ""})
+    checkpointer.set_labels("full", {"customer": "4711", "env": "prod"})
     save_history(checkpointer, "pruned", range(5))
     Step.objects.filter(session="pruned", step__lt=3).delete()
     checkpointer.fork_session("full", "fork/of full")
