@@ -25,6 +25,7 @@ class MariaDBServer(Server):
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self.data}",
+            f"--tmpdir={self.directory}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             *(option for option in self.options if option.startswith("--innodb-log")),
@@ -35,6 +36,8 @@ class MariaDBServer(Server):
             find_program("mariadbd"),
             "--no-defaults",
             f"--datadir={self.data}",
+            # A server that starts removes what others have in the temporary directory they share.
+            f"--tmpdir={self.directory}",
             f"--socket={self.socket}",
             f"--pid-file={self.directory / 'pid'}",
             f"--port={self.port}",
