@@ -124,8 +124,8 @@ def test_opened_pages_do_not_scroll_sideways(open_page: Opener, width: int) -> N
 @pytest.mark.usefixtures("run")
 def test_on_a_phone_nothing_important_is_hidden_to_the_right(open_page: Opener, theme: str) -> None:
     page = open_page(session_urls.get_changelist_url(), width=360, theme=theme)
-    link = page.get_by_role("link", name=RUN, exact=True).first
-    row = page.locator("#result_list tbody tr", has=link)
+    link = page.locator("#result_list th").get_by_role("link", name=RUN, exact=True)
+    row = link.locator("xpath=ancestor::tr")
     text = row.inner_text()
     for expected in (RUN, "resumable", "! 1", "step", "20", "updated", "next", "owner the support"):
         assert expected in " ".join(text.split()), text

@@ -168,8 +168,9 @@ def test_the_tab_order_follows_the_page(open_page: Opener) -> None:
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", names
         page.keyboard.press("Tab")
-    assert names[:6] == ["Newest step", "Compare", "Fork", "Download", "History", "Delete"]
-    assert names[6].startswith("newest error at step 4")
+    buttons = ["Newest step", "Compare", "Fork", "Download", "Edit labels", "History", "Delete"]
+    assert names[:7] == buttons
+    assert names[7].startswith("newest error at step 4")
     levels = page.evaluate(
         "[...document.querySelectorAll('#content :is(h1, h2, h3)')].map((h) => h.tagName)"
     )
