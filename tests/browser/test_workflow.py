@@ -18,7 +18,7 @@ from weavegraph_checkpoints import (
 )
 from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.models import Session
+from weavegraph_checkpoints.models import Label, Session
 
 pytestmark = pytest.mark.browser
 
@@ -127,6 +127,36 @@ def test_find_a_failed_run_read_its_error_and_fork_before_it(
     # Return to the list.
     page.locator(".breadcrumbs").get_by_role("link", name="Sessions").click()
     page.wait_for_url(f"**{session_urls.get_changelist_url()}?errors=yes")
+
+
+@pytest.mark.parametrize("script", [True, False])
+@pytest.mark.usefixtures("failed_among_500")
+def test_find_the_failed_run_of_a_customer_among_5000_on_a_phone(
+    open_page: Opener, script: bool
+) -> None:
+    """A search and two taps lead to the error, which is then on the screen."""
+    others = [Session(id=f"support/{number}", status="finished") for number in range(4500)]
+    Session.objects.bulk_create(others)
+    labels = [
+        Label(session_id=session_id, key=key, value=value)
+        for number, session_id in enumerate(Session.objects.values_list("id", flat=True))
+        if session_id != FAILED
+        for key, value in (("customer", str(number % 4000)), ("env", "prod"))
+    ]
+    Label.objects.bulk_create(labels)
+    DjangoCheckpointer().set_labels(FAILED, {"customer": "4711", "env": "prod"})
+
+    page = open_page(session_urls.get_changelist_url(), width=360, script=script)
+    page.locator("#searchbar").fill("customer=4711")
+    page.locator("#searchbar").press("Enter")
+    page.locator(".paginator", has_text="1 session").wait_for()
+    page.get_by_role("link", name=FAILED).click()
+    page.get_by_role("link", name="newest error at step 4").click()
+    error = page.get_by_text("the supplier did not answer in 30 s").first
+    error.wait_for()
+    box = error.bounding_box()
+    assert box is not None
+    assert page.evaluate("innerHeight") >= box["y"] + box["height"]
 
 
 @pytest.mark.usefixtures("failed_among_500")

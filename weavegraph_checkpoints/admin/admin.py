@@ -61,6 +61,7 @@ class SessionAdmin(BaseSessionAdmin):
     list_display = (
         "session_id",
         "owner_name",
+        "labels",
         "errors",
         "status_label",
         "next_nodes",
@@ -68,7 +69,6 @@ class SessionAdmin(BaseSessionAdmin):
         "updated",
         "size",
         "messages",
-        "labels",
         "origin",
     )
     list_display_links = ("session_id",)
