@@ -134,11 +134,14 @@ class Backend(Expressions):
         """Insert a step into a locked session, or replace it. Raise ``StepExists``."""
 
     def insert_keyframe(self, row: KeyframeRow) -> bool:
-        """Insert a keyframe; return whether none follows its previous one yet."""
+        """Insert a keyframe; return whether none follows its previous one yet, or has its id.
+
+        No unique constraint is named: where PostgreSQL's table is partitioned, they have other
+        columns.
+        """
         with self.cursor() as cursor:
             cursor.execute(
-                f"{INSERT_KEYFRAME} VALUES ({placeholders(row)})"
-                " ON CONFLICT (previous_id) DO NOTHING",
+                f"{INSERT_KEYFRAME} VALUES ({placeholders(row)}) ON CONFLICT DO NOTHING",
                 row.parameters(),
             )
             return bool(cursor.rowcount > 0)
