@@ -19,6 +19,8 @@ CUSTOMERS = 10_000
 TEAMS = 20
 REPEATS = 41
 BATCH_SIZE = 5000
+WORST = "labels that no session has together"
+"""Reads all sessions, and is measured once."""
 EXPLAINED = ("a rare and a frequent label", "two frequent labels")
 
 Target = Callable[..., Any]
@@ -35,7 +37,7 @@ PAGES: dict[str, dict[str, Any]] = {
         "labels": {"customer": "7", "env": "prod", "team": "7"},
         "status": "finished",
     },
-    "labels that no session has together": {"labels": {"env": "test", "team": "3"}},
+    WORST: {"labels": {"env": "test", "team": "3"}},
     "a label that no session has": {"labels": {"customer": "none"}},
 }
 """The conditions of each page of 50."""
@@ -71,8 +73,10 @@ def _measure(server: str, size: int) -> tuple[dict[str, list[str]], str]:
         _insert_labels(size)
         find = DjangoCheckpointer().find_sessions
         seconds: dict[str, list[float]] = {title: [] for title in PAGES}
-        for _ in range(REPEATS):
+        for repeat in range(REPEATS):
             for title, conditions in PAGES.items():
+                if title == WORST and repeat:
+                    continue
                 seconds[title].append(time_call(lambda conditions=conditions: find(**conditions)))
         by_status = median(seconds["by status"])
         cells, plans = {}, []

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck, settings
 
+from tests import partitioning
 from tests.scratch import migrate, scratch_connection, scratch_database
 from weavegraph_checkpoints import conf
 from weavegraph_checkpoints.backends.chains import memory
@@ -36,6 +37,9 @@ collect_ignore = [folder for folder, package in _OPTIONAL.items() if not find_sp
 # Code that uses no database is tested only once, with SQLite.
 if connection.vendor != "sqlite":
     collect_ignore += ["domain", "serde", "test_importable.py", "test_layers.py"]
+
+if partitioning.is_wanted():
+    collect_ignore.append("schema/test_partitioning.py")
 
 
 # A shell without job control starts background processes with SIGINT ignored, and processes that
@@ -71,6 +75,9 @@ def django_db_setup(
     """Create both databases always: some tests use them without the mark ``django_db``."""
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb)
+        if partitioning.is_wanted():
+            for alias in ("default", "other"):
+                partitioning.partition(connections[alias])
     yield
     if not django_db_keepdb:
         with django_db_blocker.unblock():

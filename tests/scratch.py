@@ -11,6 +11,8 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from tests import partitioning
+
 APP = "weavegraph_checkpoints"
 
 
@@ -78,6 +80,8 @@ def migrate(connection: BaseDatabaseWrapper, target: str | None = None) -> None:
     """Migrate only this app, to the newest migration or to ``target``."""
     targets = [APP] if target is None else [APP, target]
     call_command("migrate", *targets, database=connection.alias, verbosity=0)
+    if target is None and partitioning.is_wanted():
+        partitioning.partition(connection)
 
 
 def execute(connection: BaseDatabaseWrapper, *statements: str) -> None:
