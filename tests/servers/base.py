@@ -119,12 +119,16 @@ class Server(ABC):
     def run(self, name: str, *arguments: str) -> None:
         """Run a program of the server, and wait for it."""
         done = subprocess.run(
-            [find_program(name), *arguments],
+            [self.find(name), *arguments],
             capture_output=True,
             timeout=120,
             **self._account_options(),
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def find(self, name: str) -> str:
+        """Return the path of a program of the server."""
+        return find_program(name)
 
     def change_owner(self, directory: Path) -> None:
         """Make ``account`` the owner of a directory, if root runs the tests."""

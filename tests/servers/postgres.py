@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import OperationalError
 
-from tests.servers.base import DATABASE, TIMEOUT_SECONDS, Server, find_program
+from tests.servers.base import DATABASE, TIMEOUT_SECONDS, Server
 
 
 class PostgresServer(Server):
@@ -18,6 +18,8 @@ class PostgresServer(Server):
     account = "postgres"
     log_directory: Path | None = None
     """The directory of the write-ahead log, if it is not in the data directory."""
+    programs: Path | None = None
+    """The directory of ``postgres`` and ``initdb``, if it is not that of the installed version."""
 
     def install(self) -> None:
         wal_options = []
@@ -49,7 +51,11 @@ class PostgresServer(Server):
             "min_wal_size": "16MB",
         }
         pairs = [f"--{name}={value}" for name, value in settings.items()]
-        return [find_program("postgres"), "-D", str(self.data), *pairs, *self.options]
+        return [self.find("postgres"), "-D", str(self.data), *pairs, *self.options]
+
+    def find(self, name: str) -> str:
+        """See ``Server.find``."""
+        return str(self.programs / name) if self.programs else super().find(name)
 
     def connect(self, name: str = "") -> Any:
         import psycopg
