@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 LIST_OTHERS = {
     "postgresql": "SELECT pid FROM pg_stat_activity"
@@ -34,7 +35,8 @@ def kill_connections() -> None:
     """Let the database server close all connections except that of this thread."""
     with connection.cursor() as cursor:
         for number in _list_other_connections():
-            cursor.execute(KILL[connection.vendor], [number])
+            with suppress(OperationalError):  # MariaDB raises it if the connection has ended.
+                cursor.execute(KILL[connection.vendor], [number])
 
 
 def _list_other_connections() -> list[int]:
