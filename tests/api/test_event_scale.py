@@ -178,6 +178,7 @@ async def _measure(url: str, pid: int, headers: dict[str, str]) -> None:
     memory = read_status(pid, "VmRSS")
     await streams.open(range(FIRST_STREAMS, STREAMS))
     kilobytes = (read_status(pid, "VmRSS") - memory) / (STREAMS - FIRST_STREAMS)
+    await in_thread(lambda: wait_until(lambda: count_connections(pid) <= MAX_THREADS))
     connections = []
     for _ in range(10):
         connections.append(await in_thread(lambda: count_connections(pid)))
