@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.contrib.sessions.models import Session as BrowserSession
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.http import Http404
 from django.test import Client
 from rest_framework.authentication import BaseAuthentication, TokenAuthentication
 from rest_framework.authtoken.models import Token
@@ -234,15 +236,25 @@ def test_a_user_who_changes_the_tenant(
     assert (stream.steps, stream.end) == ([2], "deleted")
 
 
+REFUSALS = {
+    "django": DjangoPermissionDenied,
+    "not found": Http404,
+    "rest_framework": PermissionDenied,
+}
+
+
 def refuse(request: Any) -> str | None:
-    """Refuse users who are not staff."""
+    """Refuse users who are not staff, as their name says."""
     if not request.user.is_staff:
-        raise PermissionDenied
+        raise REFUSALS[request.user.first_name]
     return None
 
 
-def test_api_owner_that_refuses(listener: Listener, ann: Client, settings: Any) -> None:
-    User.objects.update(is_staff=True)
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_api_owner_that_refuses(
+    listener: Listener, ann: Client, settings: Any, refusal: str
+) -> None:
+    User.objects.update(is_staff=True, first_name=refusal)
     settings.WEAVEGRAPH_CHECKPOINTS["API_OWNER"] = f"{__name__}.refuse"
 
     def demote() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +19,7 @@ from django.db import connections
 
 from tests.api.asgi_server import serve_in_thread
 from tests.api.clients import session_url
+from tests.api.database_connections import count_connections, kill_connections
 from tests.api.event_streams import Stream, parse_stream
 from tests.api.live import build_auth_header
 from tests.builders import save_history
@@ -178,18 +181,46 @@ def test_the_end_after_events_max_seconds(
     connection.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_streams_that_clients_leave_end(
     server: str, login: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under WSGI a server notices it when it writes; a heartbeat is such a moment."""
     monkeypatch.setattr("weavegraph_checkpoints.api.event_feed.HEARTBEAT_SECONDS", 0.3)
     save(1)
-    before = active_count()
+    before, used = active_count(), count_connections(os.getpid())
     opened = [Connection(server, FAST, login) for _ in range(5)]
     wait_until(lambda: all(each.stream.last_id for each in opened))
+    assert active_count() >= before + 10  # Those that read, and those that serve.
+    wait_until(lambda: count_connections(os.getpid()) > used)
     for each in opened:
         each.close()
-    wait_until(lambda: active_count() <= before + polling.MAX_THREADS)
+    wait_until(lambda: active_count() <= before)
+    wait_until(lambda: count_connections(os.getpid()) <= used)
+
+
+@pytest.mark.vendor("postgresql", "mysql")
+def test_a_database_server_that_restarts(
+    server: str, login: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams that it cuts off resume; those that used no connection notice nothing."""
+    monkeypatch.setattr(polling, "IDLE_SECONDS", 2.0)
+    save(1)
+    opened = [Connection(server, FAST, login) for _ in range(2 * polling.MAX_THREADS)]
+    save(2)
+    for each in opened:
+        each.wait_for(2)
+    kill_connections()
+    wait_until(lambda: any(not each.thread.is_alive() for each in opened))
+    save(3, frontier=[])
+    for each in opened:
+        end, steps = each.wait_for_end(), each.stream.steps
+        each.close()
+        if not end:
+            again = Connection(server, FAST, {**login, "Last-Event-ID": each.stream.last_id})
+            end, steps = again.wait_for_end(), steps + again.stream.steps
+            again.close()
+        assert (end, steps) == ("finished", [2, 3])
 
 
 def test_a_database_that_fails_ends_the_connection(

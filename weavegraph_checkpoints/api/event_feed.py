@@ -82,6 +82,7 @@ class EventFeed:
         self.started_at = self.sent_at = self.checked_at = monotonic()
         self.ends_at = self.started_at + max_seconds
         self.session_url = view.build_session_url(self.session_id)
+        self.progress_query = self._build_progress_query()
         progress = self._read_progress() if is_session_id(self.session_id) else None
         if progress is None:
             raise SessionNotFound(self.session_id)
@@ -145,7 +146,10 @@ class EventFeed:
         if now - self.checked_at < seconds:
             return True
         self.checked_at = now
-        return is_still_allowed(self.view)
+        if not is_still_allowed(self.view):
+            return False
+        self.progress_query = self._build_progress_query()
+        return True
 
     def _is_same_session(self, progress: Progress) -> bool:
         """Return whether this is not a session that was created again with the same id.
@@ -188,14 +192,17 @@ class EventFeed:
         owner = self.view.checkpointer.owner
         return steps if owner is None else steps.filter(session__owner=owner)
 
-    def _read_progress(self) -> Progress | None:
-        """Return how far the session is: one look-up by its key."""
+    def _build_progress_query(self) -> Any:
+        """Return the query of each look-up: building it costs more than executing it."""
         sessions = Session.objects.using(router.db_for_write(Session))
         rows = sessions.owned_by(self.view.checkpointer.owner).filter(pk=self.session_id)
         newest = Step.objects.filter(session_id=OuterRef("pk"), step=OuterRef("last_step"))
-        rows = rows.annotate(newest_step_id=Subquery(newest.values("id")))
-        row = rows.values_list(*Progress._fields).first()
-        return None if row is None else Progress(*row)
+        rows = rows.annotate(newest_step_id=Subquery(newest.values("id"))).order_by()
+        return rows.values_list(*Progress._fields)
+
+    def _read_progress(self) -> Progress | None:
+        """Return how far the session is: one look-up by its key."""
+        return next((Progress(*row) for row in self.progress_query.all()), None)
 
     def _read_steps(self) -> list[dict[str, Any]]:
         """Return the step at the cursor, if it exists, and the steps after it."""

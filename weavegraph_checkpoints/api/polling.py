@@ -7,8 +7,10 @@ stream that kept it would exhaust the connections of a server after a hundred cl
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
 from itertools import cycle
 from queue import Empty, SimpleQueue
@@ -16,7 +18,7 @@ from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import Error, connections
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class _Job(NamedTuple):
         try:
             result = self.context.run(self.function)
         except BaseException as error:
-            connections.close_all()  # The error may be that of a broken connection.
+            close_connections()  # The error may be that of a broken connection.
             self.future.set_exception(error)
         else:
             self.future.set_result(result)
@@ -51,6 +53,10 @@ class PollingThread:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the thread and its work, as a forked process must: threads are not forked."""
         self._lock = Lock()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._thread: Thread | None = None
@@ -60,13 +66,17 @@ class PollingThread:
         return await asyncio.wrap_future(self.submit(function))
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Run a function as soon as those before it are done."""
+        """Run a function as soon as those before it are done.
+
+        Raises ``RuntimeError`` if the process cannot start another thread.
+        """
         job = _Job(function, copy_context(), Future())
         with self._lock:
-            self._jobs.put(job)
             if self._thread is None:
-                self._thread = Thread(target=self._work, name="weavegraph-events", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._work, name="weavegraph-events", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._jobs.put(job)
         return job.future
 
     def join(self) -> None:
@@ -80,7 +90,7 @@ class PollingThread:
             try:
                 job = self._jobs.get(timeout=IDLE_SECONDS)
             except Empty:
-                connections.close_all()
+                close_connections()
                 with self._lock:
                     if self._jobs.empty():
                         self._thread = None
@@ -95,6 +105,22 @@ threads = [PollingThread() for _ in range(MAX_THREADS)]
 _next_threads = cycle(threads)
 
 
+def _reset_threads() -> None:
+    for thread in threads:
+        thread.reset()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_reset_threads)
+
+
+def close_connections() -> None:
+    """Close the connections of this thread, also those that the server has closed."""
+    for connection in connections.all(initialized_only=True):
+        with suppress(Error):
+            connection.close()
+
+
 async def choose_runner() -> Callable[[Callable[[], T]], Any]:
     """Return an async function that runs functions outside the thread of the request.
 
@@ -102,7 +128,7 @@ async def choose_runner() -> Callable[[Callable[[], T]], Any]:
     ``TestCase``, only this thread can read what the transaction wrote: return a function that
     runs functions in it.
     """
-    if await sync_to_async(_close_connections)():
+    if await sync_to_async(_leave_connections)():
         return next(_next_threads).run
     return _run_in_request_thread
 
@@ -111,11 +137,10 @@ async def _run_in_request_thread(function: Callable[[], T]) -> T:
     return await sync_to_async(function)()
 
 
-def _close_connections() -> bool:
+def _leave_connections() -> bool:
     """Close the connections of this thread; return ``False`` if one is in a transaction."""
     opened = connections.all(initialized_only=True)
     if any(connection.in_atomic_block for connection in opened):
         return False
-    for connection in opened:
-        connection.close()
+    close_connections()
     return True

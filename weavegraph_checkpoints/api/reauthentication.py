@@ -6,8 +6,9 @@ from typing import Any
 
 from django.contrib.auth import SESSION_KEY, get_user
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
@@ -33,7 +34,7 @@ def is_still_allowed(view: BaseView) -> bool:
     try:
         view.check_permissions(request)
         return view.checkpointer is not None
-    except APIException:
+    except (APIException, Http404, PermissionDenied):
         return False
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import secrets
 import socket
-import subprocess
-import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import count
+from threading import Thread
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.core.wsgi import get_wsgi_application
 from django.db import DatabaseError, connection
 from django.urls import reverse
 from tqdm import tqdm
@@ -296,20 +298,25 @@ class Command(BaseCommand):
             raise CommandError("The demo found an error.")
 
 
+class QuietRequestHandler(WSGIRequestHandler):
+    """Answers requests without a line in the output of the demo."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing."""
+
+
 @contextmanager
 def run_server(port: int) -> Iterator[None]:
-    """Serve the admin from another process during the block."""
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "runserver", "--noreload"]
-    with subprocess.Popen(  # noqa: S603
-        [*command, "--verbosity=0", f"{HOST}:{port}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    """Serve the admin from a thread during the block."""
+    with ThreadedWSGIServer((HOST, port), QuietRequestHandler) as server:
+        server.set_app(StaticFilesHandler(get_wsgi_application()))
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            process.terminate()
+            server.shutdown()
+            thread.join()
 
 
 def fresh_ids(taken: set[str]) -> tuple[str, str]:
