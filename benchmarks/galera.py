@@ -34,10 +34,11 @@ CHARACTERS = 2000
 SECONDS_TO_START = 3.0
 SYNC_WAIT = 7
 
+SHARED = f"{WRITERS} writers, one session"
 SPREADS = {
     "1 writer, 1 session": (1, False),
-    "6 writers, each its own session": (WRITERS, False),
-    "6 writers, one session": (WRITERS, True),
+    f"{WRITERS} writers, each its own session": (WRITERS, False),
+    SHARED: (WRITERS, True),
 }
 """The number of writers, and whether they share a session."""
 
@@ -242,7 +243,7 @@ def format_conflicts(found: dict[str, dict[str, Measured]]) -> str:
     """Return what saves to one session cost."""
     rows = []
     for name, measured in found.items():
-        each = measured["6 writers, one session"]
+        each = measured[SHARED]
         calls = len(each.seconds) + each.failures
         rows.append(
             [
@@ -253,7 +254,7 @@ def format_conflicts(found: dict[str, dict[str, Measured]]) -> str:
                 format_ms(quantiles(each.seconds, n=100)[98]),
             ]
         )
-    heads = ["6 writers, one session", "retries per save", "failed saves"]
+    heads = [SHARED, "retries per save", "failed saves"]
     return format_table([*heads, "median ms", "99 % ms"], rows)
 
 

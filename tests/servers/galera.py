@@ -60,6 +60,7 @@ class GaleraNode(MariaDBServer):
             "wsrep_cluster_address": f"gcomm://{'' if self.is_first else members}",
             "wsrep_node_address": "127.0.0.1",
             "wsrep_node_name": f"node_{self.cluster_port}",
+            "wsrep_slave_threads": "4",
             "wsrep_sst_method": "rsync",
             "wsrep_sst_receive_address": f"127.0.0.1:{self.sst_port}",
             "wsrep_provider_options": ";".join(f"{key}={each}" for key, each in provider.items()),
