@@ -22,13 +22,6 @@ PROVIDERS = (
     "/usr/lib64/galera-4/libgalera_smm.so",
     "/usr/lib64/galera/libgalera_smm.so",
 )
-TIMEOUTS = {
-    "evs.keepalive_period": "PT0.5S",
-    "evs.suspect_timeout": "PT2S",
-    "evs.inactive_timeout": "PT6S",
-    "evs.install_timeout": "PT6S",
-}
-"""Less than half of the defaults: when the others expel a node that does not answer."""
 RECOVERED = re.compile(rb"WSREP: Recovered position: (\S+:-?\d+)")
 
 
@@ -51,7 +44,6 @@ class GaleraNode(MariaDBServer):
             "gmcast.listen_addr": f"tcp://127.0.0.1:{self.cluster_port}",
             "ist.recv_addr": f"127.0.0.1:{self.ist_port}",
             "gcache.size": "32M",
-            **TIMEOUTS,
         }
         options = {
             "wsrep_on": "ON",

@@ -26,6 +26,8 @@ WAITING_OPTIONS = OPTIONS | {"init_command": f"{OPTIONS['init_command']}, wsrep_
 """Wait for what other nodes have committed before reads, updates, deletes and inserts."""
 STRICT = "--wsrep_mode=REQUIRED_PRIMARY_KEY,STRICT_REPLICATION"
 MAX_SECONDS_DOWN = 3
+MAX_SECONDS_WITHOUT_QUORUM = 30
+"""How long to wait for the others; two that lose each other need the third."""
 
 
 @dataclass
@@ -172,10 +174,15 @@ class Faults:
                 yield from (call for call in calls if call.slot % len(self.cluster.nodes) == place)
 
     def _wait_for_others(self, node: GaleraNode) -> None:
-        """Wait until the others save again."""
+        """Wait until the others save again, unless they lose each other too."""
         began = time.monotonic()
         self.supervisor.receive(0.1)
-        self.supervisor.wait_for_saves(self._acknowledged + 1)
+        before = self._acknowledged
+        while self._acknowledged == before:
+            if time.monotonic() > began + MAX_SECONDS_WITHOUT_QUORUM:
+                self.counts["losses_of_quorum"] += 1
+                return
+            self.supervisor.receive(0.1)
         self.waits.append(time.monotonic() - began)
 
     def _wait_for(self, *calls: Callable[[], None]) -> None:

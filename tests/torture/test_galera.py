@@ -54,7 +54,7 @@ def test_acknowledged_saves_survive_killed_and_isolated_nodes(
     report(
         "galera faults",
         using,
-        **faults.counts,
+        **{"losses_of_quorum": 0, **faults.counts},
         incremental_transfers=transfers["IST"],
         whole_transfers=transfers["SST"],
         acknowledged_saves=journal.acknowledged,
