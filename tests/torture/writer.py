@@ -59,10 +59,12 @@ class Task:
     database: dict[str, Any]
 
 
-def is_deadlock(error: Error) -> bool:
-    """Return whether a transaction was aborted for the sake of another."""
-    is_aborted = isinstance(error, OperationalError) and is_transient(error)
-    return is_aborted and error.args[0] != NOT_PREPARED
+def describe(error: Error) -> str:
+    """Return whether it is a deadlock, the class of an expected error, or all of another."""
+    if not isinstance(error, OperationalError):
+        return repr(error)
+    is_deadlock = is_transient(error) and error.args[0] != NOT_PREPARED
+    return DEADLOCK if is_deadlock else type(error).__name__
 
 
 class LogForwarder(logging.Handler):
@@ -227,7 +229,7 @@ class Writer:
         except CheckpointerError as error:
             outcome, result = REFUSED, type(error).__name__
         except Error as error:
-            outcome, result = FAILED, DEADLOCK if is_deadlock(error) else type(error).__name__
+            outcome, result = FAILED, describe(error)
         else:
             outcome = DONE
         self.pipe.send(("end", outcome, result, time.monotonic()))
