@@ -216,14 +216,14 @@ test-themes: $(STAMPS)/themes ## Test the admin with django-unfold, django-jazzm
 	done
 
 .PHONY: torture
-torture: $(READY) ## Kill writers and servers, fill disks, race; update docs/reliability.md (30 minutes)
+torture: $(READY) ## Kill writers and servers, fill disks, race; update the tables of the docs (35 minutes)
 	@PATH=$$PATH:/usr/sbin; command -v pgbouncer >/dev/null || [ "$$(id -u)" -ne 0 ] \
 	    || (apt-get -qq update && apt-get -qq -y install --no-install-recommends pgbouncer) \
 	    >/dev/null || true
 	$(BIN)/python -m tests.torture --write $(TORTURE_ARGS)
 
 .PHONY: torture-short
-torture-short: $(READY) ## Only the kills and races of make torture (2 minutes)
+torture-short: $(READY) ## Only the kills and races of make torture (3 minutes)
 	$(BIN)/python -m tests.torture --short $(TORTURE_ARGS)
 
 .PHONY: screenshots

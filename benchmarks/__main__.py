@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import harness, histories, labels, pages, peers, scale, telemetry
+from benchmarks import galera, harness, histories, labels, pages, peers, scale, telemetry
 
 PARTS = {
     "peers": peers.measure_calls,
@@ -20,6 +20,7 @@ PARTS = {
     "pages": pages.measure_pages,
     "serde": pages.measure_serde,
     "telemetry": telemetry.measure_telemetry,
+    "galera": galera.measure_galera,
 }
 
 
@@ -36,6 +37,9 @@ def main() -> None:
         run, began = harness.describe_run(), time.perf_counter()
         texts = harness.run_alone(PARTS[part], options.database or servers, options.quick)
         print(f"{part}: {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
+        if not texts:
+            print(f"NOT measured: {part}", flush=True)
+            continue
         texts[harness.RESULTS] = f"{run}\n\n{texts[harness.RESULTS]}"
         for path, text in texts.items():
             if options.quick:

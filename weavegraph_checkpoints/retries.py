@@ -21,10 +21,11 @@ logger = logging.getLogger("weavegraph_checkpoints.retries")
 MAX_RETRIES = 3
 BASE_DELAY_SECONDS = 0.02
 
-# Deadlock and serialization failure; on MariaDB deadlock, and a row that changed after the
-# transaction's snapshot.
+# Deadlock and serialization failure; on MariaDB deadlock, which is also what a conflict between
+# the nodes of a Galera cluster raises, at any statement and at COMMIT; a row that changed after the
+# transaction's snapshot; and a node of a cluster that refuses statements until it has joined.
 _SQLSTATES = {"40P01", "40001"}
-_MARIADB_CODES = {1213, 1020}
+_MARIADB_CODES = {1213, 1020, 1047}
 
 
 def run(

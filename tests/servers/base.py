@@ -78,7 +78,7 @@ class Server(ABC):
             self.process.wait(1)
         return self.process.poll() is not None
 
-    def kill(self, *, whole: bool = True) -> None:
+    def kill(self, *, whole: bool = True, wait: bool = True) -> None:
         """Kill the server with SIGKILL, and its child processes too if ``whole`` is true."""
         if self.process is not None:
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -87,7 +87,8 @@ class Server(ABC):
             for pid in doomed:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            self.process.wait(TIMEOUT_SECONDS)
+            if wait:
+                self.process.wait(TIMEOUT_SECONDS)
 
     def execute(self, *statements: str, name: str = "") -> list[tuple[Any, ...]]:
         """Run statements as the superuser; return the rows of the last."""

@@ -49,6 +49,7 @@ TRANSIENT: dict[str, Callable[[], DatabaseError]] = {
     "40P01 of psycopg2": lambda: of_postgresql("40P01", "pgcode"),
     "1213": lambda: of_mariadb(1213),
     "1020": lambda: of_mariadb(1020),
+    "1047": lambda: of_mariadb(1047),
 }
 OTHER: dict[str, Callable[[], Exception]] = {
     "53300": lambda: of_postgresql("53300"),

@@ -1,7 +1,7 @@
-"""Torture each database; --write updates the tables of docs/reliability.md.
+"""Torture each database; --write updates the tables in the documentation.
 
 Other options are passed to pytest. The defaults of the sizes are --kills=300 --saves=100000
---rounds=200 --calls=100000 --server-kills=20.
+--rounds=200 --calls=100000 --server-kills=20 --node-faults=20.
 """
 
 from __future__ import annotations
@@ -17,21 +17,31 @@ from pathlib import Path
 from tests.torture import report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGE = ROOT / "docs" / "reliability.md"
+PAGES = [ROOT / "docs" / name for name in ("reliability.md", "scale-out-galera.md")]
 HERE = Path(__file__).resolve().parent
-PARTS = ("kills", "races", "deadlocks", "server_kills", "disk_full", "pgbouncer", "replica")
-SHORT_PARTS = PARTS[:2]
+PARTS = (
+    "kills",
+    "races",
+    "galera",
+    "galera_conflicts",
+    "deadlocks",
+    "server_kills",
+    "disk_full",
+    "pgbouncer",
+    "replica",
+)
+SHORT_PARTS = PARTS[:4]
 URLS = {"sqlite": None, "postgres": "TEST_POSTGRES_URL", "mariadb": "TEST_MARIADB_URL"}
 
 
 def main() -> int:
     """Run the selected parts on the selected databases; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="only kills and races (2 minutes)")
+    parser.add_argument("--short", action="store_true", help="only kills and races (3 minutes)")
     parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated")
     parser.add_argument("--database", action="append", choices=list(URLS))
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help="write the tables of the docs")
     options, others = parser.parse_known_args()
     parts = options.part or (SHORT_PARTS if options.short else PARTS)
     if options.short:
@@ -43,8 +53,7 @@ def main() -> int:
             status = torture(database, parts, options.seed, others) or status
         entries = report.read(Path(file.name))
     if options.write:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(report.update_tables(page, entries), encoding="utf-8")
+        report.update_pages(PAGES, entries)
     return status
 
 

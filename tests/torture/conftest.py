@@ -9,8 +9,9 @@ import pytest
 from django.db import connection, connections
 from tqdm import tqdm
 
-from tests.servers import MariaDBServer, PostgresServer, Server
+from tests.servers import MariaDBServer, PostgresServer, Server, skip_without_galera
 from tests.torture import report as reports
+from tests.torture.cluster import Cluster, migrated_cluster
 
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}
 
@@ -26,9 +27,10 @@ class Sizes:
     rounds: int = 200
     calls: int = 100_000
     server_kills: int = 20
+    node_faults: int = 20
 
 
-SHORT = Sizes(kills=40, saves=1_500, rounds=40, calls=2_000, server_kills=3)
+SHORT = Sizes(kills=40, saves=1_500, rounds=40, calls=2_000, server_kills=3, node_faults=3)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,3 +94,19 @@ def progress_bar() -> Iterator[Callable[[int, str], tqdm[Any]]]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture(scope="session")
+def started_cluster(django_db_blocker: Any) -> Iterator[Cluster]:
+    """Three nodes of Galera with the tables of the app."""
+    skip_without_galera()
+    with django_db_blocker.unblock(), migrated_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started_cluster: Cluster, django_db_blocker: Any) -> Iterator[Cluster]:
+    """Three nodes of Galera, which are emptied afterwards."""
+    with django_db_blocker.unblock():
+        yield started_cluster
+        started_cluster.clear()

@@ -14,6 +14,7 @@ LINGERING_SECONDS = 30
 
 DONE, REFUSED, FAILED, UNKNOWN = "done", "refused", "failed", "unknown"
 DEADLOCK = "deadlock"
+MERGE_LABELS, REPLACE_LABELS = "merge labels", "replace labels"
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ class Journal:
     deletes: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     prunes: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     forks: dict[str, Call] = field(default_factory=dict)
+    labels: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
+    """Calls that merge labels, and calls that replace them."""
     acknowledged: int = 0
     """Saves that returned."""
     interrupted: int = 0
@@ -65,6 +68,8 @@ class Journal:
             self.saves[call.session_id][call.step].append(call)
         elif call.kind == "delete":
             self.deletes[call.session_id].append(call)
+        elif call.kind in (MERGE_LABELS, REPLACE_LABELS):
+            self.labels[call.session_id].append(call)
         elif call.kind == "prune":
             self.prunes[call.session_id].append(call)
         elif call.kind == "fork":

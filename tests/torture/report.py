@@ -1,4 +1,4 @@
-"""Record the figures of a run, and update the tables of docs/reliability.md."""
+"""Record the figures of a run, and update the tables in the documentation."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def describe_machine() -> str:
     """Return the date, the machine and its load."""
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     return f"{today}, {harness.describe_machine()}, load {os.getloadavg()[0]:.1f}"
+
+
+def update_pages(paths: Iterable[Path], entries: Iterable[Entry]) -> None:
+    """Update each table in the page that has its markers."""
+    left = list(entries)
+    for path in paths:
+        page = path.read_text(encoding="utf-8")
+        found = [entry for entry in left if f"<!-- {entry['part']} -->\n" in page]
+        path.write_text(update_tables(page, found), encoding="utf-8")
+        left = [entry for entry in left if entry not in found]
+    assert not left, f"no page has markers of {sorted({entry['part'] for entry in left})}"
 
 
 def update_tables(page: str, entries: Iterable[Entry]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -29,9 +30,12 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Run ``writers`` processes on a database, and record their calls in ``journal``."""
+    """Run ``writers`` processes, and record their calls in ``journal``.
 
-    database: dict[str, Any]
+    They share ``databases``, the nodes of a cluster, evenly; each stays with its own.
+    """
+
+    databases: Sequence[dict[str, Any]]
     writers: int
     seed: int
     journal: Journal = field(default_factory=Journal)
@@ -58,7 +62,8 @@ class Supervisor:
         from tests.torture import writer
 
         ours, theirs = self.context.Pipe()
-        task = writer.Task(number=self.started, slot=slot, seed=self.seed, database=self.database)
+        database = self.databases[slot % len(self.databases)]
+        task = writer.Task(number=self.started, slot=slot, seed=self.seed, database=database)
         process = self.context.Process(target=writer.run, args=(task, theirs), daemon=True)
         process.start()
         theirs.close()

@@ -42,7 +42,7 @@ def test_acknowledged_saves_survive_killed_writers(
     progress = progress_bar(sizes.saves, "saves")
     started = time.monotonic()
     scratch.close()
-    with Supervisor(connections.settings[scratch.alias], WRITERS, seed) as supervisor:
+    with Supervisor([connections.settings[scratch.alias]], WRITERS, seed) as supervisor:
         journal = supervisor.journal
         while supervisor.killed < sizes.kills or journal.acknowledged < sizes.saves:
             left = max(1, (sizes.kills - supervisor.killed))

@@ -107,7 +107,7 @@ def test_killed_clients_leave_nothing_behind(
     ):
         migrate(connections[direct])
         connections[direct].close()
-        with Supervisor(connections.settings[pooled], WRITERS, seed) as supervisor:
+        with Supervisor([connections.settings[pooled]], WRITERS, seed) as supervisor:
             journal = supervisor.journal
             while supervisor.killed < KILLS:
                 supervisor.wait_for_saves(journal.acknowledged + chance.randrange(60))

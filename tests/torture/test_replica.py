@@ -182,7 +182,7 @@ def test_failover_loses_no_acknowledged_save(
         with (
             temporary_server(PostgresReplica, primary=primary) as replica,
             replica.alias("replica") as promoted,
-            Supervisor(connections.settings[alias], WRITERS, seed) as supervisor,
+            Supervisor([connections.settings[alias]], WRITERS, seed) as supervisor,
         ):
             primary.execute(*SYNCHRONOUS)
             journal = supervisor.journal

@@ -58,7 +58,7 @@ def test_acknowledged_saves_survive_killed_servers(
         migrate(connections[alias])
         revisions = RevisionMonitor(alias)
         connections[alias].close()
-        with Supervisor(connections.settings[alias], WRITERS, seed) as supervisor:
+        with Supervisor([connections.settings[alias]], WRITERS, seed) as supervisor:
             journal = supervisor.journal
             for _ in range(sizes.server_kills):
                 supervisor.wait_for_saves(journal.acknowledged + chance.randrange(SAVES_BETWEEN))

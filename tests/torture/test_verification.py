@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.torture.content import build_checkpoint
-from tests.torture.journal import REFUSED, UNKNOWN
+from tests.torture.journal import REFUSED, REPLACE_LABELS, UNKNOWN
+from tests.torture.labels import LABELLED, build_labels
 from tests.torture.recorder import CallRecorder
 from tests.torture.verification import RevisionMonitor, count_deltas, find_faults
 from tests.torture.writer import KEEP_LAST
@@ -110,11 +113,61 @@ def test_a_lost_fork(recorder: CallRecorder) -> None:
     assert "fork/0/1: an acknowledged fork is lost" in found(recorder)
 
 
+def test_only_a_writer_of_a_stale_node_may_miss_steps_in_a_fork(recorder: CallRecorder) -> None:
+    Step.objects.filter(session_id="fork/0/1", step=1).delete()
+    assert "fork/0/1 step 1: was not copied" in found(recorder)
+    stale = find_faults(recorder.journal, "default", stale_slots=[0])
+    assert not any("was not copied" in fault for fault in stale)
+
+
 def test_half_a_fork(recorder: CallRecorder) -> None:
     recorder.journal.forks["fork/0/1"].outcome = UNKNOWN
     Step.objects.filter(session_id="fork/0/1", step__gt=2).delete()
     assert "fork/0/1: the fork is half written" in found(recorder)
     assert "fork/0/1 step 3: was not copied" in found(recorder)
+
+
+@pytest.fixture
+def labelled(recorder: CallRecorder) -> CallRecorder:
+    """A recorder of calls that merged labels, and of calls that replaced them."""
+    recorder.save("free/1", 1, "free/1.1")
+    for kind, session_id in LABELLED.items():
+        for token in ("first", "second"):
+            set_labels(recorder, kind, session_id, token)
+    assert find_faults(recorder.journal, "default") == []
+    return recorder
+
+
+def set_labels(recorder: CallRecorder, kind: str, session_id: str, token: str) -> None:
+    labels = build_labels(0, token)
+    call = partial(recorder.checkpointer.set_labels, session_id, labels)
+    recorder.call(partial(call, replace=kind == REPLACE_LABELS), kind, session_id, token=token)
+
+
+@pytest.mark.parametrize("session_id", LABELLED.values())
+def test_lost_labels(labelled: CallRecorder, session_id: str) -> None:
+    for labels in (build_labels(0, "first"), {}):
+        labelled.checkpointer.set_labels(session_id, labels, replace=True)
+        assert f"{session_id}: has the labels" in found(labelled)
+        assert "and those of a later call are lost" in found(labelled)
+
+
+@pytest.mark.parametrize("session_id", LABELLED.values())
+def test_labels_that_nobody_set(labelled: CallRecorder, session_id: str) -> None:
+    labelled.checkpointer.set_labels(session_id, build_labels(0, "unknown"))
+    assert f"{session_id}: nobody set the labels" in found(labelled)
+
+
+def test_mixed_labels(labelled: CallRecorder) -> None:
+    labelled.checkpointer.set_labels("free/1", {"slot-1": "first"})
+    assert "free/1: no call set exactly the labels" in found(labelled)
+
+
+def test_a_fork_with_labels_that_nobody_set(labelled: CallRecorder) -> None:
+    labelled.fork("free/1", "fork/0/2")
+    assert found(labelled) == ""
+    labelled.checkpointer.set_labels("fork/0/2", {"slot-1": "first"})
+    assert "fork/0/2: no call set exactly the labels" in found(labelled)
 
 
 def test_a_save_that_did_not_count(recorder: CallRecorder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from django.db import connections
 
@@ -21,6 +21,7 @@ from tests.torture.journal import (
     Journal,
     is_superseded,
 )
+from tests.torture.labels import find_label_faults
 from tests.torture.writer import KEEP_LAST
 from weavegraph_checkpoints import Checkpoint, SerializationError, StepQuery
 from weavegraph_checkpoints.backends.chains import memory
@@ -104,14 +105,18 @@ def count_deltas(using: str) -> int:
     return Step.objects.using(using).exclude(base=None).count()
 
 
-def find_faults(journal: Journal, using: str) -> list[str]:
-    """Return a description of each row that is missing, unexpected or wrong."""
+def find_faults(journal: Journal, using: str, *, stale_slots: Collection[int] = ()) -> list[str]:
+    """Return a description of each row that is missing, unexpected or wrong.
+
+    Writers of ``stale_slots`` may fork what a node of a cluster had some time ago.
+    """
     # Read what is stored, whatever this process remembers of it.
     memory.clear()
     found = list(journal.resumed)
     found += [f"torn snapshot of {session_id}" for session_id in wrong_snapshots(using)]
     found += [f"step without a session: {orphan}" for orphan in orphans(using)]
     found += [f"{finding}" for finding in verify(using=using, deep=True)]
+    found += find_label_faults(journal, using)
     sessions = {row.id: row for row in Session.objects.using(using).all()}
     for session_id in journal.sessions() | set(sessions):
         try:
@@ -122,7 +127,9 @@ def find_faults(journal: Journal, using: str) -> list[str]:
         if session_id in sessions and not stored:
             found.append(f"{session_id}: created without a step")
         if session_id in journal.forks:
-            found += _fork_faults(journal, session_id, sessions.get(session_id), stored, using)
+            found += _fork_faults(journal, session_id, sessions.get(session_id), stored)
+            if journal.forks[session_id].slot not in stale_slots and stored:
+                found += _missing_of_fork(journal, journal.forks[session_id], stored)
         else:
             found += _save_faults(journal, session_id, stored)
             found += _revision_faults(journal, session_id, sessions.get(session_id))
@@ -218,7 +225,7 @@ def _revision_faults(journal: Journal, session_id: str, session: Session | None)
 
 
 def _fork_faults(
-    journal: Journal, target: str, session: Session | None, stored: Stored, using: str
+    journal: Journal, target: str, session: Session | None, stored: Stored
 ) -> Iterator[str]:
     """Check that a fork is stored completely, or not at all."""
     fork = journal.forks[target]
@@ -247,7 +254,6 @@ def _fork_faults(
             for call in sources
         ):
             yield f"{target} step {step}: holds {token}, which its source never held"
-    yield from _missing_of_fork(journal, fork, stored)
 
 
 def _missing_of_fork(journal: Journal, fork: Call, stored: Stored) -> Iterator[str]:

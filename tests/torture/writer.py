@@ -26,7 +26,15 @@ from django.db import (  # noqa: E402
 
 from tests.forkserver import use_database  # noqa: E402
 from tests.torture.content import build_checkpoint, get_token  # noqa: E402
-from tests.torture.journal import DEADLOCK, DONE, FAILED, REFUSED  # noqa: E402
+from tests.torture.journal import (  # noqa: E402
+    DEADLOCK,
+    DONE,
+    FAILED,
+    MERGE_LABELS,
+    REFUSED,
+    REPLACE_LABELS,
+)
+from tests.torture.labels import LABELLED, build_labels  # noqa: E402
 from weavegraph_checkpoints import Checkpoint, CheckpointerError  # noqa: E402
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer  # noqa: E402
 from weavegraph_checkpoints.domain.retention import RetentionPolicy  # noqa: E402
@@ -37,6 +45,8 @@ CHAINS, FREE, SHORT, PRUNED = 4, 2, 3, 2
 FREE_STEPS = 100
 KEEP_LAST = 10
 RECONNECT_PAUSE_SECONDS = 0.02
+NOT_PREPARED = 1047
+"""The error of a node of a cluster that refuses statements."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,14 @@ class Task:
     slot: int
     seed: int
     database: dict[str, Any]
+
+
+def describe(error: Error) -> str:
+    """Return whether it is a deadlock, the class of an expected error, or all of another."""
+    if not isinstance(error, OperationalError):
+        return repr(error)
+    is_deadlock = is_transient(error) and error.args[0] != NOT_PREPARED
+    return DEADLOCK if is_deadlock else type(error).__name__
 
 
 class LogForwarder(logging.Handler):
@@ -91,6 +109,7 @@ class Writer:
             (2, self.delete),
             (2, self.fork),
             (2, self.delete_fork),
+            (3, self.label),
         ):
             self.actions.append(action)
             self.weights.append(weight)
@@ -161,6 +180,20 @@ class Writer:
             target = self.forks.pop()
             self.call(lambda: self.checkpointer.delete_session(target), "delete", target)
 
+    def label(self) -> None:
+        """Set a label of this slot, or replace all labels of a session that all writers use."""
+        kind = self.random.choice([MERGE_LABELS, REPLACE_LABELS])
+        session_id = LABELLED[kind]
+        token = f"{self.task.number}.{self.calls}"
+        labels = build_labels(self.task.slot, token)
+
+        def set_labels() -> None:
+            found = self.checkpointer.set_labels(session_id, labels, replace=kind == REPLACE_LABELS)
+            if found | labels != found or (kind == REPLACE_LABELS and found != labels):
+                self.pipe.send(("fault", f"{session_id}: {found} after setting {labels}"))
+
+        self.call(set_labels, kind, session_id, token=token)
+
     def newest(self, session_id: str) -> int | None:
         """Return the last step of a session, 0 if it has none, ``None`` if the call failed."""
         found: list[Checkpoint | None] = []
@@ -196,8 +229,7 @@ class Writer:
         except CheckpointerError as error:
             outcome, result = REFUSED, type(error).__name__
         except Error as error:
-            is_deadlock = isinstance(error, OperationalError) and is_transient(error)
-            outcome, result = FAILED, DEADLOCK if is_deadlock else type(error).__name__
+            outcome, result = FAILED, describe(error)
         else:
             outcome = DONE
         self.pipe.send(("end", outcome, result, time.monotonic()))

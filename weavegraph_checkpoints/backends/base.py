@@ -187,6 +187,12 @@ class Backend(Expressions):
                 cursor.execute(f"DELETE FROM {SESSION} WHERE id = %s", [session_id])
         return True
 
+    def claim_labels(self, session_id: str) -> None:
+        """Make other changes of the labels of a locked session conflict with this one.
+
+        Nothing needs to be done where the lock of the session excludes them.
+        """
+
     def prepare_deletion(self, session_ids: Sequence[str]) -> None:
         """Prepare locked sessions right before their last steps and rows are deleted."""
 

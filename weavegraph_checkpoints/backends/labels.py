@@ -38,6 +38,7 @@ def set_labels(
         locked = backend.lock([session_id])
         if not locked or owner not in (None, locked[0].owner):
             raise SessionNotFound(session_id)
+        backend.claim_labels(session_id)
         stored = read_labels(backend, [session_id], backend.get_read_lock()).get(session_id, {})
         merged = {**({} if replace else stored), **changes}
         labels = {key: value for key, value in sorted(merged.items()) if value is not None}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from django.db import IntegrityError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from weavegraph_checkpoints.backends.base import (
     INSERT_KEYFRAME,
@@ -33,6 +35,12 @@ _INSERT = f"{INSERT_STEP} VALUES ({placeholders(COLUMNS)})"
 
 READ_COMMITTED = "read committed"
 DUPLICATE_KEY = 1062
+
+_CLAIM = ""
+"""A key that no label has."""
+
+_cluster_nodes: WeakKeyDictionary[BaseDatabaseWrapper, bool] = WeakKeyDictionary()
+"""Whether each connection is to a node of a Galera cluster."""
 
 
 class MariaDBBackend(Backend):
@@ -167,6 +175,30 @@ class MariaDBBackend(Backend):
                 f" AND origin.id IN ({placeholders(ids)})",
                 [source, target, *ids],
             )
+
+    def claim_labels(self, session_id: str) -> None:
+        """See ``Backend.claim_labels``.
+
+        Nodes of a Galera cluster do not see each other's locks. Transactions conflict only if
+        they write the same key, which changes of different labels do not.
+        """
+        if not self._is_cluster_node():
+            return
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {LABEL} (session_id, `key`, value) VALUES (%s, %s, '')",
+                [session_id, _CLAIM],
+            )
+            cursor.execute(
+                f"{self.delete_labels} WHERE session_id = %s AND `key` = %s", [session_id, _CLAIM]
+            )
+
+    def _is_cluster_node(self) -> bool:
+        """Return whether the server replicates by Galera; one query for each connection."""
+        if self.connection not in _cluster_nodes:
+            rows = self.fetch_all("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
+            _cluster_nodes[self.connection] = [value for _, value in rows] == ["ON"]
+        return _cluster_nodes[self.connection]
 
     def prepare_deletion(self, session_ids: Sequence[str]) -> None:
         """See ``Backend.prepare_deletion``.
