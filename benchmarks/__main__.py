@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import harness, histories, labels, pages, peers, scale, telemetry
+from benchmarks import growth, harness, histories, labels, pages, peers, scale, telemetry
 
 PARTS = {
     "peers": peers.measure_calls,
@@ -20,6 +20,7 @@ PARTS = {
     "pages": pages.measure_pages,
     "serde": pages.measure_serde,
     "telemetry": telemetry.measure_telemetry,
+    "simulation": growth.measure_simulation,
 }
 
 
@@ -40,7 +41,7 @@ def main() -> None:
         for path, text in texts.items():
             if options.quick:
                 print(f"== {path}\n{text}")
-            elif path.suffix == ".svg":
+            elif path.suffix in (".json", ".svg"):
                 path.write_text(text, encoding="utf-8")
             else:
                 is_peers = part == "peers" and path != harness.RESULTS
