@@ -9,7 +9,17 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import galera, harness, histories, labels, pages, peers, scale, telemetry
+from benchmarks import (
+    galera,
+    growth,
+    harness,
+    histories,
+    labels,
+    pages,
+    peers,
+    scale,
+    telemetry,
+)
 
 PARTS = {
     "peers": peers.measure_calls,
@@ -21,6 +31,7 @@ PARTS = {
     "serde": pages.measure_serde,
     "telemetry": telemetry.measure_telemetry,
     "galera": galera.measure_galera,
+    "simulation": growth.measure_simulation,
 }
 
 
@@ -44,7 +55,7 @@ def main() -> None:
         for path, text in texts.items():
             if options.quick:
                 print(f"== {path}\n{text}")
-            elif path.suffix == ".svg":
+            elif path.suffix in (".json", ".svg"):
                 path.write_text(text, encoding="utf-8")
             else:
                 is_peers = part == "peers" and path != harness.RESULTS

@@ -32,8 +32,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 # These packages are optional: do not collect the tests that need them if they are not installed.
-_OPTIONAL = {"api": "rest_framework", "telemetry": "opentelemetry"}
-collect_ignore = [folder for folder, package in _OPTIONAL.items() if not find_spec(package)]
+_OPTIONAL = {
+    "api": "rest_framework",
+    "replica/test_rest.py": "rest_framework",
+    "telemetry": "opentelemetry",
+}
+collect_ignore = [path for path, package in _OPTIONAL.items() if not find_spec(package)]
 # Code that uses no database is tested only once, with SQLite.
 if connection.vendor != "sqlite":
     collect_ignore += ["domain", "serde", "test_importable.py", "test_layers.py"]

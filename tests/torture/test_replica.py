@@ -1,4 +1,4 @@
-"""A streaming replica: which calls read from it, replication lag, and failover without loss."""
+"""A streaming replica: commits that wait for it, and failover without loss."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import InternalError, connections
+from django.db import connections
 
-from tests.builders import a_history, save_history
-from tests.docs.code_blocks import run_block
-from tests.docs.markdown import page
+from tests.replica.documented import CheckpointRouter
 from tests.scratch import migrate
 from tests.servers import PostgresReplica, PostgresServer, temporary_server
-from tests.service.statements import captured
 from tests.strategies import a_checkpoint
 from tests.torture.conftest import Report
 from tests.torture.supervisor import Supervisor
@@ -56,7 +53,7 @@ def routed(
 ) -> Iterator[DjangoCheckpointer]:
     """A checkpointer that uses the documented router."""
     with django_db_blocker.unblock(), aliases(primary, replica):
-        settings.DATABASE_ROUTERS = [documented_router()]
+        settings.DATABASE_ROUTERS = [CheckpointRouter()]
         yield DjangoCheckpointer()
         for session_id in DjangoCheckpointer("primary").list_sessions():
             DjangoCheckpointer("primary").delete_session(session_id)
@@ -66,85 +63,6 @@ def routed(
 def aliases(primary: PostgresServer, replica: PostgresReplica) -> Iterator[None]:
     with primary.alias("primary"), replica.alias("replica"):
         yield
-
-
-def documented_router() -> Any:
-    (block,) = [each for each in page("reliability").blocks if "class Checkp" in each.text]
-    namespace: dict[str, Any] = {}
-    run_block(block, page("reliability"), namespace)
-    namespace["PRIMARY"] = "primary"
-    return namespace["CheckpointRouter"]()
-
-
-def asked(call: Any) -> set[str]:
-    """Return the aliases on which a call executed statements."""
-    with captured("primary") as on_primary, captured("replica") as on_replica:
-        call()
-    found = {"primary": on_primary, "replica": on_replica}
-    return {alias for alias, statements in found.items() if len(statements)}
-
-
-def test_the_router_sends_histories_to_the_replica(
-    routed: DjangoCheckpointer, replica: PostgresReplica
-) -> None:
-    history = save_history(routed, "session", range(1, 6))
-    replica.catch_up()
-    assert asked(lambda: routed.query_steps("session")) == {"replica"}
-    assert asked(routed.list_sessions) == {"replica"}
-    for call in (
-        lambda: routed.load_latest("session"),
-        lambda: routed.load("session", 1),
-        lambda: routed.save(a_checkpoint("session", 6)),
-        lambda: routed.save_with_concurrency_check(a_checkpoint("session", 7), 6),
-        lambda: routed.fork_session("session", "fork"),
-        lambda: routed.delete_session("fork"),
-    ):
-        assert asked(call) == {"primary"}
-    assert list(reversed(history)) == list(routed.query_steps("session").checkpoints)[-5:]
-
-
-def test_a_lagging_replica_is_never_resumed_from(
-    routed: DjangoCheckpointer, replica: PostgresReplica
-) -> None:
-    save_history(routed, "session", [1])
-    replica.catch_up()
-    replica.execute("SELECT pg_wal_replay_pause()")
-    try:
-        (second,) = a_history("session", [2])
-        routed.save_with_concurrency_check(second, 1)
-        routed.save(a_checkpoint("other", 1))
-        assert [kept.step for kept in routed.query_steps("session").checkpoints] == [1]
-        assert routed.list_sessions() == ["session"]
-        latest = routed.load_latest("session")
-        assert latest is not None
-        assert (latest.step, latest.state) == (2, second.state)
-        assert routed.load("session", 2) == second
-        own = DjangoCheckpointer("primary")
-        assert own.query_steps("session").checkpoints[0] == second
-        assert sorted(own.list_sessions()) == ["other", "session"]
-        behind = DjangoCheckpointer("replica").load_latest("session")
-        assert behind is not None
-        assert behind.step == 1
-    finally:
-        replica.execute("SELECT pg_wal_replay_resume()")
-    replica.catch_up()
-    assert routed.query_steps("session").checkpoints[0] == second
-    assert sorted(routed.list_sessions()) == ["other", "session"]
-
-
-def test_a_replica_refuses_writes(routed: DjangoCheckpointer, replica: PostgresReplica) -> None:
-    save_history(routed, "session", [1])
-    replica.catch_up()
-    behind = DjangoCheckpointer("replica")
-    for call in (
-        lambda: behind.save(a_checkpoint("session", 2)),
-        lambda: behind.save(a_checkpoint("new", 1)),
-        lambda: behind.fork_session("session", "fork"),
-        lambda: behind.delete_session("session"),
-    ):
-        with pytest.raises(InternalError, match="read-only transaction"):
-            call()
-    assert behind.load("session", 1) is not None
 
 
 @contextmanager

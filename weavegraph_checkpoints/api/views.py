@@ -111,9 +111,17 @@ class BaseView(APIView):
 
     def get_session(self) -> dict[str, Any]:
         """Return the session in the URL. Raises ``SessionNotFound``."""
-        session: dict[str, Any] | None = self.get_sessions().filter(pk=self.session_id).first()
+        return self.read_session(self.session_id)
+
+    def read_session(self, session_id: str) -> dict[str, Any]:
+        """Return a session from the database for writes. Raises ``SessionNotFound``.
+
+        A replica may not have it yet: a URL that a response contained must not be a 404.
+        """
+        sessions = self.get_sessions().using(router.db_for_write(Session))
+        session: dict[str, Any] | None = sessions.filter(pk=session_id).first()
         if session is None:
-            raise SessionNotFound(self.session_id)
+            raise SessionNotFound(session_id)
         return session
 
     def get_checkpoint(self, step: int) -> Checkpoint:

@@ -77,7 +77,7 @@ class SessionViewSet(
 
     def get_object(self) -> Any:
         session = self.get_session()
-        self._add_labels([session], router.db_for_read(Session))
+        self._add_labels([session], router.db_for_write(Session))
         return session
 
     def paginate_queryset(self, queryset: Any) -> Any:
@@ -95,7 +95,7 @@ class SessionViewSet(
         labels = self.checkpointer.set_labels(
             self.session_id, changes or {}, replace=changes is None
         )
-        session = self._get_written_session(self.session_id)
+        session = self.get_session()
         return Response(self.get_serializer({**session, "labels": labels}).data)
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -127,7 +127,7 @@ class SessionViewSet(
         with refuse_invalid_json():
             fork = serde.loads_as(Fork, body)
         self.checkpointer.fork_session(self.session_id, fork.target, at_step=fork.at_step)
-        session = self._get_written_session(fork.target)
+        session = self.read_session(fork.target)
         self._add_labels([session], router.db_for_write(Session))
         data = self.get_serializer(session).data
         return Response(data, status.HTTP_201_CREATED, headers={"Location": data["url"]})
@@ -143,14 +143,6 @@ class SessionViewSet(
         """Return the body that prefills the form of the browsable API."""
         is_fork = "post" in (self.action_map or {})
         return {"target": "", "at_step": None} if is_fork else EXAMPLE_PATCH
-
-    def _get_written_session(self, session_id: str) -> dict[str, Any]:
-        """Return a session from the database that it was written to. A replica may lag."""
-        sessions = self.get_sessions().using(router.db_for_write(Session))
-        session: dict[str, Any] | None = sessions.filter(pk=session_id).first()
-        if session is None:
-            raise SessionNotFound(session_id)
-        return session
 
     def _add_labels(self, sessions: Sequence[dict[str, Any]], using: str) -> None:
         """Add the labels to rows of sessions. One query, if there are any."""
