@@ -30,8 +30,8 @@ PARTS = {
     "pages": pages.measure_pages,
     "serde": pages.measure_serde,
     "telemetry": telemetry.measure_telemetry,
-    "galera": galera.measure_galera,
     "simulation": growth.measure_simulation,
+    "galera": galera.measure_galera,
 }
 
 
