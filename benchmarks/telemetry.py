@@ -113,8 +113,7 @@ def _build_savers(variant: str) -> dict[str, Any]:
         def load_latest(self, session_id: str) -> Checkpoint | None:
             if not is_session_id(session_id):
                 return None
-            found = history.read_latest(self._for_write(), session_id, self.owner)
-            return None if found is None else found[0]
+            return history.read_latest(self._for_write(), session_id, self.owner)
 
     return {BEFORE: Before(), variant: DjangoCheckpointer()}
 
