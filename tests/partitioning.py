@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.docs.markdown import page
+
+PHASES = ("create", "lock", "copy", "compare", "copy again", "swap", "give up")
+"""The blocks of SQL of the page, in their order."""
+MAX_ATTEMPTS = 60
+"""How often a block is run that fails because of its lock timeout."""
 
 
 def is_wanted() -> bool:
@@ -13,32 +19,33 @@ def is_wanted() -> bool:
     return getattr(settings, "WEAVEGRAPH_TEST_PARTITIONED", False)
 
 
-def create_partitions(connection: BaseDatabaseWrapper) -> None:
-    """Create the partitioned tables beside the others: what is written is copied from now on."""
-    execute(connection, _read_blocks()[0])
-
-
-def copy(connection: BaseDatabaseWrapper) -> None:
-    """Copy all sessions."""
-    execute(connection, *_read_blocks()[1].splitlines())
-
-
-def swap(connection: BaseDatabaseWrapper) -> None:
-    """Give the partitioned tables the names of the others, which are dropped."""
-    execute(connection, _read_blocks()[2])
-
-
 def partition(connection: BaseDatabaseWrapper) -> None:
     """Partition the tables of steps and keyframes, with what they contain."""
-    for step in (create_partitions, copy, swap):
-        step(connection)
+    run(connection, *PHASES[:-1])
 
 
-def execute(connection: BaseDatabaseWrapper, *statements: str) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
+def run(connection: BaseDatabaseWrapper, *phases: str) -> None:
+    """Run blocks of the page; like a person, run one again that could not get its locks."""
+    blocks = [block.text for block in page("scale-out").blocks if block.language == "sql"]
+    texts = dict(zip(PHASES, blocks, strict=True))
+    for phase in phases:
+        # CALL and VACUUM are not allowed in a transaction.
+        is_script = phase in ("copy", "copy again")
+        for statement in texts[phase].splitlines() if is_script else [texts[phase]]:
+            _execute(connection, statement)
 
 
-def _read_blocks() -> list[str]:
-    return [block.text for block in page("scale-out").blocks if block.language == "sql"]
+def _execute(connection: BaseDatabaseWrapper, statement: str) -> None:
+    for attempt in range(MAX_ATTEMPTS):
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute(statement)
+            except OperationalError as error:
+                cursor.execute("ROLLBACK")
+                if "lock timeout" not in str(error) or attempt == MAX_ATTEMPTS - 1:
+                    raise
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            else:
+                return

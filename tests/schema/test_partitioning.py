@@ -13,7 +13,7 @@ from django.apps import apps
 from django.db import connections, migrations, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import ProjectState
-from django.db.utils import ProgrammingError
+from django.db.utils import DatabaseError, OperationalError, ProgrammingError
 
 from tests import partitioning
 from tests.builders import everything_stored, save_history, wrong_snapshots
@@ -28,6 +28,8 @@ from weavegraph_checkpoints.pruning import prune
 pytestmark = [pytest.mark.vendor("postgresql"), pytest.mark.usefixtures("changes")]
 
 APP = "weavegraph_checkpoints"
+COPIED = ["create", "lock", "copy", "compare"]
+REST = ["copy", "compare", "copy again", "swap"]
 
 
 @pytest.fixture
@@ -46,6 +48,29 @@ def filled(scratch: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
 
 def read_keyframes() -> list[tuple[object, ...]]:
     return list(Keyframe.objects.using("scratch").order_by("session_id", "id").values_list())
+
+
+def read_columns(connection: BaseDatabaseWrapper) -> list[tuple[object, ...]]:
+    """Return the columns of steps and keyframes: name, type, null, collation, compression."""
+    return query(
+        connection,
+        "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull,"
+        " attidentity::text, attcollation, attcompression::text FROM pg_attribute"
+        " WHERE attnum > 0 AND attrelid = ANY (%s::regclass[]) ORDER BY attrelid::regclass::text,"
+        " attnum",
+        [Step._meta.db_table, Keyframe._meta.db_table],
+    )
+
+
+def read_schema(connection: BaseDatabaseWrapper) -> list[tuple[object, ...]]:
+    """Return the names of everything in the schema."""
+    return query(
+        connection,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
+        " UNION ALL SELECT conname FROM pg_constraint ORDER BY 1",
+    )
 
 
 def assert_sound(connection: BaseDatabaseWrapper) -> None:
@@ -121,9 +146,9 @@ def wait_for_more(kept: list[tuple[str, int]]) -> None:
 
 def test_nothing_is_lost_of_what_is_saved_meanwhile(filled: BaseDatabaseWrapper) -> None:
     with writers(4) as kept:
-        for change in (partitioning.create_partitions, partitioning.copy, partitioning.swap):
+        for phase in partitioning.PHASES[:-1]:
             wait_for_more(kept)
-            change(filled)
+            partitioning.run(filled, phase)
         wait_for_more(kept)
     stored = set(Step.objects.using("scratch").values_list("session", "step"))
     assert stored >= set(kept)
@@ -132,24 +157,94 @@ def test_nothing_is_lost_of_what_is_saved_meanwhile(filled: BaseDatabaseWrapper)
 
 def test_a_copy_that_was_interrupted_is_continued(filled: BaseDatabaseWrapper) -> None:
     before = everything_stored("scratch")
-    partitioning.create_partitions(filled)
+    partitioning.run(filled, "create", "lock")
     execute(filled, "SELECT weavegraph_copy(ARRAY['fork', 'long', 'short 3'])")
-    partitioning.copy(filled)
-    partitioning.copy(filled)
-    partitioning.swap(filled)
+    partitioning.run(filled, "copy", "copy", "compare", "copy again", "swap")
     assert everything_stored("scratch") == before
     assert_sound(filled)
 
 
-def test_a_copy_that_misses_a_row_is_not_taken(filled: BaseDatabaseWrapper) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM weavegraph_step_new WHERE session_id = 'short 3' AND step = 1",
+        "UPDATE weavegraph_step_new SET state = '{}' WHERE session_id = 'short 3' AND step = 1",
+        "UPDATE weavegraph_keyframe_new SET state = '{}' WHERE session_id = 'long'",
+        "INSERT INTO weavegraph_copied VALUES ('new')",
+    ],
+)
+def test_a_copy_that_differs_is_not_taken(damage: str, filled: BaseDatabaseWrapper) -> None:
+    partitioning.run(filled, "create", "lock", "copy")
+    save_history(DjangoCheckpointer("scratch"), "new", [1])
     before = everything_stored("scratch")
-    partitioning.create_partitions(filled)
-    partitioning.copy(filled)
-    execute(filled, "DELETE FROM weavegraph_step_new WHERE session_id = 'short 3' AND step = 1")
-    with pytest.raises(ProgrammingError, match="the copy is not complete"):
-        partitioning.swap(filled)
-    execute(filled, "ROLLBACK")
+    execute(filled, damage)
+    with pytest.raises(DatabaseError, match="the copy is not complete"):
+        partitioning.run(filled, "compare")
+    with pytest.raises(ProgrammingError, match="weavegraph_compared"):
+        partitioning.run(filled, "swap")
     assert everything_stored("scratch") == before
+
+
+def test_a_write_that_does_not_see_the_copy_is_refused(filled: BaseDatabaseWrapper) -> None:
+    partitioning.run(filled, "create", "lock")
+    other = filled.copy("scratch")
+    with other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT 1 FROM weavegraph_copied")
+        partitioning.run(filled, "copy")
+        with pytest.raises(OperationalError, match="could not serialize"):
+            cursor.execute(
+                "UPDATE weavegraph_checkpoints_step SET state_bytes = 7"
+                " WHERE session_id = 'short 3' AND step = 1"
+            )
+    other.close()
+    partitioning.run(filled, *REST)
+    assert_sound(filled)
+
+
+@pytest.mark.parametrize(("done", "phase"), [(["create"], "lock"), (COPIED, "swap")])
+def test_a_long_transaction_in_the_way_changes_nothing(
+    done: list[str], phase: str, filled: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partitioning.run(filled, *done)
+    monkeypatch.setattr(partitioning, "MAX_ATTEMPTS", 1)
+    other = filled.copy("scratch")
+    with other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(
+            "UPDATE weavegraph_checkpoints_step SET ran_nodes = '[\"x\"]' WHERE step = 1"
+        )
+        with pytest.raises(OperationalError, match="lock timeout"):
+            partitioning.run(filled, phase)
+        cursor.execute("COMMIT")
+    other.close()
+    partitioning.run(filled, phase, *(REST if phase == "lock" else []))
+    first_steps = Step.objects.using("scratch").filter(step=1)
+    assert all(step.ran_nodes == ["x"] for step in first_steps)
+    assert_sound(filled)
+
+
+@pytest.mark.parametrize("done", [["create"], ["create", "lock"], COPIED])
+def test_giving_up_leaves_what_was(done: list[str], filled: BaseDatabaseWrapper) -> None:
+    before, schema = everything_stored("scratch"), read_schema(filled)
+    partitioning.run(filled, *done, "give up")
+    assert (everything_stored("scratch"), read_schema(filled)) == (before, schema)
+    partitioning.partition(filled)
+    assert_sound(filled)
+
+
+def test_the_ids_of_steps_go_on(filled: BaseDatabaseWrapper) -> None:
+    last = max(Step.objects.using("scratch").values_list("pk", flat=True))
+    partitioning.partition(filled)
+    save_history(DjangoCheckpointer("scratch"), "new", [1])
+    assert Step.objects.using("scratch").get(session="new").pk > last
+
+
+def test_the_columns_are_the_same(filled: BaseDatabaseWrapper) -> None:
+    before = read_columns(filled)
+    partitioning.partition(filled)
+    assert read_columns(filled) == before
+    assert any(column[-1] == "l" for column in before)
 
 
 def test_what_migrations_may_still_do(filled: BaseDatabaseWrapper) -> None:

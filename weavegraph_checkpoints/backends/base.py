@@ -281,9 +281,10 @@ class Backend(Expressions):
             cursor.execute(
                 "SELECT id, session_id, root_id, previous_id,"
                 f" {self.json_as_text('state')} FROM {KEYFRAME} WHERE session_id = %s"
-                f" AND root_id = (SELECT root_id FROM {KEYFRAME} WHERE id = %s {lock})"
+                f" AND root_id = (SELECT root_id FROM {KEYFRAME}"
+                f" WHERE session_id = %s AND id = %s {lock})"
                 f" AND id >= %s{condition} ORDER BY id DESC {lock}",
-                [session_id, key, key, *parameters],
+                [session_id, session_id, key, key, *parameters],
             )
             return list(map(KeyframeRow._make, cursor.fetchall()))
 

@@ -117,10 +117,10 @@ class CompactionStatements:
         sql = f"SELECT 1 FROM {KEYFRAME} WHERE id = %s AND session_id = %s"
         return bool(self.backend.fetch_all(sql, [keyframe_id, session_id]))
 
-    def has_next(self, keyframe_id: int) -> bool:
-        """Return whether another keyframe follows a keyframe."""
-        sql = f"SELECT 1 FROM {KEYFRAME} WHERE previous_id = %s"
-        return bool(self.backend.fetch_all(sql, [keyframe_id]))
+    def has_next(self, session_id: str, keyframe_id: int) -> bool:
+        """Return whether another keyframe follows a keyframe of a session."""
+        sql = f"SELECT 1 FROM {KEYFRAME} WHERE previous_id = %s AND session_id = %s"
+        return bool(self.backend.fetch_all(sql, [keyframe_id, session_id]))
 
     def get_keyframe_sizes(self, session_id: str) -> dict[int, int]:
         """Return the size of each keyframe of a session by id."""

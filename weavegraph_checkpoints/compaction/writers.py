@@ -22,7 +22,8 @@ class DryRunWriter:
 
     def insert_keyframe(self, row: KeyframeRow) -> bool:
         """See ``Writer``."""
-        if row.previous_id is not None and self.statements.has_next(row.previous_id):
+        previous_id = row.previous_id
+        if previous_id is not None and self.statements.has_next(self.session_id, previous_id):
             return False
         self.saved_bytes -= len(row.state)
         return True

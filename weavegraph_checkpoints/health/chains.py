@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from weavegraph_checkpoints.backends.batching import batched
+from weavegraph_checkpoints.backends.rows import StepKey
 from weavegraph_checkpoints.health.sql import HealthStatements, KeyframeLink, StepHeader
 
 BASES_BATCH_SIZE = 200
@@ -33,28 +35,32 @@ def find_broken_chains(
 
 def _find_reasons(
     statements: HealthStatements, headers: Sequence[StepHeader]
-) -> dict[tuple[str, int], str]:
-    base_ids = sorted({header.base_id for header in headers if header.base_id is not None})
-    owners: dict[int, str] = {}
-    broken_at: dict[int, int] = {}
-    chains = groupby(statements.get_chains(base_ids), lambda link: (link.session_id, link.root_id))
+) -> dict[StepKey, str]:
+    wanted = sorted({(header.session_id, header.base_id or 0) for header in headers})
+    bases: dict[str, list[int]] = defaultdict(list)
+    for session_id, base_id in wanted:
+        bases[session_id].append(base_id)
+    breaks: dict[tuple[str, int], int | None] = {}
+    chains = groupby(statements.get_chains(bases), lambda link: (link.session_id, link.root_id))
     for (session_id, _), links in chains:
         chain = list(links)
         end = _find_break(chain)
         for link in chain:
-            owners[link.id] = session_id
-            if end is not None and link.id <= end:
-                broken_at[link.id] = end
+            is_broken = end is not None and link.id <= end
+            breaks[session_id, link.id] = end if is_broken else None
+    missing = [base_id for session_id, base_id in wanted if (session_id, base_id) not in breaks]
+    owners = statements.get_owners(missing) if missing else {}
     reasons = {}
     for header in headers:
         base_id = header.base_id or 0
-        owner = owners.get(base_id)
-        if owner is None:
+        base = header.session_id, base_id
+        if base in breaks:
+            if breaks[base] is not None:
+                reasons[header.key] = f"the chain of keyframes is broken at {breaks[base]}"
+        elif base_id in owners:
+            reasons[header.key] = f"keyframe {base_id} is of session {owners[base_id]!r}"
+        else:
             reasons[header.key] = f"keyframe {base_id} is missing"
-        elif owner != header.session_id:
-            reasons[header.key] = f"keyframe {base_id} is of session {owner!r}"
-        elif base_id in broken_at:
-            reasons[header.key] = f"the chain of keyframes is broken at {broken_at[base_id]}"
     return reasons
 
 

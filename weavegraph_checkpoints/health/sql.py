@@ -218,20 +218,28 @@ class HealthStatements:
         )
         return None if row is None else row[0]
 
-    def get_chains(self, base_ids: Sequence[int]) -> list[KeyframeLink]:
-        """Return all keyframes on the chains of these, from the root of each chain on."""
-        roots = (
-            f"SELECT DISTINCT session_id, root_id FROM {KEYFRAME}"
-            f" WHERE id IN ({placeholders(base_ids)})"
+    def get_chains(self, bases: Mapping[str, Sequence[int]]) -> list[KeyframeLink]:
+        """Return all keyframes on the chains of some, from the root of each chain on.
+
+        ``bases`` holds the ids of keyframes by session.
+        """
+        among = " OR ".join(
+            f"(session_id = %s AND id IN ({placeholders(ids)}))" for ids in bases.values()
         )
+        roots = f"SELECT DISTINCT session_id, root_id FROM {KEYFRAME} WHERE {among}"
         rows = self.backend.fetch_all(
             "SELECT link.session_id, link.root_id, link.id, link.previous_id"
             f" FROM ({roots}) AS roots JOIN {KEYFRAME} AS link"
             " ON link.session_id = roots.session_id AND link.root_id = roots.root_id"
             " ORDER BY link.session_id, link.root_id, link.id DESC",
-            base_ids,
+            [value for session_id, ids in bases.items() for value in (session_id, *ids)],
         )
         return list(map(KeyframeLink._make, rows))
+
+    def get_owners(self, keyframe_ids: Sequence[int]) -> dict[int, str]:
+        """Return the session of each of these keyframes that exists; no step should need it."""
+        sql = f"SELECT id, session_id FROM {KEYFRAME} WHERE id IN ({placeholders(keyframe_ids)})"
+        return dict(self.backend.fetch_all(sql, keyframe_ids))
 
     def get_orphans(self, table: str, after: str, limit: int) -> list[tuple[str, int]]:
         """Return the next ids of missing sessions that rows of a table refer to, and how many."""
