@@ -10,21 +10,15 @@ from urllib.parse import quote
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import Client
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.admin.example_runs import body, session_urls
 from tests.builders import everything_stored, save_history
 from tests.domain.test_labels import VALUES
-from tests.strategies import storable_text
-from weavegraph_checkpoints.admin.labels import format_label, parse_lines, parse_terms
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
-from weavegraph_checkpoints.exceptions import InvalidLabel
 from weavegraph_checkpoints.models import Label, Session
 
 SCRIPT = "<script>alert(1)</script>"
 LIST = session_urls.get_changelist_url()
-VALUE = st.sampled_from(VALUES) | storable_text(max_size=255)
 
 
 @pytest.fixture
@@ -44,76 +38,6 @@ def get_listed_ids(client: Client, **query: Any) -> list[str]:
     return sorted(session.pk for session in response.context["cl"].result_list)
 
 
-class TestText:
-    @given(value=VALUE)
-    def test_what_is_formatted_is_parsed(self, value: str) -> None:
-        text = format_label("key", value)
-        assert text.isprintable()
-        assert parse_terms(f"  {text} other=1 ") == [("key", value), ("other", "1")]
-        assert parse_lines(f"\r\n{text}\r\nother=1\n") == [("key", value), ("other", "1")]
-
-    @pytest.mark.parametrize(
-        ("text", "pairs"),
-        [
-            ("a=1", [("a", "1")]),
-            ("a=1 b=2", [("a", "1"), ("b", "2")]),
-            ("a=", [("a", "")]),
-            ("a= b=", [("a", ""), ("b", "")]),
-            ("a=b=c", [("a", "b=c")]),
-            ('a="b c"\tb=1', [("a", "b c"), ("b", "1")]),
-            (r'a="\u00e9\""', [("a", 'é"')]),
-            *[
-                (text, None)
-                for text in (
-                    "",
-                    " ",
-                    "run-1",
-                    "a=1 run-1",
-                    "=1",
-                    "a b=1",
-                    'a="b',
-                    'a="b"c',
-                    r'a="\x"',
-                    r'a="\ud800"',
-                    r'a="\u0000"',
-                    "a=" + "x" * 256,
-                    "é=1",
-                    "k" * 64 + "=1",
-                    " ".join(f"k{number}=" for number in range(65)),
-                )
-            ],
-        ],
-    )
-    def test_terms(self, text: str, pairs: list[tuple[str, str]] | None) -> None:
-        assert parse_terms(text) == pairs
-
-    @pytest.mark.parametrize(
-        ("text", "pairs"),
-        [
-            ("", []),
-            ("\n\r\n \n", []),
-            ("a = two words \nb=", [("a", "two words"), ("b", "")]),
-            ('a=" x "', [("a", " x ")]),
-            ("a=1\u2028", [("a", "1")]),
-            ('a=x"y', [("a", 'x"y')]),
-        ],
-    )
-    def test_lines(self, text: str, pairs: list[tuple[str, str]]) -> None:
-        assert parse_lines(text) == pairs
-
-    @pytest.mark.parametrize("line", ["a", "=1", "a b=1", 'a="b', 'a="b" c', "a=" + "x" * 256])
-    def test_a_bad_line_is_named(self, line: str) -> None:
-        with pytest.raises(InvalidLabel) as caught:
-            parse_lines(f"fine=1\n{line}")
-        assert caught.value.path == line
-
-    def test_long_texts_are_parsed_in_linear_time(self) -> None:
-        for text in ("a" * 100_000, 'a="' + "\\" * 100_000, "a=1 " * 20_000, " " * 100_000):
-            parse_terms(text)
-            with pytest.raises(InvalidLabel):
-                parse_lines(f"{text} =")
-
-
 class TestList:
     def test_the_column_appears_with_the_first_label(
         self, admin_client: Client, service: DjangoCheckpointer
@@ -130,7 +54,7 @@ class TestList:
         cell = next(each for each in cells if "4712" in each)
         names = [unescape(name) for name in re.findall(r"<bdi>(.*?)</bdi>", cell)]
         assert names == ["customer=4712", "env=test", "m=1"]
-        assert cell.endswith(" +1")
+        assert cell.endswith(" <span>+1</span>")
         links = [unescape(link) for link in re.findall(r'href="(.*?)"', cell)]
         assert sorted(get_linked(admin_client, links[1])) == ["a", "b"]
         assert SCRIPT not in html
@@ -161,6 +85,23 @@ class TestList:
         html = body(admin_client.get(LIST, {"label": "note:two words", "status": "resumable"}))
         assert "By label" in html
         assert "note=&quot;two words&quot;" in html
+
+    def test_the_active_filters_are_named(
+        self, admin_client: Client, service: DjangoCheckpointer
+    ) -> None:
+        assert admin_client.get(LIST).context["cl"].active_filters == []
+        response = admin_client.get(LIST, {"label": "note:two words", "forked": "no"})
+        assert response.context["cl"].active_filters == [
+            ("label", 'note="two words"'),
+            ("origin", "not forked"),
+        ]
+        response = admin_client.get(LIST, {"label": "none", "forked": "none"})
+        assert response.context["cl"].active_filters == []
+
+    def test_a_session_without_labels_has_an_empty_cell(
+        self, admin_client: Client, service: DjangoCheckpointer
+    ) -> None:
+        assert '<td class="field-labels"></td>' in body(admin_client.get(LIST, {"q": "c"}))
 
     @pytest.mark.parametrize(
         ("text", "found"),

@@ -32,7 +32,7 @@ QUERIES = {
     "follow": 5,
     "step": 6,
     "value": 3,
-    "compare": 10,
+    "compare": 9,
     "raw": 2,
     "log": 3,
     "fork": 1,
@@ -58,9 +58,7 @@ def count_queries(client: Client, session_id: str, count: int) -> dict[str, int]
     numbers = {}
     for name, url in get_urls(session_id, count).items():
         client.get(url)
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
+        with CaptureQueriesContext(connection) as captured:
             assert client.get(url).status_code == 200
         numbers[name] = len(captured) - SIGNED_IN
     return numbers

@@ -1,4 +1,4 @@
-"""axe finds no accessibility violations in our markup, on any page, in either theme."""
+"""axe finds no accessibility violations in our markup, on any page, in either theme and width."""
 
 from __future__ import annotations
 
@@ -51,9 +51,19 @@ def run_axe(page: Page) -> list[tuple[bool, str, str]]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("theme", "width", "script"),
+    [
+        ("light", 1440, True),
+        ("dark", 1440, False),
+        ("light", 360, False),
+        ("dark", 360, True),
+    ],
+)
 @pytest.mark.usefixtures("runs")
-def test_axe_finds_nothing_on_our_pages(open_page: Opener, theme: str) -> None:
+def test_axe_finds_nothing_on_our_pages(
+    open_page: Opener, theme: str, width: int, script: bool
+) -> None:
     urls = [
         session_urls.get_changelist_url(),
         f"{session_urls.get_changelist_url()}?q=nothing",
@@ -76,7 +86,7 @@ def test_axe_finds_nothing_on_our_pages(open_page: Opener, theme: str) -> None:
         session_urls.get_url("delete", "run"),
         session_urls.get_url("history", "fork"),
     ]
-    page = open_page(urls[0], theme=theme)
+    page = open_page(urls[0], theme=theme, width=width, script=script)
     ours, stock = [], {}
     for url in urls:
         page.goto(url)

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.browser
 
 POLL = 2_000
 MARK = "window.isSamePage = true"
+HIDDEN_TO_THE_LEFT = "(each) => each.scrollWidth - each.clientWidth + each.scrollLeft"
+"""The width that a region hides to the left, if it begins at its right edge."""
 
 
 def save(step: int, session_id: str = "run", **fields: Any) -> None:
@@ -101,7 +103,8 @@ def test_scroll_focus_and_selection_are_kept(open_page: Opener) -> None:
     page.get_by_role("radio", name="To 50", exact=True).check()
     page.get_by_label("Go to step").fill("12")
     region = page.locator(".weave-grid").locator("..")
-    region.evaluate("(element) => { element.scrollLeft = 30; }")
+    region.evaluate("(element) => { element.scrollLeft = -30; }")
+    hidden = region.evaluate(HIDDEN_TO_THE_LEFT)
     link = page.locator("#weave-step-35")
     link.focus()
     link.scroll_into_view_if_needed()
@@ -114,21 +117,46 @@ def test_scroll_focus_and_selection_are_kept(open_page: Opener) -> None:
     assert page.get_by_label("Go to step").input_value() == "12"
     assert page.evaluate("document.activeElement.id") == "weave-step-35"
     assert abs(link.evaluate("(element) => element.getBoundingClientRect().top") - top) < 2
-    assert region.evaluate("(element) => element.scrollLeft") == 30
+    assert region.evaluate(HIDDEN_TO_THE_LEFT) == hidden > 0
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_the_same_columns_stay_visible_when_the_weave_grows(open_page: Opener) -> None:
+    create_session_with_steps("run", 40)
+    page = open_page(session_urls.get_session_url("run"), width=360)
+    follow(page)
+    region = page.locator(".weave-grid").locator("..")
+    region.evaluate("(element) => { element.scrollLeft = -300; }")
+    column = get_column(page, 25)
+    save(41)
+    wait_for_status(page, "Step 41, resumable")
+    assert abs(get_column(page, 25) - column) < 2
 
 
 @pytest.mark.usefixtures("running")
 def test_the_weave_stays_at_its_end(open_page: Opener) -> None:
     page = open_page(session_urls.get_session_url("run"), width=360)
     region = page.locator(".weave-grid").locator("..")
-    is_at_end = (
-        "(each) => each.scrollLeft > 0 && each.scrollLeft + each.clientWidth > each.scrollWidth - 2"
-    )
-    assert region.evaluate(is_at_end)
+    right = region.evaluate("(each) => each.getBoundingClientRect().right")
+    assert right - 40 < get_column(page, 60) < right
     follow(page)
     save(61)
     wait_for_status(page, "Step 61, resumable")
-    assert region.evaluate(is_at_end)
+    assert right - 40 < get_column(page, 61) < right
+
+
+@pytest.mark.usefixtures("running")
+def test_the_weave_begins_at_its_end_without_script(open_page: Opener) -> None:
+    page = open_page(session_urls.get_session_url("run"), width=360, script=False)
+    assert 200 < get_column(page, 60) < 360
+    names = page.locator(".weave-grid tbody th").first
+    assert names.evaluate("(each) => each.getBoundingClientRect().left") < 30
+
+
+def get_column(page: Page, step: int) -> float:
+    """Return the left edge of the column of a step in the weave."""
+    link = page.locator(f".weave-grid thead a[href$='/steps/{step}/']")
+    return float(link.evaluate("(each) => each.getBoundingClientRect().left"))
 
 
 @pytest.mark.usefixtures("transactional_db")

@@ -12,6 +12,7 @@ from tests.browser.conftest import Opener, get_horizontal_overflow
 from tests.strategies import an_error_event
 from weavegraph_checkpoints import Checkpoint, Message, VersionedState
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
+from weavegraph_checkpoints.models import Session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -52,7 +53,7 @@ def run(transactional_db: None) -> None:
                 step=step,
                 state=state,
                 frontier=[NODES[step % 3]],
-                versions_seen={},
+                versions_seen={node: {"messages": step - 1, "extra": 1} for node in NODES},
                 ran_nodes=[NODES[(step + 2) % 3]],
                 skipped_nodes=NODES[1:],
                 updated_channels=["messages", "extra"],
@@ -118,6 +119,7 @@ def test_opened_pages_do_not_scroll_sideways(open_page: Opener, width: int) -> N
     page.evaluate("document.querySelectorAll('#content details').forEach((d) => d.open = true)")
     assert get_horizontal_overflow(page) <= 0
     assert page.evaluate(ESCAPES, ".weave-page .weave-text, .weave-changed-extras li") == []
+    assert page.evaluate(ESCAPES, ".weave-scroll-region:has(> .weave-versions-seen)") == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -137,6 +139,10 @@ def test_on_a_phone_nothing_important_is_hidden_to_the_right(open_page: Opener, 
     assert page.evaluate(ESCAPES, ".weave-grid tbody th > a") == []
     names = page.locator(".weave-grid tbody th > a").all_inner_texts()
     assert set(names) == set(NODES)
+    assert get_top(page, ".weave-error-note") < get_top(page, ".weave-main-property")
+    radios = page.locator(".weave-steps tbody tr").first.get_by_role("radio")
+    tops = [radio.bounding_box() for radio in radios.all()]
+    assert [box and box["y"] for box in tops] == [tops[0] and tops[0]["y"]] * 2
     card = page.locator(".weave-steps tbody tr").nth(12)
     assert " ".join(card.inner_text().split()).startswith("Step 8 ")
     assert "Errors 1 +1" in " ".join(card.inner_text().split())
@@ -170,3 +176,46 @@ def test_the_labels_of_cards_are_not_shown_in_tables(open_page: Opener) -> None:
     labels = page.locator("#result_list .weave-card-label").all()
     assert labels
     assert not any(label.is_visible() for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("width", "last_column"),
+    [(1600, "origin"), (1440, "origin"), (1300, "origin"), (1100, "updated")],
+)
+@pytest.mark.usefixtures("run")
+def test_a_desktop_shows_what_identifies_a_run_without_scrolling(
+    open_page: Opener, width: int, last_column: str
+) -> None:
+    DjangoCheckpointer().set_labels(RUN, {"customer": "4711", "env": "staging", "team": "returns"})
+    page = open_page(session_urls.get_changelist_url(), width=width)
+    page.evaluate("document.querySelector('#toggle-nav-sidebar').click()")
+    page.wait_for_function("!document.querySelector('#main').classList.contains('shifted')")
+    region = page.locator("#changelist .results").bounding_box()
+    last = page.locator(f"#result_list thead .column-{last_column}").bounding_box()
+    assert region is not None
+    assert last is not None
+    assert last["x"] + last["width"] <= region["x"] + region["width"]
+    hidden = page.locator("#result_list thead th:not(:visible)").count()
+    assert hidden == {1600: 0, 1440: 1}.get(width, 2)
+    assert page.locator("#result_list tbody .field-labels a").count() == 3
+
+
+@pytest.mark.usefixtures("run")
+def test_on_a_phone_the_list_names_its_filters(open_page: Opener) -> None:
+    DjangoCheckpointer().set_labels(RUN, {"customer": "4711"})
+    url = session_urls.get_label_url("customer", "4711")
+    page = open_page(f"{url}&errors=yes", width=360)
+    filters = page.locator(".weave-filters-link")
+    names = " ".join(filters.inner_text().split())
+    assert names == "Filters ↓ label customer=4711 errors has errors Clear all filters"
+    filters.get_by_role("link", name="Clear all filters").click()
+    page.wait_for_url(f"**{session_urls.get_changelist_url()}?")
+    assert filters.inner_text().split() == ["Filters", "↓"]
+
+
+@pytest.mark.usefixtures("run")
+def test_the_page_numbers_fit_on_a_phone(open_page: Opener) -> None:
+    Session.objects.bulk_create(Session(id=f"support/{number}") for number in range(5000))
+    for number in (1, 2, 100, 201):
+        page = open_page(f"{session_urls.get_changelist_url()}?p={number}", width=360)
+        assert get_horizontal_overflow(page) <= 0, number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.admin.example_runs import session_urls
@@ -19,6 +21,9 @@ from weavegraph_checkpoints import (
 from weavegraph_checkpoints.admin.urls import SessionURLs
 from weavegraph_checkpoints.checkpointer import DjangoCheckpointer
 from weavegraph_checkpoints.models import Label, Session
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
 
@@ -134,29 +139,42 @@ def test_find_a_failed_run_read_its_error_and_fork_before_it(
 def test_find_the_failed_run_of_a_customer_among_5000_on_a_phone(
     open_page: Opener, script: bool
 ) -> None:
-    """A search and two taps lead to the error, which is then on the screen."""
+    """A search and two taps lead to the error; each tap and the error are on the first screen."""
     others = [Session(id=f"support/{number}", status="finished") for number in range(4500)]
     Session.objects.bulk_create(others)
     labels = [
         Label(session_id=session_id, key=key, value=value)
         for number, session_id in enumerate(Session.objects.values_list("id", flat=True))
         if session_id != FAILED
-        for key, value in (("customer", str(number % 4000)), ("env", "prod"))
+        for key, value in (("customer", str(number % 4712)), ("env", "prod"))
     ]
     Label.objects.bulk_create(labels)
     DjangoCheckpointer().set_labels(FAILED, {"customer": "4711", "env": "prod"})
 
     page = open_page(session_urls.get_changelist_url(), width=360, script=script)
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert is_on_first_screen(page.locator("#searchbar"))
     page.locator("#searchbar").fill("customer=4711")
     page.locator("#searchbar").press("Enter")
-    page.locator(".paginator", has_text="1 session").wait_for()
-    page.get_by_role("link", name=FAILED).click()
-    page.get_by_role("link", name="newest error at step 4").click()
+    page.locator(".paginator", has_text="2 sessions").wait_for()
+    card = page.locator("#result_list tbody tr", has_text="! 1")
+    assert is_on_first_screen(card)
+    card.get_by_role("link", name=FAILED).click()
+    link = page.get_by_role("link", name="newest error at step 4")
+    link.wait_for()
+    assert is_on_first_screen(link)
+    link.click()
     error = page.get_by_text("the supplier did not answer in 30 s").first
     error.wait_for()
-    box = error.bounding_box()
+    assert is_on_first_screen(error)
+
+
+def is_on_first_screen(element: Locator) -> bool:
+    """Return whether an element is visible without scrolling."""
+    box = element.bounding_box()
     assert box is not None
-    assert page.evaluate("innerHeight") >= box["y"] + box["height"]
+    assert element.page.evaluate("scrollY") == 0
+    return bool(element.page.evaluate("innerHeight") >= box["y"] + box["height"])
 
 
 @pytest.mark.usefixtures("failed_among_500")
@@ -191,16 +209,16 @@ def test_shortcuts_are_ignored_in_fields_and_with_modifiers(open_page: Opener) -
 @pytest.mark.usefixtures("failed_among_500")
 def test_the_tab_order_follows_the_page(open_page: Opener) -> None:
     page = open_page(session_urls.get_session_url(FAILED))
-    page.locator("a.weave-button", has_text="Newest step").focus()
+    page.get_by_role("link", name="newest error at step 4").focus()
     names = []
-    for _ in range(8):
+    for _ in range(9):
         names.append(page.evaluate("document.activeElement.textContent.trim()"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", names
         page.keyboard.press("Tab")
     buttons = ["Newest step", "Compare", "Fork", "Download", "Edit labels", "History", "Delete"]
-    assert names[:7] == buttons
-    assert names[7].startswith("newest error at step 4")
+    assert names[0].startswith("newest error at step 4")
+    assert names[1:] == ["5", *buttons]
     levels = page.evaluate(
         "[...document.querySelectorAll('#content :is(h1, h2, h3)')].map((h) => h.tagName)"
     )

@@ -271,6 +271,8 @@ class SessionAdmin(BaseSessionAdmin):
     def labels(self, obj: Session) -> SafeString | str:
         """Return the first labels as links to the sessions that have them."""
         labels = [(label.key, label.value) for label in obj.labels.all()]
+        if not labels:
+            return ""
         urls = self.session_urls
         shown = [
             (urls.get_label_url(*label), escape_control_chars(format_label(*label)))
@@ -278,7 +280,7 @@ class SessionAdmin(BaseSessionAdmin):
         ]
         links = format_html_join(" ", LABEL_LINK, shown)
         more = len(labels) - MAX_LABELS_SHOWN
-        text = format_html("{} +{}", links, more) if more > 0 else links
+        text = format_html("{} <span>+{}</span>", links, more) if more > 0 else links
         return format_labelled(_("labels"), text)
 
     @admin.display(description=_("forked from"))

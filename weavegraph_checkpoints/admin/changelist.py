@@ -89,6 +89,16 @@ class SessionChangeList(ChangeList):
         return any(name == path or name.startswith(f"{path}__") for path in paths)
 
     @property
+    def active_filters(self) -> list[tuple[Any, Any]]:
+        """The title and the choice of each filter that is not at its first choice."""
+        return [
+            (spec.title, choice["display"])
+            for spec in self.filter_specs
+            for choice in list(spec.choices(self))[1:]
+            if choice.get("selected")
+        ]
+
+    @property
     def unfiltered_query(self) -> str:
         """The query string without search and filters; ``limit_choices_to`` still applies."""
         limits = get_limiting_lookups(self.lookup_opts)

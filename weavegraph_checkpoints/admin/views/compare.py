@@ -29,11 +29,15 @@ class CompareView(BaseSessionView):
         after = parse_non_negative_int(request.GET.get("to"))
         if after is None:
             after = int(other.last_step)
+        previous = None
         if before is None:
             previous = queries.get_previous_step(self.steps, after)
             before = after if previous is None else previous.step
         numbers = (before, after)
-        summaries = [queries.get_step(*side) for side in zip(steps, numbers, strict=True)]
+        summaries = [
+            previous or queries.get_step(steps[0], before),
+            queries.get_step(steps[1], after),
+        ]
         other_id = self.model_admin.get_object_id(other) if other is not self.object else ""
         context = {
             "title": _("Compare steps"),

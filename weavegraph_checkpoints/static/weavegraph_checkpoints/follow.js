@@ -94,9 +94,7 @@
         const regions = [...part.querySelectorAll(".weave-scroll-region")].map(getScroll);
         part.replaceChildren(...next.childNodes);
         part.querySelectorAll(".weave-scroll-region").forEach((region, index) => {
-            const { left, isAtEnd } = regions[index] ?? { isAtEnd: true };
-            const followsEnd = region.matches(".weave-scroll-to-end") && isAtEnd;
-            region.scrollLeft = followsEnd ? region.scrollWidth : left;
+            restoreScroll(region, regions[index]);
         });
         chosen.forEach((selector) => {
             const input = part.querySelector(selector);
@@ -110,9 +108,22 @@
         }
     }
 
+    // Return the distances from both edges of a region. Positions count from the edge at which the
+    // region begins, and are negative if it begins at its right edge.
     function getScroll(region) {
-        const left = region.scrollLeft;
-        return { left, isAtEnd: left + region.clientWidth >= region.scrollWidth - 2 };
+        const fromBeginning = Math.abs(region.scrollLeft);
+        return { fromBeginning, fromEnd: getMaxScroll(region) - fromBeginning };
+    }
+
+    const getMaxScroll = (region) => region.scrollWidth - region.clientWidth;
+
+    // Scroll to the same columns as before: new ones are added at the beginning of the weave, which
+    // is its newest step, and it stays there.
+    function restoreScroll(region, { fromBeginning, fromEnd } = { fromBeginning: 0 }) {
+        const isWeave = region.matches(".weave-scroll-to-end");
+        const stays = !isWeave || fromBeginning <= 2;
+        const position = stays ? fromBeginning : getMaxScroll(region) - fromEnd;
+        region.scrollLeft = getComputedStyle(region).direction === "rtl" ? -position : position;
     }
 
     // Return a selector of an element within its part.

@@ -1,7 +1,6 @@
 "use strict";
 
-// Keyboard shortcuts, the copy button, and scrolling the weave to its newest steps.
-// All pages work without JavaScript.
+// Keyboard shortcuts and the copy button. All pages work without JavaScript.
 
 const isTyping = (target) =>
     target.isContentEditable || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName);
@@ -48,9 +47,6 @@ function offerCopy(button) {
 }
 
 document.addEventListener("keydown", onKey);
-for (const region of document.querySelectorAll(".weave-scroll-to-end")) {
-    region.scrollLeft = region.scrollWidth;
-}
 if (navigator.clipboard) {
     document.querySelectorAll("button[data-weave-copy]").forEach(offerCopy);
 }
