@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-STOCK = {"label-title-only": "an icon is the only label of the search field"}
+STOCK = {
+    "button-name": "without scripts, the button for the theme is not hidden and has no name",
+    "label-title-only": "an icon is the only label of the search field",
+}
 """Violations in the markup of Django's admin, by rule."""
 
 OURS = "[class*=weave-]"
