@@ -174,7 +174,7 @@ $(DELTA_RUNS): test-deltas-%: $(READY)
 test-deltas-pages: DELTA_TESTS := api admin
 
 # These suites run wherever the tables of PostgreSQL are not those that `migrate` creates.
-PARTITIONED_TESTS := contract triggers health pruning related
+PARTITIONED_TESTS := partitioned contract health pruning
 
 .PHONY: test-postgres-partitioned
 test-postgres-partitioned: $(READY) ## Run tests on PostgreSQL with the tables in partitions by session
