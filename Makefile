@@ -223,7 +223,7 @@ torture: $(READY) ## Kill writers and servers, fill disks, race; update the tabl
 	$(BIN)/python -m tests.torture --write $(TORTURE_ARGS)
 
 .PHONY: torture-short
-torture-short: $(READY) ## Only the kills and races of make torture (3 minutes)
+torture-short: $(READY) ## Only the kills and races of make torture (2 minutes)
 	$(BIN)/python -m tests.torture --short $(TORTURE_ARGS)
 
 .PHONY: screenshots

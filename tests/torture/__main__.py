@@ -30,7 +30,7 @@ PARTS = (
     "pgbouncer",
     "replica",
 )
-SHORT_PARTS = PARTS[:4]
+SHORT_PARTS = PARTS[:2]
 URLS = {"sqlite": None, "postgres": "TEST_POSTGRES_URL", "mariadb": "TEST_MARIADB_URL"}
 
 

@@ -102,6 +102,8 @@ class Faults:
     supervisor: Supervisor
     chance: random.Random
     counts: Counter[str] = field(default_factory=Counter)
+    history: list[tuple[float, str]] = field(default_factory=list)
+    """When which fault happened."""
     waits: list[float] = field(default_factory=list)
     """The seconds until the next save of another node returned."""
     acknowledged_while_isolated: list[Call] = field(default_factory=list)
@@ -118,6 +120,7 @@ class Faults:
             self.counts[name] += 1
             self.supervisor.wait_for_saves(self._acknowledged + self.chance.randrange(200))
             self.supervisor.receive(self.chance.uniform(0, 0.05))
+            self.history.append((time.monotonic(), name))
             kind()
             self.supervisor.wait_for_saves(self._acknowledged + 1)
             yield

@@ -14,6 +14,8 @@ LINGERING_SECONDS = 30
 
 DONE, REFUSED, FAILED, UNKNOWN = "done", "refused", "failed", "unknown"
 DEADLOCK = "deadlock"
+UNREAD_TRIGGER = "has an error in its body"
+"""MariaDB's error if a conflict aborts a statement while it reads a trigger from disk."""
 MERGE_LABELS, REPLACE_LABELS = "merge labels", "replace labels"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,13 @@ from django.db import connections
 
 from tests.torture.cluster import Cluster, Faults
 from tests.torture.conftest import Report, Sizes
-from tests.torture.journal import DEADLOCK, Journal
+from tests.torture.journal import DEADLOCK, UNREAD_TRIGGER, Journal
 from tests.torture.supervisor import Supervisor
 from tests.torture.verification import RevisionMonitor, find_faults
 from weavegraph_checkpoints.models import Step
+
+MAX_UNREAD_TRIGGERS = 5
+"""Two were seen in 24 faults; a trigger that stays unreadable fails every save."""
 
 pytestmark = [
     pytest.mark.torture,
@@ -51,6 +55,7 @@ def test_acknowledged_saves_survive_killed_and_isolated_nodes(
     found += find_faults(journal, using, stale_slots=range(len(cluster.aliases)))
     call_command("check_checkpoints", "--deep", database=using, verbosity=0)
     transfers = cluster.count_transfers() - before
+    results = Counter(call.result for call in journal.failures)
     report(
         "galera faults",
         using,
@@ -62,15 +67,18 @@ def test_acknowledged_saves_survive_killed_and_isolated_nodes(
         acknowledged_when_cut_off=len(faults.acknowledged_while_isolated),
         conflicts_retried=sum("(1213, " in message for message in journal.warnings),
         retries_of_1047=sum("(1047, " in message for message in journal.warnings),
-        conflicts_in_atomic=sum(call.result == DEADLOCK for call in journal.failures),
-        failed_calls=sum(call.result != DEADLOCK for call in journal.failures),
+        conflicts_in_atomic=results[DEADLOCK],
+        unread_triggers=results[UNREAD_TRIGGER],
+        failed_calls=results["OperationalError"],
         max_seconds_until_next_save=max(faults.waits),
     )
-    assert found == []
+    assert found == [], faults.history
     assert transfers["IST"] > 0
     assert transfers["SST"] > 0
     assert faults.acknowledged_while_isolated == []
-    assert {call.result for call in journal.failures} - {DEADLOCK} == {"OperationalError"}
+    assert results.keys() <= {DEADLOCK, "OperationalError", UNREAD_TRIGGER}
+    assert results["OperationalError"] > 0
+    assert results[UNREAD_TRIGGER] <= MAX_UNREAD_TRIGGERS
     assert find_stored_deadlocks(journal, using) == []
 
 

@@ -208,9 +208,10 @@ def _chain_faults(journal: Journal, session_id: str, stored: Stored) -> Iterator
     if sorted(stored) != list(range(1, len(stored) + 1)):
         yield f"{session_id}: there are gaps between its {len(stored)} steps"
     for step, calls in journal.saves[session_id].items():
-        winners = [call.token for call in calls if call.outcome == DONE]
+        winners = [call for call in calls if call.outcome == DONE]
         if len(winners) > 1:
-            yield f"{session_id} step {step}: won by {winners}"
+            times = {call.token: round(call.ended, 3) for call in winners}
+            yield f"{session_id} step {step}: won by {list(times)} at {list(times.values())}"
 
 
 def _revision_faults(journal: Journal, session_id: str, session: Session | None) -> Iterator[str]:

@@ -33,6 +33,7 @@ from tests.torture.journal import (  # noqa: E402
     MERGE_LABELS,
     REFUSED,
     REPLACE_LABELS,
+    UNREAD_TRIGGER,
 )
 from tests.torture.labels import LABELLED, build_labels  # noqa: E402
 from weavegraph_checkpoints import Checkpoint, CheckpointerError  # noqa: E402
@@ -61,6 +62,8 @@ class Task:
 
 def describe(error: Error) -> str:
     """Return whether it is a deadlock, the class of an expected error, or all of another."""
+    if UNREAD_TRIGGER in str(error):
+        return UNREAD_TRIGGER
     if not isinstance(error, OperationalError):
         return repr(error)
     is_deadlock = is_transient(error) and error.args[0] != NOT_PREPARED
