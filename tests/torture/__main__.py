@@ -37,7 +37,7 @@ URLS = {"sqlite": None, "postgres": "TEST_POSTGRES_URL", "mariadb": "TEST_MARIAD
 def main() -> int:
     """Run the selected parts on the selected databases; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="only kills and races (3 minutes)")
+    parser.add_argument("--short", action="store_true", help="only kills and races (2 minutes)")
     parser.add_argument("--part", action="append", choices=PARTS, help="may be repeated")
     parser.add_argument("--database", action="append", choices=list(URLS))
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
