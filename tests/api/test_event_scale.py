@@ -178,15 +178,16 @@ async def _measure(url: str, pid: int, headers: dict[str, str]) -> None:
     memory = read_status(pid, "VmRSS")
     await streams.open(range(FIRST_STREAMS, STREAMS))
     kilobytes = (read_status(pid, "VmRSS") - memory) / (STREAMS - FIRST_STREAMS)
+    began, cpu_seconds = time.monotonic(), read_cpu_seconds(pid)
+    await streams.save(SAVES)
+    cpu = (read_cpu_seconds(pid) - cpu_seconds) / (time.monotonic() - began)
+    latencies = await streams.wait_for_all()
+    # Each stream has left the connection of its request; a server may still be closing some.
     await in_thread(lambda: wait_until(lambda: count_connections(pid) <= MAX_THREADS))
     connections = []
     for _ in range(10):
         connections.append(await in_thread(lambda: count_connections(pid)))
         await asyncio.sleep(0.1)
-    began, cpu_seconds = time.monotonic(), read_cpu_seconds(pid)
-    await streams.save(SAVES)
-    cpu = (read_cpu_seconds(pid) - cpu_seconds) / (time.monotonic() - began)
-    latencies = await streams.wait_for_all()
     logger.info(
         f"{connection.vendor}: {STREAMS} streams, {kilobytes:.0f} kB each, "
         f"{read_status(pid, 'VmRSS') / 1024:.0f} MB, {read_status(pid, 'Threads')} threads, "
