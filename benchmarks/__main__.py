@@ -16,6 +16,7 @@ from benchmarks import (
     histories,
     labels,
     pages,
+    partitions,
     peers,
     scale,
     telemetry,
@@ -32,6 +33,7 @@ PARTS = {
     "telemetry": telemetry.measure_telemetry,
     "simulation": growth.measure_simulation,
     "galera": galera.measure_galera,
+    "partitions": partitions.measure_partitions,
 }
 
 
