@@ -183,11 +183,17 @@ class TestCompression:
 
     def test_forwards_and_backwards(self, scratch: BaseDatabaseWrapper) -> None:
         operation = CompressWithLz4("Step", "state")
-        assert self.method(scratch) == "l"
+        with scratch.cursor() as cursor:
+            cursor.execute(
+                "SELECT CASE WHEN enumvals @> '{lz4}' THEN 'l' ELSE '' END FROM pg_settings"
+                " WHERE name = 'default_toast_compression'"
+            )
+            (expected,) = cursor.fetchone()
+        assert self.method(scratch) == expected
         run(scratch, operation, backwards=True)
         assert self.method(scratch) == ""
         run(scratch, operation)
-        assert self.method(scratch) == "l"
+        assert self.method(scratch) == expected
 
     def test_a_server_without_lz4_is_left_alone(
         self, scratch: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
