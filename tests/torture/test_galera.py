@@ -19,7 +19,7 @@ from tests.torture.verification import RevisionMonitor, find_faults
 from weavegraph_checkpoints.models import Step
 
 MAX_UNREAD_TRIGGERS = 5
-"""Two were seen in 24 faults; a trigger that stays unreadable fails every save."""
+"""At least two were seen in 24 faults; a trigger that stays unreadable fails every save."""
 
 pytestmark = [
     pytest.mark.torture,
