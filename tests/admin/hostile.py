@@ -54,9 +54,12 @@ def keep_text(text: str) -> str:
 
 
 def make_harmless(text: str) -> str:
-    """Replace the ASCII characters of a text, except spaces, by a letter that depends on it."""
+    """Replace the ASCII characters of a text by a letter that depends on it.
+
+    Spaces, ``_`` and ``:`` are kept: the names of nodes may break there.
+    """
     letter = ascii_letters[crc32(text.encode()) % len(ascii_letters)]
-    return "".join(letter if mark.isascii() and mark != " " else mark for mark in text)
+    return "".join(letter if mark.isascii() and mark not in " _:" else mark for mark in text)
 
 
 def a_hostile_run(session_id: str, transform: TextTransform = keep_text) -> list[Checkpoint]:

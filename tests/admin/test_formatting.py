@@ -18,6 +18,7 @@ from weavegraph_checkpoints.admin.formatting import (
     format_time_html,
     format_timestamp,
     get_strings,
+    split_name,
 )
 from weavegraph_checkpoints.domain.escaping import escape_control_chars
 
@@ -154,3 +155,22 @@ def test_the_repeated_hour_shows_its_zone(zone: str, utc: str, text: str) -> Non
         date = format_timestamp(timestamp)[:10]
         assert f">{text}</time>" in format_time_html(timestamp, with_date=False)
         assert f">{date} {text}</time>" in format_time_html(timestamp, with_date=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("tool:search_flight", ["tool:", "search_", "flight"]),
+        ("__init__", ["__", "init__"]),
+        ("a::b", ["a::", "b"]),
+        ("plan", ["plan"]),
+        ("", [""]),
+    ],
+)
+def test_a_name_is_split_after_its_separators(name: str, parts: list[str]) -> None:
+    assert split_name(name) == parts
+
+
+@given(st.text())
+def test_the_parts_of_a_name_are_the_name(name: str) -> None:
+    assert "".join(split_name(name)) == name

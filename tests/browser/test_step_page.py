@@ -34,6 +34,13 @@ ESCAPES = """
 """
 """The visible elements that end outside the window, or whose content is cut off."""
 
+CUT_OFF = """
+(elements) => elements
+    .filter((element) => element.scrollWidth > element.clientWidth + 1)
+    .map((element) => element.outerHTML)
+"""
+"""Those of some elements whose content is cut off."""
+
 
 @pytest.fixture
 def run(transactional_db: None) -> None:
@@ -147,6 +154,33 @@ def test_on_a_phone_nothing_important_is_hidden_to_the_right(open_page: Opener, 
     assert " ".join(card.inner_text().split()).startswith("Step 8 ")
     assert "Errors 1 +1" in " ".join(card.inner_text().split())
     assert get_horizontal_overflow(page) <= 0
+
+
+@pytest.mark.usefixtures("run")
+def test_a_card_begins_with_what_says_whether_a_run_failed(open_page: Opener) -> None:
+    DjangoCheckpointer().set_labels(RUN, {"customer": "4711", "env": "prod"})
+    page = open_page(session_urls.get_changelist_url(), width=360)
+    card = "#result_list tbody tr:has(.weave-error)"
+    fields = ("session_id", "errors", "step", "owner_name", "labels")
+    tops = [get_top(page, f"{card} .field-{name}") for name in fields]
+    assert tops == sorted(tops)
+    assert tops[1] < tops[3] < tops[4]
+
+
+@pytest.mark.parametrize("width", [1440, 768])
+@pytest.mark.usefixtures("run")
+def test_a_desktop_shows_the_names_of_nodes_in_full(open_page: Opener, width: int) -> None:
+    page = open_page(session_urls.get_changelist_url(), width=width)
+    shown = page.locator("#result_list .field-next_nodes bdi").first
+    assert shown.get_attribute("title") == NODES[2]
+    box, font_size = shown.bounding_box(), shown.evaluate("(e) => getComputedStyle(e).fontSize")
+    assert box is not None
+    assert 3 <= box["height"] / float(font_size.removesuffix("px")) < 5, "three lines"
+    page.goto(session_urls.get_session_url(RUN))
+    for names in (".weave-grid tbody th > a", ".weave-steps bdi"):
+        texts = {text.rstrip(",") for text in page.locator(names).all_inner_texts()}
+        assert texts >= set(NODES), names
+        assert page.locator(names).evaluate_all(CUT_OFF) == [], names
 
 
 @pytest.mark.usefixtures("run")

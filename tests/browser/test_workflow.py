@@ -150,16 +150,23 @@ def test_find_the_failed_run_of_a_customer_among_5000_on_a_phone(
     ]
     Label.objects.bulk_create(labels)
     DjangoCheckpointer().set_labels(FAILED, {"customer": "4711", "env": "prod"})
+    for number in range(2):
+        later = f"support/2026-11-30/customer-chat-{number:06}"
+        checkpointer = DjangoCheckpointer(owner="support-eu")
+        checkpointer.save(a_checkpoint(later, 42, frontier=[NodeKind.END]))
+        checkpointer.set_labels(later, {"agent": "a", "customer": "4711", "env": "test", "x": "y"})
 
     page = open_page(session_urls.get_changelist_url(), width=360, script=script)
     page.set_viewport_size({"width": 360, "height": 740})
     assert is_on_first_screen(page.locator("#searchbar"))
     page.locator("#searchbar").fill("customer=4711")
     page.locator("#searchbar").press("Enter")
-    page.locator(".paginator", has_text="2 sessions").wait_for()
-    card = page.locator("#result_list tbody tr", has_text="! 1")
-    assert is_on_first_screen(card)
-    card.get_by_role("link", name=FAILED).click()
+    page.locator(".paginator", has_text="4 sessions").wait_for()
+    card = page.locator("#result_list tbody tr").nth(2)
+    assert is_on_first_screen(card.get_by_text("! 1"))
+    link = card.get_by_role("link", name=FAILED)
+    assert is_on_first_screen(link)
+    link.click()
     link = page.get_by_role("link", name="newest error at step 4")
     link.wait_for()
     assert is_on_first_screen(link)

@@ -238,7 +238,11 @@ class SessionAdmin(BaseSessionAdmin):
             return ""
         shown = ", ".join(nodes[:MAX_NEXT_NODES])
         more = f" +{len(nodes) - MAX_NEXT_NODES}" if len(nodes) > MAX_NEXT_NODES else ""
-        names = format_html('<bdi class="weave-truncated">{}</bdi>{}', shown, more)
+        names = format_html(
+            '<bdi class="weave-truncated" title="{names}">{names}</bdi>{more}',
+            names=shown,
+            more=more,
+        )
         return format_labelled(_("next"), names)
 
     @admin.display(description=_("step"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +76,11 @@ def format_node(encoded: str) -> str:
     name = str(kind)
     is_ambiguous = kind.is_custom and name in ("", "Start", "End")
     return escape_control_chars(encoded if is_ambiguous else name)
+
+
+def split_name(name: str) -> list[str]:
+    """Return the parts of a name, between which a narrow column breaks it."""
+    return re.split(r"(?<=[_:])(?=[^_:])", name)
 
 
 def get_strings(value: Any) -> tuple[str, ...]:

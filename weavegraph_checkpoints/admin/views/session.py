@@ -16,6 +16,7 @@ from weavegraph_checkpoints.admin.formatting import (
     format_node,
     format_time_html,
     format_timestamp,
+    split_name,
 )
 from weavegraph_checkpoints.admin.labels import format_label
 from weavegraph_checkpoints.admin.presenters.step_rows import (
@@ -179,7 +180,7 @@ class SessionView(BaseSessionView):
         symbols = build_cell_symbols()
         return [
             {
-                "name": format_node(row.node),
+                "name_parts": split_name(format_node(row.node)),
                 "url": self.urls.get_session_url(self.session_id, node=row.node),
                 "cells": [symbols[cell] for cell in row.cells],
             }
