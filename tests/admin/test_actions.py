@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 from datetime import timedelta
 from typing import Any
@@ -127,6 +128,7 @@ class TestPrune:
         assert 'type="hidden" name="keep_last" value="2"' in html
         assert session_urls.get_session_url(run) in html
         assert everything_stored() == before
+        assert re.findall(r"<dt>(.*?)</dt><dd><bdi>(.*?)</bdi>", html) == [("Keep last", "2")]
         assert get_log() == []
 
     def test_prune_redirects_to_the_list(self, admin_client: Client, run: str) -> None:

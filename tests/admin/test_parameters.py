@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.admin.example_runs import BASE, body, get_page_urls, session_urls
-from weavegraph_checkpoints.admin.views.prune import PruneForm
+from weavegraph_checkpoints.admin.forms import PruneForm
 
 pytestmark = pytest.mark.django_db
 
